@@ -1,0 +1,61 @@
+//! The client's half of the service: one method a request, as `zlink` wants it.
+
+use zlink::proxy;
+
+use crate::{
+    AddressesReply, AggregationsReply, Error, InfoReply, InterfacesReply, NewAddress, NewAggregation,
+    PortChange, StatisticsReply,
+    ObjectReply, socket,
+};
+
+/// A connection to the daemon of this network namespace.
+pub type Connection = zlink::tokio::unix::Connection;
+
+/// Connects to the daemon of this network namespace.
+///
+/// # Errors
+/// As [`socket::connect`].
+pub fn connect() -> std::io::Result<Connection> {
+    let stream = socket::connect()?;
+    stream.set_nonblocking(true)?;
+    let stream = tokio::net::UnixStream::from_std(stream)?;
+    let stream = zlink::tokio::unix::Stream::try_from(stream).map_err(std::io::Error::other)?;
+    Ok(Connection::new(stream))
+}
+
+/// The service of `dlmpd`. The outer error is the connection's, the inner one the daemon's answer.
+#[proxy("io.dlmp.Aggregation")]
+#[allow(missing_docs)]
+pub trait Dlmpd {
+    async fn get_info(&mut self) -> zlink::Result<Result<InfoReply, Error>>;
+    async fn list_aggregations(&mut self) -> zlink::Result<Result<AggregationsReply, Error>>;
+    async fn create_aggregation(
+        &mut self,
+        request: &NewAggregation,
+    ) -> zlink::Result<Result<(), Error>>;
+    async fn delete_aggregation(
+        &mut self,
+        name: &str,
+        temporary: bool,
+    ) -> zlink::Result<Result<(), Error>>;
+    async fn add_ports(&mut self, request: &PortChange) -> zlink::Result<Result<(), Error>>;
+    async fn remove_ports(&mut self, request: &PortChange) -> zlink::Result<Result<(), Error>>;
+    async fn get_statistics(&mut self) -> zlink::Result<Result<StatisticsReply, Error>>;
+    async fn list_interfaces(&mut self) -> zlink::Result<Result<InterfacesReply, Error>>;
+    async fn create_interface(
+        &mut self,
+        name: &str,
+        temporary: bool,
+    ) -> zlink::Result<Result<(), Error>>;
+    async fn delete_interface(&mut self, name: &str) -> zlink::Result<Result<(), Error>>;
+    async fn list_addresses(&mut self) -> zlink::Result<Result<AddressesReply, Error>>;
+    async fn create_address(
+        &mut self,
+        request: &NewAddress,
+    ) -> zlink::Result<Result<ObjectReply, Error>>;
+    async fn delete_address(
+        &mut self,
+        object: &str,
+        release: bool,
+    ) -> zlink::Result<Result<(), Error>>;
+}

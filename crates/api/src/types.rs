@@ -1,0 +1,280 @@
+//! The values that cross the control socket, and the error that every method shares.
+
+use serde::{Deserialize, Serialize};
+use zlink::{
+    ReplyError,
+    introspect::{CustomType, ReplyError as IntrospectError},
+};
+
+/// The varlink interface name of `dlmpd`.
+pub const INTERFACE: &str = "io.dlmp.Aggregation";
+
+/// Who answers on this socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomType)]
+pub struct DaemonInfo {
+    /// Version of the daemon, as in its package.
+    pub version: String,
+    /// Process id of the daemon, in its own pid namespace.
+    pub pid: i64,
+    /// The configuration file that it reads and writes.
+    pub config: String,
+    /// How its programs are attached: `tcx` or `clsact`.
+    pub attachment: String,
+}
+
+/// A request to create an aggregation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomType)]
+pub struct NewAggregation {
+    /// Name of the link to make, at most 15 bytes.
+    pub name: String,
+    /// Names of its ports, in the order given.
+    pub ports: Vec<String>,
+    /// MAC address, `aa:bb:cc:dd:ee:ff`; random in 02:08:20 when absent.
+    pub mac: Option<String>,
+    /// Do not keep it beyond the next boot (`-t`).
+    pub temporary: bool,
+    /// Accept ports whose speeds differ or that cannot report their link (`-f`).
+    pub force: bool,
+}
+
+/// A request to add ports to an aggregation, or to remove them from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomType)]
+pub struct PortChange {
+    /// The aggregation.
+    pub aggregation: String,
+    /// The ports to add or to remove.
+    pub ports: Vec<String>,
+    /// Do not keep the change beyond the next boot (`-t`).
+    pub temporary: bool,
+    /// Accept ports whose speeds differ or that cannot report their link (`-f`); adding only.
+    pub force: bool,
+}
+
+/// An aggregation, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomType)]
+pub struct Aggregation {
+    /// Name of the link.
+    pub name: String,
+    /// Always `dlmp`.
+    pub mode: String,
+    /// MAC address of the primary interface, `aa:bb:cc:dd:ee:ff`.
+    pub mac: String,
+    /// MTU in bytes.
+    pub mtu: i64,
+    /// `up` when at least one port's link is up, else `down`.
+    pub state: String,
+    /// Speed in Mb/s: the sum is never formed, it is the speed of one port; absent when unknown.
+    pub speed: Option<i64>,
+    /// `full`, `half` or `unknown`.
+    pub duplex: String,
+    /// Not kept beyond the next boot.
+    pub temporary: bool,
+    /// Which failure detection is in force: `link`.
+    pub detection: String,
+    /// The port that group-addressed frames are taken from; absent while no port is usable.
+    pub multicast_port: Option<String>,
+    /// Its ports, in configuration order.
+    pub ports: Vec<Port>,
+}
+
+/// A port of an aggregation, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomType)]
+pub struct Port {
+    /// Name of the link.
+    pub name: String,
+    /// Its own MAC address; absent while the link does not exist.
+    pub mac: Option<String>,
+    /// Link state: `up`, `down`, or `absent` while the link does not exist.
+    pub state: String,
+    /// Speed in Mb/s; absent when the device does not say.
+    pub speed: Option<i64>,
+    /// `full`, `half` or `unknown`.
+    pub duplex: String,
+    /// Health as the engine judges it: `active` or `failed`.
+    pub health: String,
+    /// Why the port has that health, in words.
+    pub reason: String,
+    /// `attached` when the datapath runs on it, else `detached`.
+    pub portstate: String,
+    /// The clients that sit on it (names of their links).
+    pub clients: Vec<String>,
+}
+
+/// Traffic counted by the datapath for one port of an aggregation.
+///
+/// These count what the aggregation sent and received through the port. The device's own counters
+/// also hold what the receive rules dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomType)]
+pub struct PortStatistics {
+    /// The aggregation.
+    pub aggregation: String,
+    /// The port.
+    pub port: String,
+    /// Packets delivered to the aggregation from this port.
+    pub ipackets: i64,
+    /// Bytes delivered to the aggregation from this port, Ethernet headers included.
+    pub rbytes: i64,
+    /// Packets sent by the aggregation through this port.
+    pub opackets: i64,
+    /// Bytes sent by the aggregation through this port, Ethernet headers included.
+    pub obytes: i64,
+    /// Frames that a rule dropped or treated specially, by the rule's name.
+    pub rules: Vec<RuleCount>,
+}
+
+/// How often one rule of the datapath applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomType)]
+pub struct RuleCount {
+    /// Name of the counter, as in `docs/datapath.md`.
+    pub name: String,
+    /// Frames.
+    pub count: i64,
+}
+
+/// An IP interface that `dlmpd` keeps (`create-ip`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomType)]
+pub struct Interface {
+    /// Name of the link under it.
+    pub name: String,
+    /// Not kept beyond the next boot.
+    pub temporary: bool,
+}
+
+/// A request to create an address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomType)]
+pub struct NewAddress {
+    /// Address object (`aggr0/v4`), or an interface (`aggr0`): then the daemon chooses `v4`, `v4a`...
+    pub object: String,
+    /// `static` or `dhcp`.
+    pub kind: String,
+    /// `address[/prefix]` of a static address; prefix by address class (IPv4) or 64 when absent.
+    pub address: Option<String>,
+    /// Host name to ask the DHCP server for.
+    pub hostname: Option<String>,
+    /// Create it down: kept and shown, but not on the interface (`-d`, static only).
+    pub down: bool,
+    /// Do not keep it beyond the next boot (`-t`).
+    pub temporary: bool,
+}
+
+/// An address object that `dlmpd` keeps (`create-addr`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomType)]
+pub struct Address {
+    /// Address object, `interface/name`.
+    pub object: String,
+    /// `static` or `dhcp`.
+    pub kind: String,
+    /// `ok`, `tentative` (DHCP still asking), `down`, `duplicate` or `inaccessible` (no such link).
+    pub state: String,
+    /// `address/prefix`; absent while DHCP has none.
+    pub address: Option<String>,
+    /// Seconds until the DHCP lease ends.
+    pub lease: Option<i64>,
+    /// What keeps a `tentative` address from being `ok`, in words.
+    pub problem: Option<String>,
+    /// Not kept beyond the next boot.
+    pub temporary: bool,
+}
+
+/// Why a request was not carried out. A request that ends with an error has changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, ReplyError, IntrospectError)]
+#[zlink(interface = "io.dlmp.Aggregation")]
+pub enum Error {
+    /// The request is not acceptable as it stands.
+    Refused {
+        /// What was refused and why.
+        reason: String,
+        /// The next command to type; empty when there is none.
+        remedy: String,
+    },
+    /// The caller is neither root nor in the group `dlmp`.
+    NotPermitted {
+        /// What was refused and why.
+        reason: String,
+        /// The next command to type; empty when there is none.
+        remedy: String,
+    },
+    /// The system did not do its part; what had been done was undone.
+    Failed {
+        /// What failed and how.
+        reason: String,
+        /// The next command to type; empty when there is none.
+        remedy: String,
+    },
+}
+
+impl std::fmt::Display for Error {
+    /// The reason, and on a line of its own the next command to type.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Refused { reason, remedy }
+        | Self::NotPermitted { reason, remedy }
+        | Self::Failed { reason, remedy }) = self;
+        f.write_str(reason)?;
+        if !remedy.is_empty() {
+            write!(f, "\n  try: {remedy}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl Error {
+    /// A refusal with a reason and the next command to type (may be empty).
+    pub fn refused(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Refused {
+            reason: reason.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// A failure of the system, with what failed.
+    pub fn failed(reason: impl Into<String>) -> Self {
+        Self::Failed {
+            reason: reason.into(),
+            remedy: String::new(),
+        }
+    }
+}
+
+/// Reply of `GetInfo`.
+#[derive(Debug, Clone, Serialize, Deserialize, zlink::introspect::Type)]
+pub struct InfoReply {
+    /// Who answers.
+    pub info: DaemonInfo,
+}
+
+/// Reply of `ListAggregations`.
+#[derive(Debug, Clone, Serialize, Deserialize, zlink::introspect::Type)]
+pub struct AggregationsReply {
+    /// All aggregations, by name.
+    pub aggregations: Vec<Aggregation>,
+}
+
+/// Reply of `GetStatistics`.
+#[derive(Debug, Clone, Serialize, Deserialize, zlink::introspect::Type)]
+pub struct StatisticsReply {
+    /// One entry a port, by aggregation and then in configuration order.
+    pub ports: Vec<PortStatistics>,
+}
+
+/// Reply of `ListInterfaces`.
+#[derive(Debug, Clone, Serialize, Deserialize, zlink::introspect::Type)]
+pub struct InterfacesReply {
+    /// All IP interfaces that the daemon keeps, by name.
+    pub interfaces: Vec<Interface>,
+}
+
+/// Reply of `ListAddresses`.
+#[derive(Debug, Clone, Serialize, Deserialize, zlink::introspect::Type)]
+pub struct AddressesReply {
+    /// All address objects that the daemon keeps, by name.
+    pub addresses: Vec<Address>,
+}
+
+/// Reply of `CreateAddress`.
+#[derive(Debug, Clone, Serialize, Deserialize, zlink::introspect::Type)]
+pub struct ObjectReply {
+    /// The address object that was made.
+    pub object: String,
+}
