@@ -96,7 +96,7 @@ int dlmp_ingress(struct __sk_buff *skb)
 
 	/* Rule 3. */
 	slot = at(&slots, client->place);
-	if (!slot)
+	if (!slot || slot->port == DLMP_NO_PORT)
 		return drop(row, DLMP_RX_NOBODY);
 	if (port_of(slot, &backup) == here)
 		return take(skb, row, aggr);

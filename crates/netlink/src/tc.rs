@@ -34,18 +34,25 @@ impl Netlink {
     /// # Errors
     /// The kernel's refusal.
     pub async fn bpf_filters(&self, index: u32, direction: Direction) -> Result<Vec<BpfFilter>> {
-        let mut filters = self.handle.traffic_filter(index.cast_signed());
-        let request = match direction {
-            Direction::Ingress => filters.get().ingress(),
-            Direction::Egress => filters.get().egress(),
-        };
-        let messages: Vec<TcMessage> = (request.execute().try_collect())
-            .await
-            .map_err(explain(format!("list the filters of link {index}")))?;
+        let messages = self.filter_messages(index, direction).await?;
         Ok(messages
             .iter()
             .filter_map(BpfFilter::from_message)
             .collect())
+    }
+
+    /// How many filters of any kind hang on the clsact of a link.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn filter_count(&self, index: u32) -> Result<usize> {
+        let mut count = 0;
+        for direction in [Direction::Ingress, Direction::Egress] {
+            count += (self.filter_messages(index, direction).await?.iter())
+                .filter(|message| u32::from(message.header.handle) != 0)
+                .count();
+        }
+        Ok(count)
     }
 
     /// Removes the clsact qdisc and every filter on it; its absence is no error.
@@ -69,6 +76,17 @@ impl Netlink {
             }
             other => other,
         }
+    }
+
+    async fn filter_messages(&self, index: u32, direction: Direction) -> Result<Vec<TcMessage>> {
+        let mut filters = self.handle.traffic_filter(index.cast_signed());
+        let request = match direction {
+            Direction::Ingress => filters.get().ingress(),
+            Direction::Egress => filters.get().egress(),
+        };
+        (request.execute().try_collect())
+            .await
+            .map_err(explain(format!("list the filters of link {index}")))
     }
 }
 

@@ -1,0 +1,322 @@
+//! Hanging the programs on links, so that they stay when the daemon goes.
+//!
+//! tcx where the kernel has it and a bpffs is there to pin its links on; else clsact, whose filters
+//! stay by themselves. A program that hangs there already is replaced in place, so no frame is lost.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use aya::programs::tc::{
+    NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact,
+};
+use aya::programs::{ProgramInfo, SchedClassifier, TcAttachType, loaded_programs};
+use dlmp_netlink::{Direction, Netlink};
+
+use super::sys;
+use crate::Error;
+
+/// Priority of our filters on clsact: nobody else's, so that ours is found again.
+const PRIORITY: u16 = 0xd1;
+/// Handle of our filters on clsact.
+const HANDLE: u32 = 0xd1;
+
+/// Which side of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hook {
+    /// Frames that it received.
+    Ingress,
+    /// Frames that it is about to send.
+    Egress,
+}
+
+impl Hook {
+    /// Name of the program that hangs there, in the object and in the kernel.
+    pub(super) const fn program(self) -> &'static str {
+        match self {
+            Self::Ingress => "dlmp_ingress",
+            Self::Egress => "dlmp_egress",
+        }
+    }
+
+    const fn direction(self) -> Direction {
+        match self {
+            Self::Ingress => Direction::Ingress,
+            Self::Egress => Direction::Egress,
+        }
+    }
+
+    const fn attach_type(self) -> TcAttachType {
+        match self {
+            Self::Ingress => TcAttachType::Ingress,
+            Self::Egress => TcAttachType::Egress,
+        }
+    }
+}
+
+/// How the programs of an aggregation are attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attachment {
+    /// By tcx links, pinned in this directory.
+    Tcx(PathBuf),
+    /// By filters on the clsact qdisc.
+    Clsact,
+}
+
+impl Attachment {
+    /// Chooses for this kernel: `pins` is a directory on a bpffs that exists, if there is one.
+    pub fn choose(pins: Option<PathBuf>) -> Self {
+        match pins {
+            Some(pins) if kernel_has_tcx() => Self::Tcx(pins),
+            _ => Self::Clsact,
+        }
+    }
+
+    /// `tcx` or `clsact`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Tcx(_) => "tcx",
+            Self::Clsact => "clsact",
+        }
+    }
+}
+
+/// tcx came with Linux 6.6.
+fn kernel_has_tcx() -> bool {
+    aya::util::KernelVersion::current()
+        .is_ok_and(|version| version >= aya::util::KernelVersion::new(6, 6, 0))
+}
+
+/// A link to hang a program on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) ifindex: u32,
+    pub(super) name: &'a str,
+    pub(super) hook: Hook,
+}
+
+impl Place<'_> {
+    fn pin(&self, pins: &Path) -> PathBuf {
+        match self.hook {
+            Hook::Ingress => pins.join(format!("ingress-{}", self.ifindex)),
+            Hook::Egress => pins.join("egress"),
+        }
+    }
+}
+
+/// Hangs the program there, in place of one of an earlier daemon.
+pub(super) async fn attach(
+    program: &mut SchedClassifier,
+    place: Place<'_>,
+    attachment: &Attachment,
+    netlink: &Netlink,
+) -> Result<(), Error> {
+    let failed = |reason: &dyn std::fmt::Display| {
+        Error::new(
+            "attach its program",
+            format!("{} ({}): {reason}", place.name, attachment.name()),
+        )
+    };
+    // A tcx link that is there is taken over even when its pin is out of sight.
+    let link = find_link(place).map_err(|error| failed(&error))?;
+    let fd = program.fd().map_err(|error| failed(&error))?;
+    let fd = fd.as_fd();
+    let done = match (link, attachment) {
+        (Some(link), _) => sys::update_link(link.as_fd(), fd),
+        (None, Attachment::Tcx(pins)) => {
+            create_pinned(fd, place, pins).map_err(|error| failed(&error))?;
+            return drop_filter(place, netlink).await;
+        }
+        (None, Attachment::Clsact) => {
+            let fd = fd.try_clone_to_owned().map_err(|error| failed(&error))?;
+            drop(fd);
+            return attach_filter(program, place, netlink)
+                .await
+                .map_err(|error| failed(&error));
+        }
+    };
+    done.map_err(|error| failed(&error))
+}
+
+/// Takes our program off a link; nothing to do when none hangs there.
+pub(super) async fn detach(
+    place: Place<'_>,
+    attachment: &Attachment,
+    netlink: &Netlink,
+) -> Result<(), Error> {
+    let failed =
+        |error: io::Error| Error::new("detach its program", format!("{}: {error}", place.name));
+    if let Attachment::Tcx(pins) = attachment {
+        remove_file(&place.pin(pins)).map_err(failed)?;
+    }
+    if let Some(link) = find_link(place).map_err(failed)? {
+        sys::detach_link(link.as_fd()).map_err(failed)?;
+    }
+    drop_filter(place, netlink).await
+}
+
+/// Our program on a link, if one hangs there: its description in the kernel.
+pub(super) async fn attached_program(
+    place: Place<'_>,
+    netlink: &Netlink,
+) -> Result<Option<ProgramInfo>, Error> {
+    let failed =
+        |reason: String| Error::new("look for its program", format!("{}: {reason}", place.name));
+    let by_link = sys::find_tcx_link(|_, link| ours(place, link))
+        .map_err(|error| failed(error.to_string()))?;
+    if by_link.is_some() {
+        return Ok(by_link);
+    }
+    let filters = (netlink
+        .bpf_filters(place.ifindex, place.hook.direction())
+        .await)
+        .map_err(|error| failed(error.to_string()))?;
+    Ok((filters.iter())
+        .filter(|filter| filter.priority == PRIORITY && filter.handle == HANDLE)
+        .find_map(|filter| program_info(filter.program_id?)))
+}
+
+/// Removes the pins of aggregations whose links are all gone: their namespace was deleted while no
+/// daemon ran, or the daemon was killed after its link.
+pub fn clear_stale_pins(root: &Path) -> io::Result<()> {
+    let mut live = Vec::new();
+    sys::find_tcx_link(|_, link| {
+        if link.ifindex != 0 {
+            live.push(link.program);
+        }
+        None::<()>
+    })?;
+    for namespace in read_dir(root)? {
+        for aggregation in read_dir(&namespace)? {
+            let holds_live = read_dir(&aggregation)?.iter().any(|pin| {
+                aya::programs::links::PinnedLink::from_pin(pin)
+                    .map(aya::programs::links::FdLink::from)
+                    .and_then(|link| link.info())
+                    .is_ok_and(|info| live.contains(&info.program_id()))
+            });
+            if !holds_live {
+                fs::remove_dir_all(&aggregation)?;
+            }
+        }
+        // Fails while there is an aggregation left in it, which is as it should be.
+        let _ = fs::remove_dir(&namespace);
+    }
+    Ok(())
+}
+
+fn read_dir(path: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(path) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn find_link(place: Place<'_>) -> io::Result<Option<OwnedFd>> {
+    sys::find_tcx_link(|fd, link| {
+        ours(place, link)?;
+        fd.try_clone().ok()
+    })
+}
+
+/// The program of a tcx link if it hangs at this place and is ours by name.
+fn ours(place: Place<'_>, link: sys::TcxLink) -> Option<ProgramInfo> {
+    if link.ifindex != place.ifindex || link.hook != place.hook {
+        return None;
+    }
+    program_info(link.program).filter(|program| program.name() == place.hook.program().as_bytes())
+}
+
+fn program_info(id: u32) -> Option<ProgramInfo> {
+    loaded_programs()
+        .flatten()
+        .find(|program| program.id() == id)
+}
+
+fn create_pinned(program: BorrowedFd<'_>, place: Place<'_>, pins: &Path) -> io::Result<()> {
+    fs::create_dir_all(pins)?;
+    let pin = place.pin(pins);
+    remove_file(&pin)?; // of a link whose device is gone
+    let link = sys::create_tcx_link(program, place.ifindex, place.hook)?;
+    sys::pin(link.as_fd(), &pin)
+}
+
+async fn attach_filter(
+    program: &mut SchedClassifier,
+    place: Place<'_>,
+    netlink: &Netlink,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let filters = netlink
+        .bpf_filters(place.ifindex, place.hook.direction())
+        .await;
+    let handle = TcHandle::from(HANDLE);
+    let link = if filters.is_ok_and(|all| {
+        all.iter()
+            .any(|f| f.priority == PRIORITY && f.handle == HANDLE)
+    }) {
+        let link = SchedClassifierLink::attached(
+            place.name,
+            place.hook.attach_type(),
+            PRIORITY,
+            handle,
+            None,
+        )?;
+        program.attach_to_link(link)?
+    } else {
+        // An error here is that it exists already; if not, attaching fails and says so.
+        let _ = qdisc_add_clsact(place.name);
+        let options = TcAttachOptions::Netlink(NlOptions {
+            priority: PRIORITY,
+            handle,
+            classid: None,
+        });
+        program.attach_with_options(place.name, place.hook.attach_type(), options)?
+    };
+    // Dropping the link would remove the filter, which is to outlive us.
+    std::mem::forget(program.take_link(link)?);
+    Ok(())
+}
+
+/// Removes our filter from clsact, and clsact with it when nobody else uses it.
+async fn drop_filter(place: Place<'_>, netlink: &Netlink) -> Result<(), Error> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Error::new("detach its program", format!("{}: {error}", place.name))
+    };
+    let here = (netlink
+        .bpf_filters(place.ifindex, place.hook.direction())
+        .await)
+        .map_err(|error| failed(&error))?;
+    if !here
+        .iter()
+        .any(|f| f.priority == PRIORITY && f.handle == HANDLE)
+    {
+        return Ok(());
+    }
+    let link = SchedClassifierLink::attached(
+        place.name,
+        place.hook.attach_type(),
+        PRIORITY,
+        TcHandle::from(HANDLE),
+        None,
+    )
+    .map_err(|error| failed(&error))?;
+    drop(link); // which detaches it
+    let left = netlink
+        .filter_count(place.ifindex)
+        .await
+        .map_err(|error| failed(&error))?;
+    if left == 0 {
+        netlink
+            .delete_clsact(place.ifindex)
+            .await
+            .map_err(|error| failed(&error))?;
+    }
+    Ok(())
+}
+
+pub(super) fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

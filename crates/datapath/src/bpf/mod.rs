@@ -1,0 +1,568 @@
+//! The real datapath: the loaded programs, their maps, and taking over those of an earlier daemon.
+
+mod attach;
+mod sys;
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Duration;
+
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::programs::{ProgramInfo, SchedClassifier};
+use aya::{Ebpf, EbpfLoader};
+use dlmp_netlink::Netlink;
+use dlmp_wire::MacAddr;
+
+pub use attach::{Attachment, clear_stale_pins};
+use attach::{Hook, Place};
+
+use crate::abi::{self, dlmp_aggregation, dlmp_client, dlmp_counters, dlmp_port, dlmp_slot};
+use crate::model::AnnounceRequest;
+use crate::{
+    ANNOUNCE_INTERVAL, ClientAddress, Counters, Datapath, Error, FRESH_MOVE, MAX_PORTS, Placement,
+    PortIndex, SlotIndex,
+};
+
+/// The link that a datapath serves.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// Name of the aggregation, at most 15 bytes.
+    pub name: String,
+    /// Index of its link.
+    pub ifindex: u32,
+    /// Cookie of the network namespace.
+    pub netns_cookie: u64,
+}
+
+/// The programs of one aggregation with their maps.
+pub struct Bpf {
+    served: Served,
+    attachment: Attachment,
+    programs: Ebpf,
+    aggregation: Array<MapData, dlmp_aggregation>,
+    ports: Array<MapData, dlmp_port>,
+    port_by_ifindex: HashMap<MapData, u32, u32>,
+    addresses: HashMap<MapData, abi::dlmp_address, dlmp_client>,
+    slots: Array<MapData, dlmp_slot>,
+    counters: PerCpuArray<MapData, dlmp_counters>,
+    carried: Array<MapData, dlmp_counters>,
+}
+
+/// What the datapath of an earlier daemon was doing, read from its maps.
+pub struct Previous {
+    /// Where each placed slot sits, by ifindex of the port.
+    pub placements: BTreeMap<SlotIndex, u32>,
+    /// The port that group-addressed frames are taken from, by ifindex.
+    pub multicast_port: Option<u32>,
+    ports: BTreeMap<u32, u32>,
+    counters: PerCpuArray<MapData, dlmp_counters>,
+    carried: Array<MapData, dlmp_counters>,
+}
+
+impl Bpf {
+    /// Loads the programs with empty maps. Nothing is attached yet.
+    ///
+    /// # Errors
+    /// What the kernel refused: often a missing capability, or a kernel without the needed features.
+    pub fn load(served: Served, attachment: Attachment) -> Result<Self, Error> {
+        let mut programs = EbpfLoader::new()
+            .load(abi::OBJECT)
+            .map_err(|error| failed("load its programs", &error))?;
+        for hook in [Hook::Egress, Hook::Ingress] {
+            program(&mut programs, hook)?
+                .load()
+                .map_err(|error| failed("load its programs", &error))?;
+        }
+        bind_carried(&mut programs)?;
+        let mut bpf = Self {
+            aggregation: map(&mut programs, "aggregation")?,
+            ports: map(&mut programs, "ports")?,
+            port_by_ifindex: map(&mut programs, "port_by_ifindex")?,
+            addresses: map(&mut programs, "addresses")?,
+            slots: map(&mut programs, "slots")?,
+            counters: map(&mut programs, "counters")?,
+            carried: map(&mut programs, "carried")?,
+            served,
+            attachment,
+            programs,
+        };
+        bpf.write_aggregation(abi::DLMP_NO_PORT)?;
+        let nowhere = dlmp_slot {
+            port: abi::DLMP_NO_PORT,
+            backup: abi::DLMP_NO_PORT,
+            ..Default::default()
+        };
+        for slot in 0..abi::DLMP_MAX_SLOTS {
+            (bpf.slots.set(slot, nowhere, 0)).map_err(|error| failed("empty its slots", &error))?;
+        }
+        Ok(bpf)
+    }
+
+    /// How the programs are attached.
+    pub const fn attachment(&self) -> &Attachment {
+        &self.attachment
+    }
+
+    /// Reads the state of an earlier daemon's programs on the same link, if they are still there.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub async fn previous(&self, netlink: &Netlink) -> Result<Option<Previous>, Error> {
+        match attach::attached_program(self.egress(), netlink).await? {
+            Some(program) => Ok(Previous::read(&program)),
+            None => Ok(None),
+        }
+    }
+
+    /// Hangs the egress program on the aggregation's link, in place of an earlier one.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub async fn attach_link(&mut self, netlink: &Netlink) -> Result<(), Error> {
+        if let Attachment::Tcx(pins) = self.attachment.clone() {
+            self.pin_maps(&pins)?;
+        }
+        let place = Place {
+            ifindex: self.served.ifindex,
+            name: &self.served.name,
+            hook: Hook::Egress,
+        };
+        let program = program(&mut self.programs, Hook::Egress)?;
+        attach::attach(program, place, &self.attachment, netlink).await
+    }
+
+    /// Hangs the ingress program on a port, in place of an earlier one.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub async fn attach_port(
+        &mut self,
+        ifindex: u32,
+        name: &str,
+        netlink: &Netlink,
+    ) -> Result<(), Error> {
+        let program = program(&mut self.programs, Hook::Ingress)?;
+        attach::attach(program, ingress(ifindex, name), &self.attachment, netlink).await
+    }
+
+    /// Takes the ingress program off a port.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub async fn detach_port(
+        &mut self,
+        ifindex: u32,
+        name: &str,
+        netlink: &Netlink,
+    ) -> Result<(), Error> {
+        attach::detach(ingress(ifindex, name), &self.attachment, netlink).await
+    }
+
+    /// Takes the egress program off and removes the pins. The ports are to be detached before.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub async fn remove(self, netlink: &Netlink) -> Result<(), Error> {
+        attach::detach(self.egress(), &self.attachment, netlink).await?;
+        if let Attachment::Tcx(pins) = &self.attachment
+            && let Err(error) = std::fs::remove_dir_all(pins)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(Error::new("remove its pins", error));
+        }
+        Ok(())
+    }
+
+    /// Whether our programs still hang where they were attached; names of the links where not.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub async fn detached(
+        &mut self,
+        ports: &[(u32, String)],
+        netlink: &Netlink,
+    ) -> Result<Vec<String>, Error> {
+        let mut missing = Vec::new();
+        let (egress_id, ingress_id) = (
+            self.program_id(Hook::Egress)?,
+            self.program_id(Hook::Ingress)?,
+        );
+        let mut places = vec![(self.egress(), egress_id)];
+        places.extend(
+            ports
+                .iter()
+                .map(|(ifindex, name)| (ingress(*ifindex, name), ingress_id)),
+        );
+        for (place, wanted) in places {
+            let found = attach::attached_program(place, netlink).await?;
+            if found.is_none_or(|program| program.id() != wanted) {
+                missing.push(place.name.to_owned());
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Places a slot where it was already: no move, so rule 3's window does not start.
+    ///
+    /// # Errors
+    /// The write did not happen.
+    pub fn restore(&mut self, slot: SlotIndex, placement: Placement) -> Result<(), Error> {
+        self.write_slot(slot, placement, 0)
+    }
+
+    /// Adds the counts of an earlier daemon's programs, once those no longer run.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn carry_counters(&mut self, previous: &Previous) -> Result<(), Error> {
+        let mut rows = vec![(abi::DLMP_ROW_AGGREGATION, abi::DLMP_ROW_AGGREGATION)];
+        for (&ifindex, &old) in &previous.ports {
+            if let Ok(new) = self.port_by_ifindex.get(&ifindex, 0) {
+                rows.push((old, new));
+            }
+        }
+        for (old, new) in rows {
+            let sum = read_row(&previous.counters, &previous.carried, old)?;
+            let row = dlmp_counters { count: sum.0 };
+            (self.carried.set(new, row, 0))
+                .map_err(|error| failed("carry its counters over", &error))?;
+        }
+        Ok(())
+    }
+
+    /// The counters of a port, over all CPUs and over restarts of the daemon.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn counters(&self, port: PortIndex) -> Result<Counters, Error> {
+        read_row(&self.counters, &self.carried, port.0.into())
+    }
+
+    /// The counters that belong to no port.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn aggregation_counters(&self) -> Result<Counters, Error> {
+        read_row(&self.counters, &self.carried, abi::DLMP_ROW_AGGREGATION)
+    }
+
+    /// The ring of requests to announce. Can be taken once.
+    ///
+    /// # Errors
+    /// It was taken already, or the kernel refused.
+    pub fn take_requests(&mut self) -> Result<Requests, Error> {
+        map(&mut self.programs, "events").map(Requests)
+    }
+
+    /// Runs a program once over a frame, as `BPF_PROG_TEST_RUN` does: for tests and measurements.
+    ///
+    /// Returns the program's verdict (`TC_ACT_*`), the frame as it left, and the mean duration of
+    /// `repeat` runs.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn test_run(
+        &mut self,
+        ingress_on: Option<u32>,
+        frame: &[u8],
+        repeat: u32,
+    ) -> Result<(u32, Vec<u8>, Duration), Error> {
+        use aya::programs::{TestRun, TestRunOptions};
+        let hook = if ingress_on.is_some() {
+            Hook::Ingress
+        } else {
+            Hook::Egress
+        };
+        // struct __sk_buff: the interface's index is its 11th word (include/uapi/linux/bpf.h).
+        let mut context = [0u8; 192];
+        let ifindex = ingress_on.unwrap_or(self.served.ifindex);
+        context[40..44].copy_from_slice(&ifindex.to_ne_bytes());
+        let mut out = vec![0; frame.len() + 64];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.data_out = Some(&mut out);
+        options.ctx_in = Some(&context);
+        options.repeat = repeat;
+        let result = program(&mut self.programs, hook)?
+            .test_run(options)
+            .map_err(|error| failed("run its program", &error))?;
+        out.truncate(result.data_size_out as usize);
+        Ok((result.return_value, out, result.duration))
+    }
+
+    fn egress(&self) -> Place<'_> {
+        Place {
+            ifindex: self.served.ifindex,
+            name: &self.served.name,
+            hook: Hook::Egress,
+        }
+    }
+
+    fn program_id(&mut self, hook: Hook) -> Result<u32, Error> {
+        let info = program(&mut self.programs, hook)?.info();
+        info.map(|info| info.id())
+            .map_err(|error| failed("look at its program", &error))
+    }
+
+    /// Pins the maps too, under their names, so that they can be looked at with bpftool.
+    fn pin_maps(&mut self, pins: &Path) -> Result<(), Error> {
+        let failed = |error: &dyn std::fmt::Display| {
+            Error::new("pin its maps", format!("{}: {error}", pins.display()))
+        };
+        std::fs::create_dir_all(pins).map_err(|error| failed(&error))?;
+        let info = program(&mut self.programs, Hook::Egress)?.info();
+        let ids = info
+            .and_then(|info| info.map_ids())
+            .map_err(|error| failed(&error))?;
+        for id in ids.unwrap_or_default() {
+            let map = MapData::from_id(id).map_err(|error| failed(&error))?;
+            let info = map.info().map_err(|error| failed(&error))?;
+            let path = pins.join(info.name_as_str().unwrap_or_default());
+            attach::remove_file(&path)
+                .and_then(|()| sys::pin(map.fd().as_fd(), &path))
+                .map_err(|error| failed(&error))?;
+        }
+        Ok(())
+    }
+
+    fn write_aggregation(&mut self, multicast_port: u32) -> Result<(), Error> {
+        let mut name = [0; 16];
+        for (to, from) in name.iter_mut().take(15).zip(self.served.name.bytes()) {
+            *to = from as _;
+        }
+        let value = dlmp_aggregation {
+            abi: abi::DLMP_ABI,
+            ifindex: self.served.ifindex,
+            multicast_port,
+            reserved: 0,
+            netns_cookie: self.served.netns_cookie,
+            fresh_ns: nanoseconds(FRESH_MOVE),
+            announce_ns: nanoseconds(ANNOUNCE_INTERVAL),
+            name,
+        };
+        (self.aggregation.set(0, value, 0))
+            .map_err(|error| failed("set its multicast port", &error))
+    }
+
+    fn write_slot(
+        &mut self,
+        slot: SlotIndex,
+        placement: Placement,
+        moved_ns: u64,
+    ) -> Result<(), Error> {
+        let value = dlmp_slot {
+            port: placement.port.0.into(),
+            backup: placement
+                .backup
+                .map_or(abi::DLMP_NO_PORT, |port| port.0.into()),
+            moved_ns,
+            announce_ns: 0,
+        };
+        (self.slots.set(slot.0.into(), value, 0)).map_err(|error| failed("place a slot", &error))
+    }
+
+    fn port(&self, port: PortIndex) -> Result<dlmp_port, Error> {
+        (self.ports.get(&port.0.into(), 0)).map_err(|error| failed("read a port", &error))
+    }
+}
+
+impl Datapath for Bpf {
+    fn set_port(&mut self, port: PortIndex, ifindex: u32, mac: MacAddr) -> Result<(), Error> {
+        self.clear_port(port)?;
+        let index = u32::from(port.0);
+        let value = dlmp_port {
+            ifindex,
+            flags: 0,
+            mac: mac.0,
+            reserved: [0; 2],
+        };
+        let owner = dlmp_client {
+            owner: abi::DLMP_OWNER_PORT,
+            place: index,
+        };
+        (self.ports.set(index, value, 0))
+            .and_then(|()| self.addresses.insert(key(mac, 0), owner, 0))
+            .and_then(|()| self.port_by_ifindex.insert(ifindex, index, 0))
+            .map_err(|error| failed("set a port", &error))
+    }
+
+    fn clear_port(&mut self, port: PortIndex) -> Result<(), Error> {
+        let old = self.port(port)?;
+        if old.ifindex == 0 {
+            return Ok(());
+        }
+        // Absent entries are what is wanted.
+        let _ = self.port_by_ifindex.remove(&old.ifindex);
+        let _ = self.addresses.remove(&key(MacAddr(old.mac), 0));
+        (self.ports.set(port.0.into(), dlmp_port::default(), 0))
+            .map_err(|error| failed("clear a port", &error))
+    }
+
+    fn set_usable(&mut self, port: PortIndex, usable: bool) -> Result<(), Error> {
+        let mut value = self.port(port)?;
+        value.flags = if usable { abi::DLMP_PORT_USABLE } else { 0 };
+        (self.ports.set(port.0.into(), value, 0)).map_err(|error| failed("mark a port", &error))
+    }
+
+    fn set_client(&mut self, client: ClientAddress, slot: SlotIndex) -> Result<(), Error> {
+        let value = dlmp_client {
+            owner: abi::DLMP_OWNER_PRIMARY,
+            place: slot.0.into(),
+        };
+        (self
+            .addresses
+            .insert(key(client.mac, client.vlan), value, 0))
+        .map_err(|error| failed("set a client", &error))
+    }
+
+    fn place(&mut self, slot: SlotIndex, placement: Placement) -> Result<(), Error> {
+        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
+            .map_err(|error| failed("read the clock", &error))?;
+        self.write_slot(slot, placement, nanoseconds(now.into()))
+    }
+
+    fn set_multicast_port(&mut self, port: Option<PortIndex>) -> Result<(), Error> {
+        self.write_aggregation(port.map_or(abi::DLMP_NO_PORT, |port| port.0.into()))
+    }
+}
+
+impl Previous {
+    /// Reads the maps that a running program uses; `None` when they are of another layout.
+    fn read(program: &ProgramInfo) -> Option<Self> {
+        let mut maps = BTreeMap::new();
+        for id in program.map_ids().ok()?? {
+            let data = MapData::from_id(id).ok()?;
+            maps.insert(data.info().ok()?.name_as_str()?.to_owned(), data);
+        }
+        let aggregation: Array<_, dlmp_aggregation> = open(&mut maps, "aggregation")?;
+        let aggregation = aggregation.get(&0, 0).ok()?;
+        if aggregation.abi != abi::DLMP_ABI {
+            return None;
+        }
+        let port_map: Array<_, dlmp_port> = open(&mut maps, "ports")?;
+        let by_index = |index: u32| {
+            port_map
+                .get(&index, 0)
+                .ok()
+                .map(|p: dlmp_port| p.ifindex)
+                .filter(|&i| i != 0)
+        };
+        let slots: Array<_, dlmp_slot> = open(&mut maps, "slots")?;
+        let placements = (0..abi::DLMP_MAX_SLOTS)
+            .filter_map(|slot| {
+                Some((
+                    SlotIndex(slot as u16),
+                    by_index(slots.get(&slot, 0).ok()?.port)?,
+                ))
+            })
+            .collect();
+        Some(Self {
+            placements,
+            multicast_port: by_index(aggregation.multicast_port),
+            ports: (0..MAX_PORTS as u32)
+                .filter_map(|index| Some((by_index(index)?, index)))
+                .collect(),
+            counters: open(&mut maps, "counters")?,
+            carried: open(&mut maps, "carried")?,
+        })
+    }
+}
+
+/// Requests to announce, from the programs. Becomes readable when there is one.
+pub struct Requests(RingBuf<MapData>);
+
+impl Requests {
+    /// The next request, if there is one.
+    pub fn poll(&mut self) -> Option<AnnounceRequest> {
+        let item = self.0.next()?;
+        let word = |at: usize| Some(u32::from_ne_bytes(*item.get(at..)?.first_chunk()?));
+        Some(AnnounceRequest {
+            slot: SlotIndex(u16::try_from(word(0)?).ok()?),
+            port: PortIndex(u8::try_from(word(4)?).ok()?),
+        })
+    }
+}
+
+impl std::os::fd::AsRawFd for Requests {
+    fn as_raw_fd(&self) -> i32 {
+        self.0.as_raw_fd()
+    }
+}
+
+fn ingress(ifindex: u32, name: &str) -> Place<'_> {
+    Place {
+        ifindex,
+        name,
+        hook: Hook::Ingress,
+    }
+}
+
+fn program(programs: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier, Error> {
+    (programs.program_mut(hook.program()))
+        .and_then(|program| program.try_into().ok())
+        .ok_or_else(|| Error::new("find its program", hook.program()))
+}
+
+/// Only the daemon uses the map of carried counts; tied to a program, the next daemon finds it.
+fn bind_carried(programs: &mut Ebpf) -> Result<(), Error> {
+    let failed = |error: &dyn std::error::Error| failed("bind its map", error);
+    let program = program(programs, Hook::Egress)?
+        .fd()
+        .map_err(|error| failed(&error))?;
+    let program = program
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|error| failed(&error))?;
+    let Some(Map::Array(carried)) = programs.map("carried") else {
+        return Err(Error::new("find its map", "carried"));
+    };
+    sys::bind_map(program.as_fd(), carried.fd().as_fd()).map_err(|error| failed(&error))
+}
+
+/// Takes a map out of the loaded object and gives it its type.
+fn map<M: TryFrom<Map>>(programs: &mut Ebpf, name: &str) -> Result<M, Error> {
+    (programs.take_map(name))
+        .and_then(|map| M::try_from(map).ok())
+        .ok_or_else(|| Error::new("find its map", name))
+}
+
+/// Takes a map out of those of a running program and gives it its type.
+fn open<M: TryFrom<Map>>(maps: &mut BTreeMap<String, MapData>, name: &str) -> Option<M> {
+    M::try_from(Map::from_map_data(maps.remove(name)?).ok()?).ok()
+}
+
+fn read_row(
+    counters: &PerCpuArray<MapData, dlmp_counters>,
+    carried: &Array<MapData, dlmp_counters>,
+    row: u32,
+) -> Result<Counters, Error> {
+    let failed = |error| failed("read its counters", &error);
+    let mut sum = Counters(carried.get(&row, 0).map_err(failed)?.count);
+    for value in counters.get(&row, 0).map_err(failed)?.iter() {
+        sum.add(&Counters(value.count));
+    }
+    Ok(sum)
+}
+
+const fn key(mac: MacAddr, vlan: u16) -> abi::dlmp_address {
+    abi::dlmp_address { mac: mac.0, vlan }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The error with its causes: aya's say what the kernel refused only in those.
+fn failed(what: &'static str, error: &dyn std::error::Error) -> Error {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    Error::new(what, text)
+}

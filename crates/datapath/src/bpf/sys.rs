@@ -1,0 +1,177 @@
+//! The bpf(2) calls about links that the loader does not offer. All `unsafe` of this back end is here.
+//!
+//! A tcx link stays attached while something holds it: a descriptor or a pin. Whoever may can get
+//! a descriptor by the link's id, so that a daemon that does not see the bpffs of its predecessor
+//! still takes its links over. Layouts: include/uapi/linux/bpf.h, `union bpf_attr`.
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::attach::Hook;
+
+const OBJ_PIN: libc::c_long = 6;
+const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const LINK_CREATE: libc::c_long = 28;
+const LINK_UPDATE: libc::c_long = 29;
+const LINK_GET_FD_BY_ID: libc::c_long = 30;
+const LINK_GET_NEXT_ID: libc::c_long = 31;
+const LINK_DETACH: libc::c_long = 34;
+const PROG_BIND_MAP: libc::c_long = 35;
+
+const LINK_TYPE_TCX: u32 = 11;
+const TCX_INGRESS: u32 = 46;
+const TCX_EGRESS: u32 = 47;
+/// Run before all others.
+const F_BEFORE: u32 = 1 << 3;
+/// Run after all others.
+const F_AFTER: u32 = 1 << 4;
+
+/// Large enough for every command used here; the kernel takes zeroes behind what it knows.
+#[repr(C, align(8))]
+#[derive(Default)]
+struct Attributes([u32; 16]);
+
+impl Attributes {
+    fn new(fields: &[u32]) -> Self {
+        let mut attributes = Self::default();
+        attributes.0[..fields.len()].copy_from_slice(fields);
+        attributes
+    }
+
+    fn with_pointer<T: ?Sized>(mut self, at: usize, pointer: *const T) -> Self {
+        let address = pointer.cast::<()>() as u64;
+        self.0[at] = address as u32;
+        self.0[at + 1] = (address >> 32) as u32;
+        if cfg!(target_endian = "big") {
+            self.0.swap(at, at + 1);
+        }
+        self
+    }
+}
+
+fn bpf(command: libc::c_long, attributes: &mut Attributes) -> io::Result<i32> {
+    // SAFETY: the attributes live through the call and are as large as said; pointers in them are
+    // put there by the callers below, each to something that lives through the call too.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_mut(attributes),
+            std::mem::size_of::<Attributes>(),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(result as i32)
+}
+
+fn owned(fd: i32) -> OwnedFd {
+    // SAFETY: the kernel just made the descriptor for us and nobody else has it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+fn raw(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().cast_unsigned()
+}
+
+/// What a tcx link is attached to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TcxLink {
+    /// Id of its program.
+    pub(super) program: u32,
+    /// Interface, 0 when that is gone.
+    pub(super) ifindex: u32,
+    /// Which hook.
+    pub(super) hook: Hook,
+}
+
+/// Attaches a program: on ingress before all others, on egress after all others.
+pub(super) fn create_tcx_link(
+    program: BorrowedFd<'_>,
+    ifindex: u32,
+    hook: Hook,
+) -> io::Result<OwnedFd> {
+    let (kind, order) = match hook {
+        Hook::Ingress => (TCX_INGRESS, F_BEFORE),
+        Hook::Egress => (TCX_EGRESS, F_AFTER),
+    };
+    let mut attributes = Attributes::new(&[raw(program), ifindex, kind, order]);
+    bpf(LINK_CREATE, &mut attributes).map(owned)
+}
+
+/// Replaces a link's program; no frame sees neither or both.
+pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = Attributes::new(&[raw(link), raw(program)]);
+    bpf(LINK_UPDATE, &mut attributes).map(drop)
+}
+
+/// Detaches a link now, whatever still holds it.
+pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    bpf(LINK_DETACH, &mut Attributes::new(&[raw(link)])).map(drop)
+}
+
+/// Pins an object of the kernel (a link, a map) to a path on a bpffs.
+pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attributes = Attributes::new(&[0, 0, raw(object)]).with_pointer(0, path.as_ptr());
+    bpf(OBJ_PIN, &mut attributes).map(drop)
+}
+
+/// Ties a map that a program does not use to it, so that it lives and is found with it.
+pub(super) fn bind_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<()> {
+    bpf(
+        PROG_BIND_MAP,
+        &mut Attributes::new(&[raw(program), raw(map)]),
+    )
+    .map(drop)
+}
+
+/// Calls `visit` for every tcx link of the system with a descriptor of it, until it returns some.
+pub(super) fn find_tcx_link<T>(
+    mut visit: impl FnMut(&OwnedFd, TcxLink) -> Option<T>,
+) -> io::Result<Option<T>> {
+    let mut id = 0;
+    loop {
+        let mut next = Attributes::new(&[id]);
+        match bpf(LINK_GET_NEXT_ID, &mut next) {
+            Ok(_) => id = next.0[1],
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let link = match bpf(LINK_GET_FD_BY_ID, &mut Attributes::new(&[id])) {
+            Ok(fd) => owned(fd),
+            // It went away between the two calls.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
+            Err(error) => return Err(error),
+        };
+        if let Some(info) = tcx_info(link.as_fd())?
+            && let Some(found) = visit(&link, info)
+        {
+            return Ok(Some(found));
+        }
+    }
+}
+
+/// What a link is attached to; `None` when it is no tcx link.
+fn tcx_info(link: BorrowedFd<'_>) -> io::Result<Option<TcxLink>> {
+    // struct bpf_link_info: type, id, prog_id, padding, then for tcx ifindex and attach_type.
+    let mut info = [0u32; 32];
+    let len = std::mem::size_of_val(&info) as u32;
+    let mut attributes = Attributes::new(&[raw(link), len]).with_pointer(2, info.as_mut_ptr());
+    bpf(OBJ_GET_INFO_BY_FD, &mut attributes)?;
+    let hook = match (info[0], info[5]) {
+        (LINK_TYPE_TCX, TCX_INGRESS) => Hook::Ingress,
+        (LINK_TYPE_TCX, TCX_EGRESS) => Hook::Egress,
+        _ => return Ok(None),
+    };
+    Ok(Some(TcxLink {
+        program: info[2],
+        ifindex: info[4],
+        hook,
+    }))
+}

@@ -1,0 +1,118 @@
+//! The counters: their names and one row of them.
+
+use crate::abi;
+
+/// What a frame was counted as. The order is that of `enum dlmp_counter` in `bpf/dlmp.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum Counter {
+    /// Packets delivered to the aggregation.
+    RxPackets = abi::DLMP_RX_PACKETS,
+    /// Bytes delivered to the aggregation.
+    RxBytes = abi::DLMP_RX_BYTES,
+    /// Packets sent.
+    TxPackets = abi::DLMP_TX_PACKETS,
+    /// Bytes sent.
+    TxBytes = abi::DLMP_TX_BYTES,
+    /// Rule 1: our own source on a port that is not its own.
+    RxReflection = abi::DLMP_RX_REFLECTION,
+    /// Rule 1: our own source on its own port: somebody else has the address.
+    RxOwnAddress = abi::DLMP_RX_OWN_ADDRESS,
+    /// Rule 2: group-addressed, not on the multicast port.
+    RxGroupOtherPort = abi::DLMP_RX_GROUP_OTHER_PORT,
+    /// Rule 3: unicast on another port, taken since the move is fresh.
+    RxFreshMove = abi::DLMP_RX_FRESH_MOVE,
+    /// Rule 3: unicast on another port, dropped.
+    RxStalePort = abi::DLMP_RX_STALE_PORT,
+    /// Rule 4: unicast for nobody here.
+    RxNobody = abi::DLMP_RX_NOBODY,
+    /// Rule 4: left to the port (LLDP, STP, LACP).
+    RxLinkLocal = abi::DLMP_RX_LINK_LOCAL,
+    /// No whole Ethernet header.
+    RxShort = abi::DLMP_RX_SHORT,
+    /// Sent through the slot's backup.
+    TxBackup = abi::DLMP_TX_BACKUP,
+    /// Rule 2: IGMP or MLD report sent through the multicast port.
+    TxReport = abi::DLMP_TX_REPORT,
+    /// The source is no client.
+    TxUnknownSource = abi::DLMP_TX_UNKNOWN_SOURCE,
+    /// The slot has no port.
+    TxNoPort = abi::DLMP_TX_NO_PORT,
+    /// No whole Ethernet header.
+    TxShort = abi::DLMP_TX_SHORT,
+    /// The ring of events was full.
+    EventLost = abi::DLMP_EVENT_LOST,
+}
+
+impl Counter {
+    /// All counters with their names in displays, in the order of the ABI.
+    pub const ALL: [(Self, &'static str); abi::DLMP_COUNTERS as usize] = [
+        (Self::RxPackets, "rx-packets"),
+        (Self::RxBytes, "rx-bytes"),
+        (Self::TxPackets, "tx-packets"),
+        (Self::TxBytes, "tx-bytes"),
+        (Self::RxReflection, "rx-reflection"),
+        (Self::RxOwnAddress, "rx-own-address"),
+        (Self::RxGroupOtherPort, "rx-group-other-port"),
+        (Self::RxFreshMove, "rx-fresh-move"),
+        (Self::RxStalePort, "rx-stale-port"),
+        (Self::RxNobody, "rx-nobody"),
+        (Self::RxLinkLocal, "rx-link-local"),
+        (Self::RxShort, "rx-short"),
+        (Self::TxBackup, "tx-backup"),
+        (Self::TxReport, "tx-report"),
+        (Self::TxUnknownSource, "tx-unknown-source"),
+        (Self::TxNoPort, "tx-no-port"),
+        (Self::TxShort, "tx-short"),
+        (Self::EventLost, "event-lost"),
+    ];
+
+    /// The counters of rules, without those of traffic.
+    pub fn rules() -> impl Iterator<Item = (Self, &'static str)> {
+        Self::ALL.into_iter().skip(4)
+    }
+}
+
+/// One row: the counts of one port, or of the aggregation itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters(pub(crate) [u64; Counter::ALL.len()]);
+
+impl Counters {
+    /// The value of one counter.
+    pub const fn get(&self, counter: Counter) -> u64 {
+        self.0[counter as usize]
+    }
+
+    /// Adds another row to this one.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, value) in self.0.iter_mut().zip(other.0) {
+            *sum = sum.wrapping_add(value);
+        }
+    }
+
+    /// Subtracts an earlier state of the same row.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut difference = *self;
+        for (value, before) in difference.0.iter_mut().zip(earlier.0) {
+            *value = value.wrapping_sub(before);
+        }
+        difference
+    }
+
+    pub(crate) fn bump(&mut self, counter: Counter, by: u64) {
+        self.0[counter as usize] += by;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stand_in_the_order_of_the_abi() {
+        for (position, (counter, _)) in Counter::ALL.into_iter().enumerate() {
+            assert_eq!(counter as usize, position);
+        }
+    }
+}

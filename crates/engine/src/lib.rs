@@ -1,0 +1,16 @@
+//! The decisions of an aggregation, without I/O and without a clock.
+//!
+//! An [`Aggregation`] is told what happened and when, and is asked what to do, as in quinn-proto:
+//! after every [`handle_event`](Aggregation::handle_event) and
+//! [`handle_timeout`](Aggregation::handle_timeout), call [`poll_action`](Aggregation::poll_action)
+//! until it returns `None`, carry the actions out in that order, then wait until
+//! [`poll_timeout`](Aggregation::poll_timeout) or the next event. The same inputs give the same
+//! actions, so a simulator can drive it and a recorded run can be played again.
+
+mod aggregation;
+mod announce;
+mod place;
+mod spread;
+
+pub use aggregation::{Action, Aggregation, Event, Health, LinkState, Notice, PortView};
+pub use place::{ClientAddress, Placement, PortIndex, SlotIndex};
