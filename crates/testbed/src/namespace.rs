@@ -26,8 +26,8 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Makes the namespace `PREFIX-PID-COUNT-NAME`, with its loopback up. Namespaces that a killed
-    /// earlier process left with the same prefix are removed first.
+    /// Makes the namespace `PREFIX-PID-COUNT-NAME`, with its loopback up. The first call in a
+    /// process also removes what killed earlier processes left with the same prefix.
     ///
     /// # Errors
     /// When `ip` is missing or fails, for example without root.
