@@ -3,9 +3,8 @@
 use zlink::proxy;
 
 use crate::{
-    AddressesReply, AggregationsReply, Error, InfoReply, InterfacesReply, NewAddress, NewAggregation,
-    PortChange, StatisticsReply,
-    ObjectReply, socket,
+    AddressesReply, AggregationsReply, Error, InfoReply, InterfacesReply, NewAddress,
+    NewAggregation, ObjectReply, PortChange, StatisticsReply, socket,
 };
 
 /// A connection to the daemon of this network namespace.

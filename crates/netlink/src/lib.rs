@@ -1,1 +1,43 @@
-//! Placeholder.
+//! Links, addresses, routes, filters and events of one network namespace: a narrow async face over
+//! the netlink crates, whose types stay inside, and a little ethtool.
+//!
+//! A socket belongs to the namespace of the thread that opened it. Nothing here reads
+//! `/sys/class/net`, which shows another namespace under `ip netns exec`.
+
+mod address;
+mod error;
+pub mod ethtool;
+mod events;
+mod filter;
+pub mod ipv6;
+mod link;
+pub mod namespace;
+mod route;
+mod sys;
+mod tc;
+
+pub use address::{Address, Lifetime};
+pub use error::{Error, Result};
+pub use events::{LinkEvent, LinkEvents};
+pub use link::{Link, LinkStatistics, NewVeth};
+pub use tc::{BpfFilter, Direction};
+
+/// A connection to the kernel's routing netlink. Clones share one socket.
+#[derive(Debug, Clone)]
+pub struct Netlink {
+    handle: rtnetlink::Handle,
+}
+
+impl Netlink {
+    /// Opens a socket in the network namespace of the calling thread.
+    ///
+    /// Must be called inside a tokio runtime, which then drives the connection.
+    ///
+    /// # Errors
+    /// Those of socket(2) and bind(2).
+    pub fn connect() -> std::io::Result<Self> {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        Ok(Self { handle })
+    }
+}

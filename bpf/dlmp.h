@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * What the programs and the daemon agree on: constants and the contents of the maps.
+ * Rust sees this file through bindgen (crates/datapath/build.rs); everything in it is plain C with
+ * fixed-width types and no hidden padding.
+ */
+#ifndef DLMP_H
+#define DLMP_H
+
+/* Changes with every change of a map's layout or of a counter's meaning: a daemon that takes over
+ * a running datapath of another layout starts from its configuration instead of reading the maps. */
+#define DLMP_ABI 1
+
+#define DLMP_MAX_PORTS 32     /* ports of one aggregation */
+#define DLMP_MAX_SLOTS 256    /* slots: what clients are placed by, see struct dlmp_slot */
+#define DLMP_MAX_CLIENTS 4352 /* addresses: 4096 clients, 256 of our own */
+#define DLMP_NO_PORT 0xffffffffU
+
+/* The row of the counters that belongs to no port: frames refused before a port was chosen. */
+#define DLMP_ROW_AGGREGATION DLMP_MAX_PORTS
+#define DLMP_COUNTER_ROWS (DLMP_MAX_PORTS + 1)
+
+#define DLMP_EVENTS_BYTES 4096 /* ring of struct dlmp_event; a multiple of the page size */
+
+/* The one entry of the map `aggregation`. */
+struct dlmp_aggregation {
+	__u32 abi;
+	__u32 ifindex;        /* of the link above the ports */
+	__u32 multicast_port; /* port index, or DLMP_NO_PORT */
+	__u32 reserved;
+	__u64 netns_cookie;   /* SO_NETNS_COOKIE of the namespace that it lives in */
+	__u64 fresh_ns;       /* how long after a move a client is served from any port (rule 3) */
+	__u64 announce_ns;    /* least time between two requests to announce a slot (rule 3) */
+	char name[16];
+};
+
+/* Set while the port may carry traffic. A port without it is passed over for the slot's backup. */
+#define DLMP_PORT_USABLE 1
+
+/* Map `ports`, by port index. An ifindex of 0 is an empty place. */
+struct dlmp_port {
+	__u32 ifindex;
+	__u32 flags;
+	__u8 mac[6];
+	__u8 reserved[2];
+};
+
+/* A client's identity: MAC address and VLAN (0: untagged). Key of the map `addresses`. */
+struct dlmp_address {
+	__u8 mac[6];
+	__u16 vlan;
+};
+
+enum dlmp_owner {
+	DLMP_OWNER_PRIMARY = 1, /* the aggregation's own interface */
+	DLMP_OWNER_PORT = 2,    /* a port's own address: probes, and reports (rule 2) */
+};
+
+/* Map `addresses`: whom an address belongs to. */
+struct dlmp_client {
+	__u32 owner; /* enum dlmp_owner */
+	__u32 place; /* slot index of a client, port index of a port */
+};
+
+/* Map `slots`: where the clients of a slot sit. One write moves all of them. */
+struct dlmp_slot {
+	__u32 port;
+	__u32 backup;      /* taken by the program itself while `port` is not usable */
+	__u64 moved_ns;    /* CLOCK_MONOTONIC of the last move */
+	__u64 announce_ns; /* when the program last asked for an announcement */
+};
+
+/* Per port and CPU. The order is the ABI; the names are in crates/datapath/src/counter.rs. */
+enum dlmp_counter {
+	DLMP_RX_PACKETS,
+	DLMP_RX_BYTES,
+	DLMP_TX_PACKETS,
+	DLMP_TX_BYTES,
+	DLMP_RX_REFLECTION,       /* rule 1: own source on a port that is not its own: dropped */
+	DLMP_RX_OWN_ADDRESS,      /* rule 1: own source on its own port: a duplicate address, dropped */
+	DLMP_RX_GROUP_OTHER_PORT, /* rule 2: group-addressed, not on the multicast port: dropped */
+	DLMP_RX_FRESH_MOVE,       /* rule 3: unicast on another port while the move is fresh: taken */
+	DLMP_RX_STALE_PORT,       /* rule 3: unicast on another port later: dropped, announced again */
+	DLMP_RX_NOBODY,           /* rule 4: unicast for nobody here: dropped */
+	DLMP_RX_LINK_LOCAL,       /* rule 4: 01:80:c2:00:00:0x stays on the port */
+	DLMP_RX_SHORT,            /* no whole Ethernet header: dropped */
+	DLMP_TX_BACKUP,           /* sent through the backup, the slot's port being unusable */
+	DLMP_TX_REPORT,           /* rule 2: IGMP or MLD report sent through the multicast port */
+	DLMP_TX_UNKNOWN_SOURCE,   /* source is no client of this aggregation: dropped */
+	DLMP_TX_NO_PORT,          /* the slot has no port: dropped */
+	DLMP_TX_SHORT,            /* no whole Ethernet header: dropped */
+	DLMP_EVENT_LOST,          /* the ring of events was full */
+	DLMP_COUNTERS,
+};
+
+struct dlmp_counters {
+	__u64 count[DLMP_COUNTERS];
+};
+
+/* An entry of the ring `events`: please announce this slot from its own port (rule 3). */
+struct dlmp_event {
+	__u32 slot;
+	__u32 port; /* where the stray frame arrived */
+};
+
+#endif

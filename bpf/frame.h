@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Reading frames: addresses, VLAN, and whether a frame reports group membership. */
+#ifndef DLMP_FRAME_H
+#define DLMP_FRAME_H
+
+#define ETH_P_IP 0x0800
+#define ETH_P_IPV6 0x86dd
+#define ETH_P_8021Q 0x8100
+#define VLAN_VID_MASK 0x0fff
+
+#define IPPROTO_HOPOPTS 0
+#define IPPROTO_IGMP 2
+#define IPPROTO_ICMPV6 58
+
+/* IGMPv1, v2, v3 reports and the v2 leave (RFC 1112, 2236, 3376). */
+#define IGMP_V1_REPORT 0x12
+#define IGMP_V2_REPORT 0x16
+#define IGMP_V2_LEAVE 0x17
+#define IGMP_V3_REPORT 0x22
+/* MLDv1 report and done, MLDv2 report (RFC 2710, 3810). */
+#define MLD_V1_REPORT 131
+#define MLD_V1_DONE 132
+#define MLD_V2_REPORT 143
+
+struct ethernet {
+	__u8 destination[6];
+	__u8 source[6];
+	__be16 type;
+};
+
+/* The Ethernet header, or NULL when the frame is too short to have one. */
+static __always_inline struct ethernet *ethernet_of(struct __sk_buff *skb)
+{
+	void *data = (void *)(long)skb->data;
+	struct ethernet *eth = data;
+
+	if ((void *)(eth + 1) > (void *)(long)skb->data_end)
+		return NULL;
+	return eth;
+}
+
+/* The VLAN of a frame, 0 when it has none (or only a priority tag). The tag is in the metadata,
+ * except for a frame that was sent with the tag in its bytes. */
+static __always_inline __u16 vlan_of(struct __sk_buff *skb, const struct ethernet *eth)
+{
+	__be16 tci;
+
+	if (skb->vlan_present)
+		return skb->vlan_tci & VLAN_VID_MASK;
+	if (eth->type != bpf_htons(ETH_P_8021Q))
+		return 0;
+	if (bpf_skb_load_bytes(skb, sizeof(*eth), &tci, sizeof(tci)))
+		return 0;
+	return bpf_ntohs(tci) & VLAN_VID_MASK;
+}
+
+static __always_inline bool is_group(const __u8 *mac)
+{
+	return mac[0] & 1;
+}
+
+/* 01:80:c2:00:00:0x: never forwarded by a bridge (IEEE 802.1Q, table 8-1). */
+static __always_inline bool is_link_local(const __u8 *mac)
+{
+	return mac[0] == 0x01 && mac[1] == 0x80 && mac[2] == 0xc2 && mac[3] == 0 && mac[4] == 0 &&
+	       (mac[5] & 0xf0) == 0;
+}
+
+static __always_inline bool is_igmp_report(struct __sk_buff *skb, __u32 at_ip)
+{
+	__u8 first, protocol, type;
+
+	if (bpf_skb_load_bytes(skb, at_ip, &first, 1) ||
+	    bpf_skb_load_bytes(skb, at_ip + 9, &protocol, 1))
+		return false;
+	if (protocol != IPPROTO_IGMP)
+		return false;
+	if (bpf_skb_load_bytes(skb, at_ip + (first & 0x0f) * 4, &type, 1))
+		return false;
+	return type == IGMP_V1_REPORT || type == IGMP_V2_REPORT || type == IGMP_V2_LEAVE ||
+	       type == IGMP_V3_REPORT;
+}
+
+/* MLD always has a hop-by-hop header with the router alert (RFC 2710, section 3). */
+static __always_inline bool is_mld_report(struct __sk_buff *skb, __u32 at_ip)
+{
+	__u8 next, hop[2], type;
+
+	if (bpf_skb_load_bytes(skb, at_ip + 6, &next, 1) || next != IPPROTO_HOPOPTS)
+		return false;
+	if (bpf_skb_load_bytes(skb, at_ip + 40, hop, 2) || hop[0] != IPPROTO_ICMPV6)
+		return false;
+	if (bpf_skb_load_bytes(skb, at_ip + 40 + (hop[1] + 1) * 8, &type, 1))
+		return false;
+	return type == MLD_V1_REPORT || type == MLD_V1_DONE || type == MLD_V2_REPORT;
+}
+
+/* Whether a group-addressed frame tells switches which groups its sender wants. */
+static __always_inline bool is_membership_report(struct __sk_buff *skb, const struct ethernet *eth)
+{
+	__be16 type = eth->type;
+	__u32 at_ip = sizeof(*eth);
+
+	if (type == bpf_htons(ETH_P_8021Q)) {
+		if (bpf_skb_load_bytes(skb, at_ip + 2, &type, sizeof(type)))
+			return false;
+		at_ip += 4;
+	}
+	if (type == bpf_htons(ETH_P_IP))
+		return is_igmp_report(skb, at_ip);
+	if (type == bpf_htons(ETH_P_IPV6))
+		return is_mld_report(skb, at_ip);
+	return false;
+}
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Ingress of each port: the receive rules (docs/datapath.md). */
+#ifndef DLMP_INGRESS_H
+#define DLMP_INGRESS_H
+
+static __always_inline int drop(struct dlmp_counters *row, enum dlmp_counter why)
+{
+	count(row, why);
+	return TC_ACT_SHOT;
+}
+
+static __always_inline int take(struct __sk_buff *skb, struct dlmp_counters *row,
+				struct dlmp_aggregation *aggr)
+{
+	count_traffic(row, DLMP_RX_PACKETS, skb->gso_segs, skb->len);
+	return bpf_redirect(aggr->ifindex, BPF_F_INGRESS);
+}
+
+/* Asks the daemon to announce the slot from its own port, so that a lost announcement heals. */
+static __always_inline void ask_to_announce(struct dlmp_aggregation *aggr, struct dlmp_slot *slot,
+					    __u32 slot_index, __u32 port, __u64 now,
+					    struct dlmp_counters *row)
+{
+	struct dlmp_event *event;
+
+	if (now - slot->announce_ns < aggr->announce_ns)
+		return;
+	slot->announce_ns = now;
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (!event) {
+		count(row, DLMP_EVENT_LOST);
+		return;
+	}
+	event->slot = slot_index;
+	event->port = port;
+	bpf_ringbuf_submit(event, 0);
+}
+
+SEC("classifier")
+int dlmp_ingress(struct __sk_buff *skb)
+{
+	struct ethernet *eth = ethernet_of(skb);
+	struct dlmp_address source = {}, destination = {};
+	struct dlmp_aggregation *aggr = at(&aggregation, 0);
+	__u32 ifindex = skb->ifindex;
+	struct dlmp_counters *row;
+	struct dlmp_client *client;
+	struct dlmp_slot *slot;
+	bool backup;
+	__u32 here;
+	__u64 now;
+
+	__u32 *index = bpf_map_lookup_elem(&port_by_ifindex, &ifindex);
+
+	if (!index || !aggr)
+		return TC_ACT_OK; /* not (or no longer) a port */
+	here = *index;
+	row = counters_of(here);
+	if (!eth)
+		return drop(row, DLMP_RX_SHORT);
+	source.vlan = destination.vlan = vlan_of(skb, eth);
+	__builtin_memcpy(source.mac, eth->source, sizeof(source.mac));
+	__builtin_memcpy(destination.mac, eth->destination, sizeof(destination.mac));
+
+	/* Rule 4, first half: LLDP, STP and LACP are the port's own. */
+	if (is_link_local(destination.mac)) {
+		count(row, DLMP_RX_LINK_LOCAL);
+		return TC_ACT_OK;
+	}
+
+	/* Rule 1: what we sent ourselves. A switch never returns a frame to the port that it came
+	 * from, so on the sender's own port it is somebody else with the same address. */
+	client = bpf_map_lookup_elem(&addresses, &source);
+	if (client) {
+		if (client->owner == DLMP_OWNER_PORT)
+			return drop(row, client->place == here ? DLMP_RX_OWN_ADDRESS
+							       : DLMP_RX_REFLECTION);
+		slot = at(&slots, client->place);
+		if (slot && port_of(slot, &backup) == here &&
+		    bpf_ktime_get_ns() - slot->moved_ns >= aggr->fresh_ns)
+			return drop(row, DLMP_RX_OWN_ADDRESS);
+		return drop(row, DLMP_RX_REFLECTION);
+	}
+
+	/* Rule 2: group-addressed frames arrive on every port; one of them is theirs. */
+	if (is_group(destination.mac)) {
+		if (aggr->multicast_port != here)
+			return drop(row, DLMP_RX_GROUP_OTHER_PORT);
+		return take(skb, row, aggr);
+	}
+
+	/* Rule 4, second half. */
+	client = bpf_map_lookup_elem(&addresses, &destination);
+	if (!client || client->owner == DLMP_OWNER_PORT)
+		return drop(row, DLMP_RX_NOBODY);
+
+	/* Rule 3. */
+	slot = at(&slots, client->place);
+	if (!slot)
+		return drop(row, DLMP_RX_NOBODY);
+	if (port_of(slot, &backup) == here)
+		return take(skb, row, aggr);
+	now = bpf_ktime_get_ns();
+	if (now - slot->moved_ns < aggr->fresh_ns) {
+		count(row, DLMP_RX_FRESH_MOVE);
+		return take(skb, row, aggr);
+	}
+	ask_to_announce(aggr, slot, client->place, here, now, row);
+	return drop(row, DLMP_RX_STALE_PORT);
+}
+
+#endif

@@ -1,0 +1,124 @@
+//! The link's true state, its speed and its driver, by ethtool ioctls.
+//!
+//! `ETHTOOL_GLINK` of one device returns the carrier as it is now and makes the kernel send a
+//! change that its rate limit still holds back (net/core/link_watch.c); RTM_GETLINK dumps do not.
+//! Every call takes the kernel's RTNL lock, which others can hold for long.
+
+use std::io;
+
+use crate::sys::{self, Interface};
+
+/// `ETHTOOL_GLINK`: is there a carrier.
+const GLINK: u32 = 0x0000_000a;
+/// `ETHTOOL_GDRVINFO`: name of the driver.
+const GDRVINFO: u32 = 0x0000_0003;
+/// `ETHTOOL_GLINKSETTINGS`: speed and duplex.
+const GLINKSETTINGS: u32 = 0x0000_004c;
+
+/// Both directions at once, or one at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duplex {
+    /// Both directions at once.
+    Full,
+    /// One direction at a time.
+    Half,
+    /// The device does not say.
+    Unknown,
+}
+
+impl Duplex {
+    /// As Solaris prints it: `full`, `half` or `unknown`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Half => "half",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Speed and duplex of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Mb/s; absent when the device does not say, as most do without a carrier.
+    pub speed: Option<u32>,
+    /// Duplex.
+    pub duplex: Duplex,
+}
+
+/// A socket to ask through; it asks about the namespace that it was made in.
+#[derive(Debug)]
+pub struct Ethtool(std::net::UdpSocket);
+
+impl Ethtool {
+    /// Opens a socket in the calling thread's namespace.
+    ///
+    /// # Errors
+    /// Those of socket(2).
+    pub fn open() -> io::Result<Self> {
+        sys::datagram_socket().map(Self)
+    }
+
+    /// Whether the link has a carrier now; `None` when its driver cannot say.
+    ///
+    /// # Errors
+    /// Those of ioctl(2), `ENODEV` when the link does not exist.
+    pub fn carrier(&self, name: &str) -> io::Result<Option<bool>> {
+        let mut value = sys::EthtoolValue {
+            cmd: GLINK,
+            data: 0,
+        };
+        match sys::ethtool(&self.0, &Interface::new(name)?, &mut value) {
+            Ok(()) => Ok(Some(value.data != 0)),
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Speed and duplex.
+    ///
+    /// # Errors
+    /// Those of ioctl(2), `ENODEV` when the link does not exist.
+    pub fn settings(&self, name: &str) -> io::Result<Settings> {
+        let unknown = Settings {
+            speed: None,
+            duplex: Duplex::Unknown,
+        };
+        let interface = Interface::new(name)?;
+        let mut request = sys::LinkSettings::new(GLINKSETTINGS);
+        // Two steps: the first answer says how many words the link modes take, as a negative number
+        // (include/uapi/linux/ethtool.h, struct ethtool_link_settings).
+        match sys::ethtool(&self.0, &interface, &mut request) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(unknown),
+            Err(error) => return Err(error),
+        }
+        let words = request.link_mode_masks_nwords;
+        request = sys::LinkSettings::new(GLINKSETTINGS);
+        request.link_mode_masks_nwords = words.saturating_neg();
+        sys::ethtool(&self.0, &interface, &mut request)?;
+        Ok(Settings {
+            speed: (request.speed != 0 && request.speed != u32::MAX).then_some(request.speed),
+            duplex: match request.duplex {
+                0 => Duplex::Half,
+                1 => Duplex::Full,
+                _ => Duplex::Unknown,
+            },
+        })
+    }
+
+    /// Name of the driver, such as `igb`, `virtio_net` or `veth`.
+    ///
+    /// # Errors
+    /// Those of ioctl(2), `EOPNOTSUPP` when the device has no name to give.
+    pub fn driver(&self, name: &str) -> io::Result<String> {
+        let mut info = sys::DriverInfo::new(GDRVINFO);
+        sys::ethtool(&self.0, &Interface::new(name)?, &mut info)?;
+        let end = info
+            .driver
+            .iter()
+            .position(|&b| b == 0)
+            .unwrap_or(info.driver.len());
+        Ok(String::from_utf8_lossy(&info.driver[..end]).into_owned())
+    }
+}

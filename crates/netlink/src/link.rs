@@ -1,0 +1,264 @@
+//! Links: what they are, and making, changing and deleting them.
+
+use dlmp_wire::MacAddr;
+use futures_util::TryStreamExt;
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute,
+    LinkFlags, LinkInfo, LinkLayerType, LinkMessage, Stats64,
+};
+use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
+
+use crate::Netlink;
+use crate::error::{Error, Result, explain};
+
+/// A link, as the kernel describes it at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Interface index, unique in the namespace.
+    pub index: u32,
+    /// Name, at most 15 bytes.
+    pub name: String,
+    /// Its MAC address; absent for links without one.
+    pub mac: Option<MacAddr>,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// Brought up by the administrator (`IFF_UP`).
+    pub admin_up: bool,
+    /// The carrier is there (`IFF_LOWER_UP`); always false while the link is administratively down.
+    pub lower_up: bool,
+    /// The loopback.
+    pub loopback: bool,
+    /// An Ethernet link (`ARPHRD_ETHER`).
+    pub ethernet: bool,
+    /// Kind of a virtual link: `veth`, `bridge`, `tun`...; absent for hardware.
+    pub kind: Option<String>,
+    /// Index of the bridge (or bond...) that it is a port of.
+    pub master: Option<u32>,
+    /// Kind of that: `bridge`, `bond`...
+    pub master_kind: Option<String>,
+    /// Free text that administrators and programs put on a link.
+    pub alias: Option<String>,
+    /// Index of the other end of a veth, or of the link under a VLAN or macvlan.
+    pub peer_index: Option<u32>,
+    /// Traffic counters of the device.
+    pub statistics: LinkStatistics,
+}
+
+/// The device's own counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LinkStatistics {
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+}
+
+/// A pair of veth ends to make.
+#[derive(Debug, Clone)]
+pub struct NewVeth<'a> {
+    /// Name of the first end.
+    pub name: &'a str,
+    /// Name of the other end; `%d` in it is replaced by a free number by the kernel.
+    pub peer: &'a str,
+    /// MAC address of the first end.
+    pub mac: MacAddr,
+    /// MTU of both ends in bytes.
+    pub mtu: u32,
+}
+
+impl Link {
+    /// Reads a message of the kernel; absent for messages that do not describe a whole link.
+    pub(crate) fn from_message(message: &LinkMessage) -> Option<Self> {
+        // Bridges send messages of their own family about their ports: not the link itself.
+        if message.header.interface_family != netlink_packet_route::AddressFamily::Unspec {
+            return None;
+        }
+        let flags = message.header.flags;
+        let mut link = Self {
+            index: message.header.index,
+            name: String::new(),
+            mac: None,
+            mtu: 0,
+            admin_up: flags.contains(LinkFlags::Up),
+            lower_up: flags.contains(LinkFlags::LowerUp),
+            loopback: flags.contains(LinkFlags::Loopback),
+            ethernet: message.header.link_layer_type == LinkLayerType::Ether,
+            kind: None,
+            master: None,
+            master_kind: None,
+            alias: None,
+            peer_index: None,
+            statistics: LinkStatistics::default(),
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name.clone_from(name),
+                LinkAttribute::Address(bytes) => {
+                    link.mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(MacAddr);
+                }
+                LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                LinkAttribute::Controller(index) => link.master = Some(*index),
+                LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
+                LinkAttribute::Link(index) => link.peer_index = Some(*index),
+                LinkAttribute::Stats64(stats) => link.statistics = stats.into(),
+                LinkAttribute::LinkInfo(infos) => link.read_info(infos),
+                _ => {}
+            }
+        }
+        (!link.name.is_empty()).then_some(link)
+    }
+
+    fn read_info(&mut self, infos: &[LinkInfo]) {
+        for info in infos {
+            match info {
+                LinkInfo::Kind(kind) => self.kind = Some(kind.to_string()),
+                LinkInfo::PortKind(kind) => self.master_kind = Some(kind.to_string()),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl From<&Stats64> for LinkStatistics {
+    fn from(stats: &Stats64) -> Self {
+        Self {
+            rx_packets: stats.rx_packets,
+            rx_bytes: stats.rx_bytes,
+            tx_packets: stats.tx_packets,
+            tx_bytes: stats.tx_bytes,
+        }
+    }
+}
+
+impl Netlink {
+    /// All links of the namespace, by index.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn links(&self) -> Result<Vec<Link>> {
+        let messages: Vec<LinkMessage> = (self.handle.link().get().execute())
+            .try_collect()
+            .await
+            .map_err(explain("list the links"))?;
+        Ok(messages.iter().filter_map(Link::from_message).collect())
+    }
+
+    /// The link of this name, if there is one.
+    ///
+    /// # Errors
+    /// The kernel's refusal, other than that the link does not exist.
+    pub async fn link(&self, name: &str) -> Result<Option<Link>> {
+        let request = self.handle.link().get().match_name(name);
+        Self::one(request, format!("look up the link {name}")).await
+    }
+
+    /// The link of this index, if there is one.
+    ///
+    /// # Errors
+    /// The kernel's refusal, other than that the link does not exist.
+    pub async fn link_by_index(&self, index: u32) -> Result<Option<Link>> {
+        let request = self.handle.link().get().match_index(index);
+        Self::one(request, format!("look up link {index}")).await
+    }
+
+    async fn one(request: rtnetlink::LinkGetRequest, what: String) -> Result<Option<Link>> {
+        let answer = request.execute().try_collect::<Vec<_>>().await;
+        match answer.map_err(explain(what)) {
+            Ok(messages) => Ok(messages.first().and_then(Link::from_message)),
+            // A name that no link can have is as absent as any other.
+            Err(error)
+                if matches!(
+                    error.errno(),
+                    Some(libc::ENODEV | libc::ERANGE | libc::EINVAL)
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a pair of veth ends, both down, and returns them: the named end, then its peer.
+    ///
+    /// The peer gets no IPv6 address of its own when it comes up.
+    ///
+    /// # Errors
+    /// The kernel's refusal, such as a name that is taken.
+    pub async fn create_veth(&self, new: NewVeth<'_>) -> Result<(Link, Link)> {
+        let what = || format!("create the link {}", new.name);
+        let peer = LinkMessageBuilder::<LinkUnspec>::default()
+            .name(new.peer)
+            .mtu(new.mtu)
+            .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(
+                vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)],
+            )]))
+            .build();
+        let message = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
+            .name(new.name)
+            .address(new.mac.0.to_vec())
+            .mtu(new.mtu)
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+            .build();
+        (self.handle.link().add(message).execute())
+            .await
+            .map_err(explain(what()))?;
+
+        let vanished = || Error::new(what(), std::io::Error::from_raw_os_error(libc::ENODEV));
+        let link = self.link(new.name).await?.ok_or_else(vanished)?;
+        let peer_index = link.peer_index.ok_or_else(vanished)?;
+        let peer = self.link_by_index(peer_index).await?.ok_or_else(vanished)?;
+        Ok((link, peer))
+    }
+
+    /// Deletes a link (both ends of a veth).
+    ///
+    /// # Errors
+    /// The kernel's refusal, such as a link that does not exist or is hardware.
+    pub async fn delete_link(&self, index: u32) -> Result<()> {
+        (self.handle.link().del(index).execute())
+            .await
+            .map_err(explain(format!("delete link {index}")))
+    }
+
+    /// Brings a link up or down.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn set_up(&self, index: u32, up: bool) -> Result<()> {
+        let message = LinkUnspec::new_with_index(index);
+        let message = if up { message.up() } else { message.down() };
+        let direction = if up { "up" } else { "down" };
+        self.change(message.build(), format!("bring link {index} {direction}"))
+            .await
+    }
+
+    /// Sets the MTU in bytes.
+    ///
+    /// # Errors
+    /// The kernel's refusal, such as an MTU outside the device's range.
+    pub async fn set_mtu(&self, index: u32, mtu: u32) -> Result<()> {
+        let message = LinkUnspec::new_with_index(index).mtu(mtu).build();
+        self.change(message, format!("set the MTU of link {index} to {mtu}"))
+            .await
+    }
+
+    /// Sets the alias, at most 255 bytes.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn set_alias(&self, index: u32, alias: &str) -> Result<()> {
+        let message = LinkUnspec::new_with_index(index).alias(alias).build();
+        self.change(message, format!("set the alias of link {index}"))
+            .await
+    }
+
+    async fn change(&self, message: LinkMessage, what: String) -> Result<()> {
+        (self.handle.link().change(message).execute())
+            .await
+            .map_err(explain(what))
+    }
+}

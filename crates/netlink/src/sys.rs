@@ -1,0 +1,135 @@
+//! The system calls that no safe crate offers. All `unsafe` of this crate is here.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::{AsRawFd, FromRawFd};
+
+/// Name of an interface as the kernel takes it: at most 15 bytes and a zero.
+pub(crate) struct Interface([libc::c_char; libc::IFNAMSIZ]);
+
+impl Interface {
+    pub(crate) fn new(name: &str) -> io::Result<Self> {
+        if name.len() >= libc::IFNAMSIZ || name.bytes().any(|b| b == 0) {
+            return Err(io::Error::from_raw_os_error(libc::ENODEV));
+        }
+        let mut bytes = [0; libc::IFNAMSIZ];
+        for (to, from) in bytes.iter_mut().zip(name.bytes()) {
+            *to = from.cast_signed();
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// `struct ethtool_value`.
+#[repr(C)]
+pub(crate) struct EthtoolValue {
+    pub(crate) cmd: u32,
+    pub(crate) data: u32,
+}
+
+/// `struct ethtool_drvinfo`.
+#[repr(C)]
+pub(crate) struct DriverInfo {
+    cmd: u32,
+    pub(crate) driver: [u8; 32],
+    rest: [u8; 160],
+}
+
+impl DriverInfo {
+    pub(crate) fn new(cmd: u32) -> Self {
+        Self {
+            cmd,
+            driver: [0; 32],
+            rest: [0; 160],
+        }
+    }
+}
+
+/// `struct ethtool_link_settings` with room for three masks of 127 words, its largest number.
+#[repr(C)]
+pub(crate) struct LinkSettings {
+    cmd: u32,
+    pub(crate) speed: u32,
+    pub(crate) duplex: u8,
+    middle: [u8; 9],
+    pub(crate) link_mode_masks_nwords: i8,
+    rest: [u8; 29],
+    masks: [u32; 3 * 127],
+}
+
+const _: () = assert!(std::mem::size_of::<DriverInfo>() == 196);
+const _: () = assert!(std::mem::offset_of!(LinkSettings, link_mode_masks_nwords) == 18);
+const _: () = assert!(std::mem::offset_of!(LinkSettings, masks) == 48);
+
+impl LinkSettings {
+    pub(crate) fn new(cmd: u32) -> Self {
+        Self {
+            cmd,
+            speed: 0,
+            duplex: 0,
+            middle: [0; 9],
+            link_mode_masks_nwords: 0,
+            rest: [0; 29],
+            masks: [0; 3 * 127],
+        }
+    }
+}
+
+/// What an ethtool request may point to: a structure that starts with its command and is as large
+/// as the kernel may write.
+pub(crate) trait EthtoolRequest {}
+impl EthtoolRequest for EthtoolValue {}
+impl EthtoolRequest for DriverInfo {}
+impl EthtoolRequest for LinkSettings {}
+
+/// One `SIOCETHTOOL`.
+pub(crate) fn ethtool<R: EthtoolRequest>(
+    socket: &UdpSocket,
+    interface: &Interface,
+    request: &mut R,
+) -> io::Result<()> {
+    // SAFETY: ifreq is plain data, for which zeroes are valid.
+    let mut ifreq: libc::ifreq = unsafe { std::mem::zeroed() };
+    ifreq.ifr_name = interface.0;
+    ifreq.ifr_ifru.ifru_data = std::ptr::from_mut(request).cast();
+    // SAFETY: the socket is open, ifreq lives through the call, and it points to a request that is
+    // exclusively ours and at least as large as the kernel writes for its command.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut ifreq) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// A UDP socket that is bound to nothing: std makes only bound ones, for which an address must be up.
+pub(crate) fn datagram_socket() -> io::Result<UdpSocket> {
+    // SAFETY: no pointers are involved.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just made and belongs to nobody else.
+    Ok(unsafe { UdpSocket::from_raw_fd(fd) })
+}
+
+/// `SO_NETNS_COOKIE` of a socket.
+pub(crate) fn netns_cookie(socket: &UdpSocket) -> io::Result<u64> {
+    const SO_NETNS_COOKIE: libc::c_int = 71;
+    let mut cookie = 0u64;
+    let mut len = std::mem::size_of::<u64>() as libc::socklen_t;
+    // SAFETY: both pointers are to live variables, and `len` is the size of the first.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut len,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(cookie)
+}

@@ -1,0 +1,13 @@
+//! Frames that dlmp reads and writes: parse and emit, no I/O, no allocation, no panic.
+//!
+//! Each format has two faces, as in smoltcp: a `Packet` view over bytes, whose accessors cannot
+//! fail once its length was checked, and a `Repr` that is parsed from or emitted into one.
+//! `docs/protocol.md` describes every frame.
+#![no_std]
+
+pub mod ethernet;
+mod mac;
+pub mod membership;
+pub mod rarp;
+
+pub use mac::{MacAddr, ParseMacError};
