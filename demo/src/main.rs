@@ -75,7 +75,7 @@ fn check_requirements() -> Result<()> {
     }
     for (program, package) in [("ip", "iproute2"), ("dnsmasq", "dnsmasq-base")] {
         if !in_path(program) {
-            bail!("the program {program} is missing\n  try: apt-get install {package}");
+            bail!("the program {program} is not in PATH\n  try: apt-get install {package}");
         }
     }
     Ok(())
