@@ -1,1 +1,29 @@
-//! Placeholder.
+//! Network namespaces, topologies and measured traffic for the tests, the demo and the bench.
+//!
+//! Everything is real: namespaces as `ip netns add` makes them, veth pairs, bridges, taps, a DHCP
+//! server, UDP packets. Everything made here is removed when its value is dropped, when a signal
+//! ends the program ([`InterruptGuard`]), or, after a SIGKILL, when the next program of the same
+//! prefix starts. It needs root, iproute2 and, for some parts, ethtool and dnsmasq-base.
+
+mod cleanup;
+mod clock;
+mod dhcp;
+mod environment;
+mod flow;
+mod namespace;
+mod process;
+mod scene;
+mod stream;
+mod sys;
+mod topology;
+mod watch;
+
+pub use cleanup::InterruptGuard;
+pub use dhcp::DhcpServer;
+pub use environment::{Environment, Pins};
+pub use flow::{End, Event, Flow, Record};
+pub use namespace::Namespace;
+pub use scene::Scene;
+pub use stream::{Arrival, Fate, Outage, Report, Stream};
+pub use topology::{Tap, bridge, up, veth, veth_down};
+pub use watch::{PortTraffic, Sample};

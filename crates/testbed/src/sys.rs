@@ -1,0 +1,44 @@
+//! The system calls that neither the standard library nor nix wraps.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// Gives the calling thread the real-time scheduling class SCHED_FIFO (sched(7)), so that other
+/// load on the machine does not look like a fault of the network. Without the privilege the thread
+/// stays as it is.
+pub(crate) fn prefer_this_thread() {
+    let parameters = libc::sched_param { sched_priority: 10 };
+    // SAFETY: `parameters` lives through the call, which only reads it; 0 is the calling thread.
+    unsafe {
+        libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters);
+    }
+}
+
+/// Makes the tap `name` (1 to 15 bytes) in the network namespace of the calling thread and ties it
+/// to `tun`, an open `/dev/net/tun`: it has a carrier while `tun` is open and is gone afterwards.
+pub(crate) fn attach_tap(tun: &File, name: &str) -> io::Result<()> {
+    if name.is_empty() || name.len() >= libc::IFNAMSIZ {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    let mut name_bytes = [0; libc::IFNAMSIZ];
+    for (byte, letter) in name_bytes.iter_mut().zip(name.bytes()) {
+        *byte = letter.cast_signed();
+    }
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the flags are defined as 16 bits wide"
+    )]
+    let request = libc::ifreq {
+        ifr_name: name_bytes,
+        ifr_ifru: libc::__c_anonymous_ifr_ifru {
+            ifru_flags: (libc::IFF_TAP | libc::IFF_NO_PI) as i16,
+        },
+    };
+    // SAFETY: TUNSETIFF takes a pointer to an `ifreq`, which lives through the call.
+    let result = unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF, &raw const request) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! Builds links: veth pairs between namespaces, bridges, taps with a speed.
+
+use std::fs::File;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result};
+
+use crate::namespace::{Namespace, succeed};
+use crate::sys;
+
+/// Joins two namespaces by a veth pair, both ends up and ready to send.
+///
+/// # Errors
+/// When `ip` refuses, for example because a name is taken.
+pub fn veth(left: (&Namespace, &str), right: (&Namespace, &str)) -> Result<()> {
+    veth_down(left, right)?;
+    up(left.0, left.1)?;
+    up(right.0, right.1)?;
+    // The carrier came when the second end did.
+    up(left.0, left.1)
+}
+
+/// Brings a link up and has the kernel act at once on the carrier that it gets or has.
+///
+/// That would otherwise take up to a second, and until then the link drops what it is to send and
+/// a bridge keeps it disabled: both wait for the same delayed work that reports the carrier. Asking
+/// for one link does that work first (`linkwatch_sync_dev`).
+///
+/// # Errors
+/// When there is no such link.
+pub fn up(namespace: &Namespace, link: &str) -> Result<()> {
+    namespace.ip(&format!("link set dev {link} up\nlink show dev {link}"))
+}
+
+/// Joins two namespaces by a veth pair, both ends down: they have a carrier once both are up.
+///
+/// Both ends get the same, otherwise unused interface index: only then does the kernel delay the
+/// second of two carrier events as it does for real NICs (`linkwatch_urgent_event` in
+/// net/core/link_watch.c takes a device whose `iflink` differs from its index for a stacked one).
+///
+/// # Errors
+/// When `ip` refuses, for example because a name is taken.
+pub fn veth_down((near, name): (&Namespace, &str), (far, peer): (&Namespace, &str)) -> Result<()> {
+    static INDEX: AtomicU32 = AtomicU32::new(1000);
+    let index = INDEX.fetch_add(1, Ordering::Relaxed);
+    near.ip(&format!(
+        "link add {name} index {index} type veth peer name {peer} index {index} netns {}",
+        far.name()
+    ))
+}
+
+/// Makes a bridge over links of its namespace, all up, without STP and multicast snooping, so that
+/// it forwards from the first moment and treats multicast like a plain switch.
+///
+/// # Errors
+/// When `ip` refuses, for example because a link does not exist.
+pub fn bridge(namespace: &Namespace, name: &str, ports: &[&str]) -> Result<()> {
+    namespace.ip(&format!(
+        "link add {name} type bridge stp_state 0 mcast_snooping 0\nlink set dev {name} up"
+    ))?;
+    for port in ports {
+        // A port that is up before it belongs to the bridge has a carrier that leads nowhere.
+        namespace.ip(&format!("link set dev {port} master {name}"))?;
+        up(namespace, port)?;
+    }
+    Ok(())
+}
+
+/// A tap device, the one virtual Ethernet device whose speed can be set. It has a carrier as long
+/// as this value lives; nothing reads the frames that it sends.
+#[derive(Debug)]
+pub struct Tap {
+    _device: File,
+}
+
+impl Tap {
+    /// Makes the tap `name`, up, full duplex, with `speed` in Mb/s.
+    ///
+    /// # Errors
+    /// When the kernel has no tap devices, the name is taken or ethtool is missing.
+    pub fn new(namespace: &Namespace, name: &str, speed: u32) -> Result<Self> {
+        let device = namespace.enter(|| -> Result<File> {
+            let device = File::options()
+                .read(true)
+                .write(true)
+                .open("/dev/net/tun")
+                .context("cannot open /dev/net/tun")?;
+            sys::attach_tap(&device, name)
+                .with_context(|| format!("cannot make the tap {name}"))?;
+            Ok(device)
+        })??;
+        let speed = speed.to_string();
+        succeed(
+            namespace
+                .command("ethtool")
+                .args(["-s", name, "speed", &speed, "duplex", "full"]),
+        )?;
+        up(namespace, name)?;
+        Ok(Self { _device: device })
+    }
+}
