@@ -74,6 +74,11 @@ impl Model {
         self.now = now;
     }
 
+    /// The clock, as last set.
+    pub const fn time(&self) -> Duration {
+        self.now
+    }
+
     /// The counters of a port.
     pub fn counters(&self, port: PortIndex) -> Counters {
         self.counters.get(&port).copied().unwrap_or_default()

@@ -291,6 +291,23 @@ impl Bpf {
         Ok((result.return_value, out, result.duration))
     }
 
+    /// Lets a link stand for a port in [`test_run`](Self::test_run), which takes only links that exist.
+    ///
+    /// # Errors
+    /// The write did not happen.
+    pub fn alias_ifindex(&mut self, ifindex: u32, port: PortIndex) -> Result<(), Error> {
+        (self.port_by_ifindex.insert(ifindex, u32::from(port.0), 0))
+            .map_err(|error| failed("alias a port", &error))
+    }
+
+    /// Takes back [`alias_ifindex`](Self::alias_ifindex).
+    ///
+    /// # Errors
+    /// The write did not happen.
+    pub fn forget_ifindex(&mut self, ifindex: u32) -> Result<(), Error> {
+        (self.port_by_ifindex.remove(&ifindex)).map_err(|error| failed("forget a port", &error))
+    }
+
     fn egress(&self) -> Place<'_> {
         Place {
             ifindex: self.served.ifindex,

@@ -1,0 +1,473 @@
+//! The receive and send rules, frame by frame, fed to the model and to the loaded programs: both must
+//! give the same verdict, the same counts and the same frame.
+//!
+//! Needs root and a kernel with BPF. Nothing is attached, so the machine's traffic is not touched.
+
+use dlmp_datapath::bpf::{Attachment, Bpf, Served};
+use dlmp_datapath::model::{Model, Verdict};
+use dlmp_datapath::{ClientAddress, Counter, Counters, Datapath, Placement, PortIndex, SlotIndex};
+use dlmp_wire::MacAddr;
+use proptest::prelude::*;
+
+const TC_ACT_OK: u32 = 0;
+const TC_ACT_SHOT: u32 = 2;
+const TC_ACT_REDIRECT: u32 = 7;
+
+const CLIENT: MacAddr = MacAddr([2, 8, 0x20, 1, 2, 3]);
+const STRANGER: MacAddr = MacAddr([0x52, 0x54, 0, 9, 9, 9]);
+const GROUP: MacAddr = MacAddr([1, 0, 0x5e, 0, 0, 0xfb]);
+const LLDP: MacAddr = MacAddr([1, 0x80, 0xc2, 0, 0, 0x0e]);
+const NET0: PortIndex = PortIndex(0);
+const NET1: PortIndex = PortIndex(1);
+
+/// The test run takes any interface that exists: the loopback stands for the ports in turn.
+const LOOPBACK: u32 = 1;
+
+fn port_mac(port: PortIndex) -> MacAddr {
+    MacAddr([0, 0x14, 0x4f, 0xf9, 0, port.0])
+}
+
+/// Both back ends in the same state.
+struct Pair {
+    bpf: Bpf,
+    model: Model,
+}
+
+impl Pair {
+    /// Two usable ports; the client sits on net0, its backup is net1, groups are taken from net0.
+    fn new() -> Self {
+        let served = Served {
+            name: "aggr0".into(),
+            ifindex: LOOPBACK,
+            netns_cookie: 1,
+        };
+        let mut pair = Self {
+            bpf: Bpf::load(served, Attachment::Clsact).expect("the programs load"),
+            model: Model::default(),
+        };
+        // The model's clock starts long after the move that places the client, as the kernel's does
+        // after the window is over; `fresh` tests move again.
+        pair.both(|d| d.set_port(NET0, 100, port_mac(NET0)));
+        pair.both(|d| d.set_port(NET1, 101, port_mac(NET1)));
+        pair.both(|d| d.set_usable(NET0, true));
+        pair.both(|d| d.set_usable(NET1, true));
+        pair.both(|d| {
+            d.set_client(
+                ClientAddress {
+                    mac: CLIENT,
+                    vlan: 0,
+                },
+                SlotIndex::PRIMARY,
+            )
+        });
+        pair.both(|d| d.set_multicast_port(Some(NET0)));
+        pair.settle(NET0, Some(NET1));
+        pair
+    }
+
+    fn both(&mut self, write: impl Fn(&mut dyn Datapath) -> Result<(), dlmp_datapath::Error>) {
+        write(&mut self.bpf).expect("the programs take the write");
+        write(&mut self.model).expect("the model takes the write");
+    }
+
+    /// Places the client with its move long past.
+    fn settle(&mut self, port: PortIndex, backup: Option<PortIndex>) {
+        let placement = Placement { port, backup };
+        self.bpf.restore(SlotIndex::PRIMARY, placement).unwrap();
+        self.model.place(SlotIndex::PRIMARY, placement).unwrap();
+        let later = self.model_time() + std::time::Duration::from_secs(60);
+        self.model.set_time(later);
+    }
+
+    fn model_time(&self) -> std::time::Duration {
+        self.model.time()
+    }
+
+    fn counters(&self) -> Vec<Counters> {
+        [NET0, NET1]
+            .map(|port| self.bpf.counters(port).unwrap())
+            .into_iter()
+            .chain([self.bpf.aggregation_counters().unwrap()])
+            .collect()
+    }
+
+    fn model_counters(&self) -> Vec<Counters> {
+        vec![
+            self.model.counters(NET0),
+            self.model.counters(NET1),
+            self.model.aggregation_counters(),
+        ]
+    }
+
+    /// Sends a frame from above; returns what both did with it.
+    fn egress(&mut self, frame: &[u8]) -> Verdict {
+        let verdict = self.model.egress(frame);
+        self.agree(None, frame, verdict);
+        verdict
+    }
+
+    /// Receives a frame on a port; returns what both did with it.
+    fn ingress(&mut self, port: PortIndex, frame: &[u8]) -> Verdict {
+        let verdict = self.model.ingress(port, frame);
+        self.agree(Some(port), frame, verdict);
+        verdict
+    }
+
+    fn agree(&mut self, port: Option<PortIndex>, frame: &[u8], verdict: Verdict) {
+        if let Some(port) = port {
+            self.bpf.alias_ifindex(LOOPBACK, port).unwrap();
+        }
+        let (action, out, _) = self.bpf.test_run(port.map(|_| LOOPBACK), frame, 1).unwrap();
+        let wanted = match verdict {
+            Verdict::Send { .. } | Verdict::Deliver => TC_ACT_REDIRECT,
+            Verdict::Stay => TC_ACT_OK,
+            Verdict::Drop => TC_ACT_SHOT,
+        };
+        assert_eq!(
+            action, wanted,
+            "the programs disagree on {verdict:?} for {frame:02x?} on {port:?}"
+        );
+        let mut sent = frame.to_vec();
+        if let Verdict::Send {
+            source: Some(mac), ..
+        } = verdict
+        {
+            sent[6..12].copy_from_slice(&mac.0);
+        }
+        assert_eq!(out, sent, "the frame left changed");
+        assert_eq!(
+            self.counters(),
+            self.model_counters(),
+            "the counts differ after {verdict:?} on {port:?}"
+        );
+    }
+}
+
+fn frame(destination: MacAddr, source: MacAddr, rest: &[u8]) -> Vec<u8> {
+    let mut frame = [destination.0, source.0].concat();
+    frame.extend(rest);
+    frame.resize(frame.len().max(60), 0);
+    frame
+}
+
+const IP: [u8; 3] = [8, 0, 0x45];
+
+const fn sent(port: PortIndex) -> Verdict {
+    Verdict::Send { port, source: None }
+}
+
+/// An IGMPv2 report or query for 224.0.0.251.
+fn igmp(kind: u8) -> Vec<u8> {
+    let mut rest = vec![8, 0, 0x46, 0, 0, 32, 0, 0, 0, 0, 1, 2, 0, 0];
+    rest.extend([0; 8]);
+    rest.extend([0x94, 4, 0, 0, kind, 0, 0, 0, 224, 0, 0, 251]);
+    frame(GROUP, CLIENT, &rest)
+}
+
+fn count(pair: &Pair, port: PortIndex, counter: Counter) -> u64 {
+    pair.bpf.counters(port).unwrap().get(counter)
+}
+
+#[test]
+fn a_client_sends_through_its_own_port_and_nobody_else_sends() {
+    let mut pair = Pair::new();
+    assert_eq!(pair.egress(&frame(STRANGER, CLIENT, &IP)), sent(NET0));
+    assert_eq!(
+        pair.egress(&frame(MacAddr::BROADCAST, CLIENT, &IP)),
+        sent(NET0)
+    );
+    assert_eq!(pair.egress(&frame(STRANGER, STRANGER, &IP)), Verdict::Drop);
+    assert_eq!(
+        pair.egress(&frame(STRANGER, port_mac(NET0), &IP)),
+        Verdict::Drop
+    );
+    // The VLAN is part of the identity.
+    assert_eq!(
+        pair.egress(&frame(STRANGER, CLIENT, &[0x81, 0, 0, 7, 8, 0])),
+        Verdict::Drop
+    );
+    assert_eq!(
+        pair.egress(&frame(STRANGER, CLIENT, &[0x81, 0, 0xe0, 0, 8, 0])),
+        sent(NET0)
+    );
+    let refused = pair.bpf.aggregation_counters().unwrap();
+    assert_eq!(refused.get(Counter::TxUnknownSource), 3);
+}
+
+#[test]
+fn an_unusable_port_is_passed_over_for_the_backup_unless_that_is_unusable_too() {
+    let mut pair = Pair::new();
+    pair.both(|d| d.set_usable(NET0, false));
+    assert_eq!(pair.egress(&frame(STRANGER, CLIENT, &IP)), sent(NET1));
+    assert_eq!(count(&pair, NET1, Counter::TxBackup), 1);
+    assert_eq!(
+        pair.ingress(NET1, &frame(CLIENT, STRANGER, &IP)),
+        Verdict::Deliver
+    );
+    pair.both(|d| d.set_usable(NET1, false));
+    assert_eq!(pair.egress(&frame(STRANGER, CLIENT, &IP)), sent(NET0));
+    pair.settle(NET0, None);
+    assert_eq!(pair.egress(&frame(STRANGER, CLIENT, &IP)), sent(NET0));
+}
+
+#[test]
+fn rule_1_reflections_are_dropped_on_every_port() {
+    let mut pair = Pair::new();
+    for destination in [MacAddr::BROADCAST, GROUP, STRANGER, CLIENT] {
+        assert_eq!(
+            pair.ingress(NET1, &frame(destination, CLIENT, &IP)),
+            Verdict::Drop
+        );
+    }
+    assert_eq!(count(&pair, NET1, Counter::RxReflection), 4);
+    // On its own port it is somebody else's.
+    assert_eq!(
+        pair.ingress(NET0, &frame(MacAddr::BROADCAST, CLIENT, &IP)),
+        Verdict::Drop
+    );
+    assert_eq!(count(&pair, NET0, Counter::RxOwnAddress), 1);
+    // What a port itself sent: reports, probes.
+    assert_eq!(
+        pair.ingress(NET1, &frame(GROUP, port_mac(NET0), &IP)),
+        Verdict::Drop
+    );
+    assert_eq!(
+        pair.ingress(NET0, &frame(GROUP, port_mac(NET0), &IP)),
+        Verdict::Drop
+    );
+    assert_eq!(count(&pair, NET1, Counter::RxReflection), 5);
+    assert_eq!(count(&pair, NET0, Counter::RxOwnAddress), 2);
+}
+
+#[test]
+fn rule_1_a_late_reflection_after_a_move_is_no_duplicate_address() {
+    let mut pair = Pair::new();
+    pair.both(|d| {
+        d.place(
+            SlotIndex::PRIMARY,
+            Placement {
+                port: NET1,
+                backup: Some(NET0),
+            },
+        )
+    });
+    assert_eq!(
+        pair.ingress(NET1, &frame(MacAddr::BROADCAST, CLIENT, &IP)),
+        Verdict::Drop
+    );
+    assert_eq!(count(&pair, NET1, Counter::RxReflection), 1);
+    assert_eq!(count(&pair, NET1, Counter::RxOwnAddress), 0);
+}
+
+#[test]
+fn rule_2_group_addressed_frames_are_taken_from_the_multicast_port_only() {
+    let mut pair = Pair::new();
+    for destination in [MacAddr::BROADCAST, GROUP, MacAddr([0x33, 0x33, 0, 0, 0, 1])] {
+        assert_eq!(
+            pair.ingress(NET0, &frame(destination, STRANGER, &IP)),
+            Verdict::Deliver
+        );
+        assert_eq!(
+            pair.ingress(NET1, &frame(destination, STRANGER, &IP)),
+            Verdict::Drop
+        );
+    }
+    pair.both(|d| d.set_multicast_port(Some(NET1)));
+    assert_eq!(
+        pair.ingress(NET1, &frame(GROUP, STRANGER, &IP)),
+        Verdict::Deliver
+    );
+    assert_eq!(
+        pair.ingress(NET0, &frame(GROUP, STRANGER, &IP)),
+        Verdict::Drop
+    );
+}
+
+#[test]
+fn rule_2_reports_leave_through_the_multicast_port_with_its_address() {
+    let mut pair = Pair::new();
+    pair.both(|d| d.set_multicast_port(Some(NET1)));
+    for kind in [0x12, 0x16, 0x17, 0x22] {
+        let report = Verdict::Send {
+            port: NET1,
+            source: Some(port_mac(NET1)),
+        };
+        assert_eq!(pair.egress(&igmp(kind)), report);
+    }
+    assert_eq!(
+        pair.egress(&igmp(0x11)),
+        sent(NET0),
+        "a query is the client's own"
+    );
+    pair.both(|d| d.set_multicast_port(None));
+    assert_eq!(pair.egress(&igmp(0x16)), sent(NET0));
+}
+
+#[test]
+fn rule_3_unicast_is_taken_from_the_clients_own_port() {
+    let mut pair = Pair::new();
+    assert_eq!(
+        pair.ingress(NET0, &frame(CLIENT, STRANGER, &IP)),
+        Verdict::Deliver
+    );
+    assert_eq!(
+        pair.ingress(NET1, &frame(CLIENT, STRANGER, &IP)),
+        Verdict::Drop
+    );
+    assert_eq!(count(&pair, NET1, Counter::RxStalePort), 1);
+}
+
+#[test]
+fn rule_3_a_stray_frame_asks_for_one_announcement_and_then_not_again_at_once() {
+    let mut pair = Pair::new();
+    let mut requests = pair.bpf.take_requests().unwrap();
+    for _ in 0..5 {
+        pair.ingress(NET1, &frame(CLIENT, STRANGER, &IP));
+    }
+    let request = pair.model.poll_request().unwrap();
+    assert_eq!((request.slot, request.port), (SlotIndex::PRIMARY, NET1));
+    assert_eq!(requests.poll(), Some(request));
+    assert_eq!((requests.poll(), pair.model.poll_request()), (None, None));
+}
+
+#[test]
+fn rule_3_while_a_move_is_fresh_unicast_is_taken_from_any_port() {
+    let mut pair = Pair::new();
+    pair.both(|d| {
+        d.place(
+            SlotIndex::PRIMARY,
+            Placement {
+                port: NET1,
+                backup: Some(NET0),
+            },
+        )
+    });
+    assert_eq!(
+        pair.ingress(NET0, &frame(CLIENT, STRANGER, &IP)),
+        Verdict::Deliver
+    );
+    assert_eq!(
+        pair.ingress(NET1, &frame(CLIENT, STRANGER, &IP)),
+        Verdict::Deliver
+    );
+    assert_eq!(count(&pair, NET0, Counter::RxFreshMove), 1);
+}
+
+#[test]
+fn rule_4_unicast_for_nobody_is_dropped_and_link_local_frames_stay() {
+    let mut pair = Pair::new();
+    assert_eq!(
+        pair.ingress(NET0, &frame(MacAddr([2, 0, 0, 0, 0, 1]), STRANGER, &IP)),
+        Verdict::Drop
+    );
+    assert_eq!(
+        pair.ingress(NET0, &frame(port_mac(NET0), STRANGER, &IP)),
+        Verdict::Drop
+    );
+    assert_eq!(count(&pair, NET0, Counter::RxNobody), 2);
+    assert_eq!(
+        pair.ingress(NET0, &frame(LLDP, STRANGER, &[0x88, 0xcc])),
+        Verdict::Stay
+    );
+    assert_eq!(
+        pair.ingress(NET1, &frame(LLDP, CLIENT, &[0x88, 0xcc])),
+        Verdict::Stay
+    );
+}
+
+#[test]
+fn a_removed_port_is_an_ordinary_link_again() {
+    let mut pair = Pair::new();
+    pair.bpf.alias_ifindex(LOOPBACK, NET1).unwrap();
+    pair.both(|d| d.clear_port(NET1));
+    pair.bpf.forget_ifindex(LOOPBACK).unwrap();
+    let (action, _, _) = pair
+        .bpf
+        .test_run(Some(LOOPBACK), &frame(CLIENT, STRANGER, &IP), 1)
+        .unwrap();
+    assert_eq!(action, TC_ACT_OK);
+    assert_eq!(
+        pair.model.ingress(NET1, &frame(CLIENT, STRANGER, &IP)),
+        Verdict::Stay
+    );
+}
+
+/// Addresses and types that the rules know, and some that they do not.
+fn any_frame() -> impl Strategy<Value = Vec<u8>> {
+    let mac = prop_oneof![
+        Just(CLIENT),
+        Just(STRANGER),
+        Just(GROUP),
+        Just(LLDP),
+        Just(MacAddr::BROADCAST),
+        Just(port_mac(NET0)),
+        Just(port_mac(NET1)),
+        any::<[u8; 6]>().prop_map(MacAddr),
+    ];
+    let kind = prop_oneof![
+        Just(vec![8, 0, 0x45, 0, 0, 0, 0, 0, 0, 0, 1, 2]),
+        Just(vec![8, 0, 0x46, 0, 0, 0, 0, 0, 0, 0, 1, 2]),
+        Just(vec![0x86, 0xdd, 0x60, 0, 0, 0, 0, 36, 0, 1]),
+        Just(vec![0x81, 0, 0, 7, 8, 0]),
+        Just(vec![0x81, 0, 0, 0, 0x86, 0xdd, 0x60, 0, 0, 0, 0, 36, 0, 1]),
+        Just(vec![0x80, 0x35]),
+    ];
+    let rest = prop_oneof![
+        proptest::collection::vec(any::<u8>(), 4..90),
+        proptest::collection::vec(
+            prop_oneof![
+                Just(0u8),
+                Just(58),
+                Just(143),
+                Just(0x16),
+                Just(0x22),
+                Just(2)
+            ],
+            30..90
+        ),
+    ];
+    (mac.clone(), mac, kind, rest).prop_map(|(destination, source, kind, rest)| {
+        [&destination.0[..], &source.0, &kind, &rest].concat()
+    })
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Egress(Vec<u8>),
+    Ingress(PortIndex, Vec<u8>),
+    Usable(PortIndex, bool),
+    Settle(PortIndex, Option<PortIndex>),
+    Move(PortIndex, Option<PortIndex>),
+    Multicast(Option<PortIndex>),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let port = prop_oneof![Just(NET0), Just(NET1)];
+    let maybe = proptest::option::of(port.clone());
+    prop_oneof![
+        6 => any_frame().prop_map(Step::Egress),
+        9 => (port.clone(), any_frame()).prop_map(|(port, frame)| Step::Ingress(port, frame)),
+        1 => (port.clone(), any::<bool>()).prop_map(|(port, usable)| Step::Usable(port, usable)),
+        1 => (port.clone(), maybe.clone()).prop_map(|(port, backup)| Step::Settle(port, backup)),
+        1 => (port, maybe.clone()).prop_map(|(port, backup)| Step::Move(port, backup)),
+        1 => maybe.prop_map(Step::Multicast),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn programs_and_model_agree_on_every_sequence(steps in proptest::collection::vec(any_step(), 1..120)) {
+        let mut pair = Pair::new();
+        for step in steps {
+            match step {
+                Step::Egress(frame) => { pair.egress(&frame); }
+                Step::Ingress(port, frame) => { pair.ingress(port, &frame); }
+                Step::Usable(port, usable) => pair.both(|d| d.set_usable(port, usable)),
+                Step::Settle(port, backup) => pair.settle(port, backup),
+                Step::Move(port, backup) => pair.both(|d| d.place(SlotIndex::PRIMARY, Placement { port, backup })),
+                Step::Multicast(port) => pair.both(|d| d.set_multicast_port(port)),
+            }
+        }
+    }
+}
