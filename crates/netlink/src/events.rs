@@ -42,13 +42,9 @@ impl LinkEvents {
     /// # Errors
     /// Those of socket(2) and bind(2).
     pub fn open() -> std::io::Result<Self> {
-        let (connection, handle, messages) =
-            rtnetlink::new_multicast_connection(&[MulticastGroup::Link])?;
+        let (connection, handle, messages) = rtnetlink::new_multicast_connection(&[MulticastGroup::Link])?;
         tokio::spawn(connection);
-        Ok(Self {
-            messages,
-            _netlink: Netlink { handle },
-        })
+        Ok(Self { messages, _netlink: Netlink { handle } })
     }
 
     /// The next event; `None` when the connection has ended, which only the end of the runtime does.
@@ -63,10 +59,7 @@ impl LinkEvents {
                 }
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => {
                     if let Some(link) = Link::from_message(&link) {
-                        return Some(LinkEvent::Removed {
-                            index: link.index,
-                            name: link.name,
-                        });
+                        return Some(LinkEvent::Removed { index: link.index, name: link.name });
                     }
                 }
                 NetlinkPayload::Overrun(_) => return Some(LinkEvent::Overrun),

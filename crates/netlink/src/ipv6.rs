@@ -28,7 +28,5 @@ pub fn set_disabled(name: &str, off: bool) -> io::Result<()> {
 
 /// `/proc/sys/net` shows the namespace of the calling thread, whatever is mounted on `/sys`.
 fn knob(name: &str) -> PathBuf {
-    PathBuf::from("/proc/sys/net/ipv6/conf")
-        .join(name)
-        .join("disable_ipv6")
+    PathBuf::from("/proc/sys/net/ipv6/conf").join(name).join("disable_ipv6")
 }

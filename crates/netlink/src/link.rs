@@ -3,8 +3,8 @@
 use dlmp_wire::MacAddr;
 use futures_util::TryStreamExt;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute,
-    LinkFlags, LinkInfo, LinkLayerType, LinkMessage, Stats64,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
+    LinkLayerType, LinkMessage, Stats64,
 };
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 
@@ -140,10 +140,8 @@ impl Netlink {
     /// # Errors
     /// The kernel's refusal.
     pub async fn links(&self) -> Result<Vec<Link>> {
-        let messages: Vec<LinkMessage> = (self.handle.link().get().execute())
-            .try_collect()
-            .await
-            .map_err(explain("list the links"))?;
+        let messages: Vec<LinkMessage> =
+            (self.handle.link().get().execute()).try_collect().await.map_err(explain("list the links"))?;
         Ok(messages.iter().filter_map(Link::from_message).collect())
     }
 
@@ -170,14 +168,7 @@ impl Netlink {
         match answer.map_err(explain(what)) {
             Ok(messages) => Ok(messages.first().and_then(Link::from_message)),
             // A name that no link can have is as absent as any other.
-            Err(error)
-                if matches!(
-                    error.errno(),
-                    Some(libc::ENODEV | libc::ERANGE | libc::EINVAL)
-                ) =>
-            {
-                Ok(None)
-            }
+            Err(error) if matches!(error.errno(), Some(libc::ENODEV | libc::ERANGE | libc::EINVAL)) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -193,9 +184,9 @@ impl Netlink {
         let peer = LinkMessageBuilder::<LinkUnspec>::default()
             .name(new.peer)
             .mtu(new.mtu)
-            .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(
-                vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)],
-            )]))
+            .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![
+                AfSpecInet6::AddrGenMode(In6AddrGenMode::None),
+            ])]))
             .build();
         let message = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
             .name(new.name)
@@ -203,9 +194,7 @@ impl Netlink {
             .mtu(new.mtu)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
             .build();
-        (self.handle.link().add(message).execute())
-            .await
-            .map_err(explain(what()))?;
+        (self.handle.link().add(message).execute()).await.map_err(explain(what()))?;
 
         let vanished = || Error::new(what(), std::io::Error::from_raw_os_error(libc::ENODEV));
         let link = self.link(new.name).await?.ok_or_else(vanished)?;
@@ -219,9 +208,7 @@ impl Netlink {
     /// # Errors
     /// The kernel's refusal, such as a link that does not exist or is hardware.
     pub async fn delete_link(&self, index: u32) -> Result<()> {
-        (self.handle.link().del(index).execute())
-            .await
-            .map_err(explain(format!("delete link {index}")))
+        (self.handle.link().del(index).execute()).await.map_err(explain(format!("delete link {index}")))
     }
 
     /// Brings a link up or down.
@@ -232,8 +219,7 @@ impl Netlink {
         let message = LinkUnspec::new_with_index(index);
         let message = if up { message.up() } else { message.down() };
         let direction = if up { "up" } else { "down" };
-        self.change(message.build(), format!("bring link {index} {direction}"))
-            .await
+        self.change(message.build(), format!("bring link {index} {direction}")).await
     }
 
     /// Sets the MTU in bytes.
@@ -242,8 +228,7 @@ impl Netlink {
     /// The kernel's refusal, such as an MTU outside the device's range.
     pub async fn set_mtu(&self, index: u32, mtu: u32) -> Result<()> {
         let message = LinkUnspec::new_with_index(index).mtu(mtu).build();
-        self.change(message, format!("set the MTU of link {index} to {mtu}"))
-            .await
+        self.change(message, format!("set the MTU of link {index} to {mtu}")).await
     }
 
     /// Sets the alias, at most 255 bytes.
@@ -252,13 +237,10 @@ impl Netlink {
     /// The kernel's refusal.
     pub async fn set_alias(&self, index: u32, alias: &str) -> Result<()> {
         let message = LinkUnspec::new_with_index(index).alias(alias).build();
-        self.change(message, format!("set the alias of link {index}"))
-            .await
+        self.change(message, format!("set the alias of link {index}")).await
     }
 
     async fn change(&self, message: LinkMessage, what: String) -> Result<()> {
-        (self.handle.link().change(message).execute())
-            .await
-            .map_err(explain(what))
+        (self.handle.link().change(message).execute()).await.map_err(explain(what))
     }
 }

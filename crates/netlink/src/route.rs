@@ -16,12 +16,7 @@ impl Netlink {
     /// The kernel's refusal, such as a gateway that is not on the link.
     pub async fn add_default_route(&self, index: u32, gateway: Ipv4Addr) -> Result<()> {
         let what = format!("add the default route through {gateway}");
-        let result = self
-            .handle
-            .route()
-            .add(default_route(index, gateway))
-            .execute()
-            .await;
+        let result = self.handle.route().add(default_route(index, gateway)).execute().await;
         tolerate(result.map_err(explain(what)), libc::EEXIST)
     }
 
@@ -31,12 +26,7 @@ impl Netlink {
     /// The kernel's refusal.
     pub async fn delete_default_route(&self, index: u32, gateway: Ipv4Addr) -> Result<()> {
         let what = format!("delete the default route through {gateway}");
-        let result = self
-            .handle
-            .route()
-            .del(default_route(index, gateway))
-            .execute()
-            .await;
+        let result = self.handle.route().del(default_route(index, gateway)).execute().await;
         tolerate(result.map_err(explain(what)), libc::ESRCH)
     }
 }
