@@ -14,10 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let clang = env::var("CLANG").unwrap_or_else(|_| "clang".into());
     // clang does not look into the multiarch folder for the bpf target.
-    let multiarch = format!(
-        "/usr/include/{}-linux-gnu",
-        env::var("CARGO_CFG_TARGET_ARCH")?
-    );
+    let multiarch = format!("/usr/include/{}-linux-gnu", env::var("CARGO_CFG_TARGET_ARCH")?);
     let status = Command::new(&clang)
         .args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Wextra", "-Werror"])
         .args(["-idirafter", &multiarch])
@@ -26,16 +23,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         .arg("-o")
         .arg(out.join("dlmp.o"))
         .status()
-        .map_err(|error| format!("cannot run {clang}: {error}; install the Debian packages clang, libbpf-dev and libclang-dev"))?;
+        .map_err(|error| {
+            format!("cannot run {clang}: {error}; install the Debian packages clang, libbpf-dev and libclang-dev")
+        })?;
     if !status.success() {
         return Err("clang could not compile the BPF programs".into());
     }
 
     bindgen::Builder::default()
-        .header_contents(
-            "dlmp_all.h",
-            "#include <linux/types.h>\n#include \"dlmp.h\"\n",
-        )
+        .header_contents("dlmp_all.h", "#include <linux/types.h>\n#include \"dlmp.h\"\n")
         .clang_arg(format!("-I{SOURCES}"))
         .allowlist_item("(dlmp|DLMP)_.*")
         .prepend_enum_name(false)

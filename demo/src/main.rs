@@ -32,11 +32,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let pins = if arguments.bpffs {
-        Pins::Mounted
-    } else {
-        Pins::None
-    };
+    let pins = if arguments.bpffs { Pins::Mounted } else { Pins::None };
     let (result, guard) = match InterruptGuard::install() {
         Ok(guard) => (play(pins), Some(guard)),
         Err(error) => (Err(error), None),

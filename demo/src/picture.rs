@@ -34,11 +34,7 @@ impl Style {
         let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);
         let locale = locale.unwrap_or_default().to_ascii_lowercase();
-        if locale.contains("utf-8") || locale.contains("utf8") {
-            Self::Unicode
-        } else {
-            Self::Ascii
-        }
+        if locale.contains("utf-8") || locale.contains("utf8") { Self::Unicode } else { Self::Ascii }
     }
 
     /// An arrow from a sender to a receiver.
@@ -60,10 +56,9 @@ impl Style {
     /// Bars from one eighth to full.
     fn bars(self) -> [char; 8] {
         match self {
-            Self::Unicode => [
-                '\u{2581}', '\u{2582}', '\u{2583}', '\u{2584}', '\u{2585}', '\u{2586}', '\u{2587}',
-                '\u{2588}',
-            ],
+            Self::Unicode => {
+                ['\u{2581}', '\u{2582}', '\u{2583}', '\u{2584}', '\u{2585}', '\u{2586}', '\u{2587}', '\u{2588}']
+            }
             Self::Ascii => ['.', ':', '-', '=', '+', '*', '%', '#'],
         }
     }
@@ -87,29 +82,18 @@ impl Style {
 pub fn pictures(record: &Record, style: Style) -> [String; 2] {
     let sent = record.forth.sent.iter().chain(&record.back.sent);
     let end = sent.max().copied().unwrap_or_default() + record.forth.interval;
-    let whole = Window {
-        from: Duration::ZERO,
-        cell: end / CELLS,
-        origin: Duration::ZERO,
-    };
+    let whole = Window { from: Duration::ZERO, cell: end / CELLS, origin: Duration::ZERO };
 
     let outages = [&record.forth, &record.back].map(|way| way.total().outage);
     let outages = || outages.iter().flatten();
     let event = record.events.first();
     let began = event.map_or(Duration::ZERO, |event| event.began);
     let start = outages().map(|outage| outage.start).min().unwrap_or(began);
-    let longest = outages()
-        .map(|outage| outage.length)
-        .max()
-        .unwrap_or_default();
+    let longest = outages().map(|outage| outage.length).max().unwrap_or_default();
     // A cell is whole milliseconds, and the outage takes half of the columns at most.
     let milliseconds = longest.as_secs_f64() * 1000.0 / f64::from(CELLS / 2);
     let cell = Duration::from_millis(1).mul_f64(milliseconds.ceil().max(1.0));
-    let close = Window {
-        from: start.saturating_sub(cell * LEAD),
-        cell,
-        origin: began,
-    };
+    let close = Window { from: start.saturating_sub(cell * LEAD), cell, origin: began };
 
     let label = event.map_or("the start", |event| &event.label);
     [
@@ -161,18 +145,11 @@ fn draw(record: &Record, window: &Window, style: Style) -> String {
     let rows = [
         (String::new(), axis(window)),
         (String::new(), event_row(&record.events, window, style)),
-        (
-            format!("ldg6 {arrow} domain"),
-            stream_row(&record.forth, window, style),
-        ),
-        (
-            format!("domain {arrow} ldg6"),
-            stream_row(&record.back, window, style),
-        ),
+        (format!("ldg6 {arrow} domain"), stream_row(&record.forth, window, style)),
+        (format!("domain {arrow} ldg6"), stream_row(&record.back, window, style)),
     ];
     let rows = rows.into_iter().chain(ports.into_iter().zip(port_rows));
-    let lines =
-        rows.map(|(name, cells)| format!("{name:<NAME$}{cells}").trim_end().to_owned() + "\n");
+    let lines = rows.map(|(name, cells)| format!("{name:<NAME$}{cells}").trim_end().to_owned() + "\n");
     lines.collect()
 }
 
@@ -180,18 +157,12 @@ fn draw(record: &Record, window: &Window, style: Style) -> String {
 fn axis(window: &Window) -> String {
     let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
     let cell = micros(window.cell).max(1);
-    let step = STEPS
-        .into_iter()
-        .map(|step| step * 1000)
-        .find(|step| step / cell >= LABEL);
+    let step = STEPS.into_iter().map(|step| step * 1000).find(|step| step / cell >= LABEL);
     let step = step.unwrap_or(LABEL * cell);
     let first = micros(window.from) - micros(window.origin);
     let mut cells = blank();
     // Multiples of the step, so that the labels are round numbers.
-    for time in (first / step * step..)
-        .step_by(step as usize)
-        .skip_while(|&time| time < first)
-    {
+    for time in (first / step * step..).step_by(step as usize).skip_while(|&time| time < first) {
         let Ok(column @ 0..CELLS) = u32::try_from((time - first) / cell) else {
             break;
         };
@@ -209,11 +180,7 @@ fn event_row(events: &[Event], window: &Window, style: Style) -> String {
     let mut cells = blank();
     for event in events {
         if let Some(column) = window.column(event.began) {
-            write(
-                &mut cells,
-                column,
-                &format!("{} {}", style.mark(), event.label),
-            );
+            write(&mut cells, column, &format!("{} {}", style.mark(), event.label));
             cells[column] = style.mark();
         }
     }
@@ -230,10 +197,7 @@ fn stream_row(stream: &Stream, window: &Window, style: Style) -> String {
             columns[index].duplicated |= fate.copies > 1;
         }
     }
-    columns
-        .into_iter()
-        .map(|column| column.draw(style))
-        .collect()
+    columns.into_iter().map(|column| column.draw(style)).collect()
 }
 
 /// What became of the packets that were sent in one column.
@@ -248,9 +212,7 @@ impl Column {
     /// A full bar means that nothing was lost, whatever the rounding.
     fn draw(self, style: Style) -> char {
         match self {
-            Self {
-                duplicated: true, ..
-            } => '2',
+            Self { duplicated: true, .. } => '2',
             Self { sent: 0, .. } => ' ',
             Self { arrived: 0, .. } => style.lost(),
             Self { sent, arrived, .. } if arrived == sent => style.bar(8),
@@ -306,37 +268,19 @@ mod tests {
             Stream {
                 interval: ms(1),
                 sent: (0..1000).map(ms).collect(),
-                arrivals: arrivals
-                    .map(|sequence| Arrival {
-                        sequence,
-                        at: ms(sequence as u64),
-                    })
-                    .collect(),
+                arrivals: arrivals.map(|sequence| Arrival { sequence, at: ms(sequence as u64) }).collect(),
                 refused: 0,
             }
         };
         let samples = (0..1000).map(|at| {
-            let (net0, net1) = if at < 505 {
-                (2 * at, 0)
-            } else {
-                (1010, 2 * (at - 505))
-            };
-            Sample {
-                at: ms(at),
-                packets: BTreeMap::from([("net0".to_owned(), net0), ("net1".to_owned(), net1)]),
-            }
+            let (net0, net1) = if at < 505 { (2 * at, 0) } else { (1010, 2 * (at - 505)) };
+            Sample { at: ms(at), packets: BTreeMap::from([("net0".to_owned(), net0), ("net1".to_owned(), net1)]) }
         });
         Record {
             forth: stream(505..535, &[800]),
             back: stream(0..0, &[]),
-            events: vec![Event {
-                label: "it breaks".into(),
-                began: ms(500),
-                done: ms(501),
-            }],
-            ports: PortTraffic {
-                samples: samples.collect(),
-            },
+            events: vec![Event { label: "it breaks".into(), began: ms(500), done: ms(501) }],
+            ports: PortTraffic { samples: samples.collect() },
         }
     }
 
@@ -360,20 +304,9 @@ through net1                                   +###############################
     fn the_close_view_shows_each_millisecond_around_the_first_loss() {
         let [_, close] = pictures(&record(), Style::Ascii);
         let rows: Vec<_> = close.lines().collect();
-        assert_eq!(
-            rows[0],
-            "Close view, 1 ms a column, time since \"it breaks\":"
-        );
-        assert_eq!(
-            rows[1].trim_start(),
-            "0 ms      10 ms     20 ms     30 ms     40 ms     50 ms"
-        );
-        let expected = format!(
-            "ldg6 -> domain {}{}{}",
-            "#".repeat(12),
-            "x".repeat(30),
-            "#".repeat(22)
-        );
+        assert_eq!(rows[0], "Close view, 1 ms a column, time since \"it breaks\":");
+        assert_eq!(rows[1].trim_start(), "0 ms      10 ms     20 ms     30 ms     40 ms     50 ms");
+        let expected = format!("ldg6 -> domain {}{}{}", "#".repeat(12), "x".repeat(30), "#".repeat(22));
         assert_eq!(rows[3], expected);
     }
 
@@ -388,10 +321,7 @@ through net1                                   +###############################
     #[test]
     fn an_outage_of_any_length_fits_into_the_close_view() {
         let mut record = record();
-        record
-            .forth
-            .arrivals
-            .retain(|arrival| !(505..905).contains(&arrival.sequence));
+        record.forth.arrivals.retain(|arrival| !(505..905).contains(&arrival.sequence));
         let [_, close] = pictures(&record, Style::Ascii);
         assert!(close.starts_with("Close view, 13 ms a column"), "{close}");
     }
@@ -402,10 +332,7 @@ through net1                                   +###############################
         record.forth = record.back.clone();
         record.back.arrivals.remove(700);
         let [whole, _] = pictures(&record, Style::Ascii);
-        let row = whole
-            .lines()
-            .find(|row| row.starts_with("domain -> ldg6"))
-            .unwrap();
+        let row = whole.lines().find(|row| row.starts_with("domain -> ldg6")).unwrap();
         assert_eq!(row.matches('%').count(), 1, "{row}");
     }
 
@@ -413,20 +340,13 @@ through net1                                   +###############################
     fn every_line_fits_into_80_columns_in_both_styles() {
         for style in [Style::Ascii, Style::Unicode] {
             for picture in pictures(&record(), style) {
-                assert!(
-                    picture.lines().all(|line| line.chars().count() < 80),
-                    "{picture}"
-                );
+                assert!(picture.lines().all(|line| line.chars().count() < 80), "{picture}");
             }
         }
     }
 
     #[test]
     fn plain_ascii_is_plain_ascii() {
-        assert!(
-            pictures(&record(), Style::Ascii)
-                .iter()
-                .all(|picture| picture.is_ascii())
-        );
+        assert!(pictures(&record(), Style::Ascii).iter().all(|picture| picture.is_ascii()));
     }
 }

@@ -60,28 +60,16 @@ pub fn play(out: &mut impl Write, pins: Pins) -> Result<Record> {
 }
 
 /// Shows a line behind its prompt, runs it and shows its output.
-fn type_line(
-    out: &mut impl Write,
-    environment: &Environment,
-    prompt: &str,
-    line: &str,
-) -> Result<()> {
+fn type_line(out: &mut impl Write, environment: &Environment, prompt: &str, line: &str) -> Result<()> {
     writeln!(out, "{prompt}# {line}")?;
     out.flush()?;
-    let output = environment
-        .line(line)
-        .output()
-        .with_context(|| format!("cannot run {line}"))?;
+    let output = environment.line(line).output().with_context(|| format!("cannot run {line}"))?;
     out.write_all(&output.stdout)?;
     out.write_all(&output.stderr)?;
     writeln!(out)?;
     if !output.status.success() {
         let log = environment.runtime_dir().join("dlmpd.log");
-        bail!(
-            "`{line}` in {prompt}: {}{}",
-            output.status,
-            last_lines(&log)
-        );
+        bail!("`{line}` in {prompt}: {}{}", output.status, last_lines(&log));
     }
     Ok(())
 }
@@ -99,10 +87,7 @@ fn last_lines(log: &Path) -> String {
 /// The address that the guest got by DHCP.
 fn guest_address(scene: &Scene) -> Result<IpAddr> {
     let addresses = scene.ldg6.addresses("aggr0")?;
-    addresses
-        .into_iter()
-        .find(IpAddr::is_ipv4)
-        .context("aggr0 has no IPv4 address")
+    addresses.into_iter().find(IpAddr::is_ipv4).context("aggr0 has no IPv4 address")
 }
 
 /// Sends packets both ways between the guest and the external host while `primary` reboots.
@@ -115,10 +100,7 @@ fn traffic(out: &mut impl Write, scene: &Scene, address: IpAddr) -> Result<Recor
         TRAFFIC.as_secs()
     )?;
     out.flush()?;
-    let (guest, domain) = (
-        End::new(&scene.ldg6, address),
-        End::new(&scene.domain, Scene::DOMAIN),
-    );
+    let (guest, domain) = (End::new(&scene.ldg6, address), End::new(&scene.domain, Scene::DOMAIN));
     Flow::new(guest, domain, RATE, TRAFFIC)
         .watch(&scene.ldg6, &["net0", "net1"])
         .event(REBOOT, "primary reboots", || {

@@ -18,31 +18,22 @@ pub struct Verdict {
 impl Verdict {
     /// Counts what was recorded.
     pub fn of(record: &Record) -> Self {
-        Self {
-            forth: record.forth.total(),
-            back: record.back.total(),
-        }
+        Self { forth: record.forth.total(), back: record.back.total() }
     }
 
     /// Whether the traffic went on within the limit and nothing arrived twice.
     pub fn good(&self) -> bool {
-        [&self.forth, &self.back].iter().all(|way| {
-            way.duplicated == 0
-                && way
-                    .outage
-                    .is_none_or(|outage| outage.ended && outage.length < LIMIT)
-        })
+        [&self.forth, &self.back]
+            .iter()
+            .all(|way| way.duplicated == 0 && way.outage.is_none_or(|outage| outage.ended && outage.length < LIMIT))
     }
 
     /// The figures as a table.
     pub fn table(&self, style: Style) -> String {
         let arrow = style.arrow();
-        let mut table =
-            String::from("                  sent    lost  duplicated  reordered  longest outage");
-        for (name, way) in [
-            (format!("ldg6 {arrow} domain"), &self.forth),
-            (format!("domain {arrow} ldg6"), &self.back),
-        ] {
+        let mut table = String::from("                  sent    lost  duplicated  reordered  longest outage");
+        for (name, way) in [(format!("ldg6 {arrow} domain"), &self.forth), (format!("domain {arrow} ldg6"), &self.back)]
+        {
             table += &format!(
                 "\n{name:<14}  {:>6}  {:>6}  {:>10}  {:>9}  {:>14}",
                 way.sent,
@@ -70,10 +61,7 @@ impl Verdict {
             count => format!("{count} packets were duplicated"),
         };
         let judgement = if self.good() { "PASSED" } else { "FAILED" };
-        format!(
-            "{judgement}: {outage}, {copies}\n(wanted: less than {} ms, nothing duplicated).",
-            LIMIT.as_millis()
-        )
+        format!("{judgement}: {outage}, {copies}\n(wanted: less than {} ms, nothing duplicated).", LIMIT.as_millis())
     }
 }
 
@@ -98,16 +86,8 @@ mod tests {
             length: Duration::from_millis(ms),
             ended,
         });
-        let back = Report {
-            sent: 10_000,
-            outage,
-            duplicated,
-            ..Report::default()
-        };
-        Verdict {
-            forth: Report::default(),
-            back,
-        }
+        let back = Report { sent: 10_000, outage, duplicated, ..Report::default() };
+        Verdict { forth: Report::default(), back }
     }
 
     #[test]
@@ -134,10 +114,6 @@ mod tests {
             "FAILED: the longest outage was 250.0 ms, 3 packets were duplicated\n(wanted: less \
              than 200 ms, nothing duplicated)."
         );
-        assert!(
-            verdict(Some((250, false)), 0)
-                .sentence()
-                .contains("did not come back")
-        );
+        assert!(verdict(Some((250, false)), 0).sentence().contains("did not come back"));
     }
 }

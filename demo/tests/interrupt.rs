@@ -39,9 +39,7 @@ fn belongings(directory: &str, pid: u32) -> Vec<String> {
         return Vec::new();
     };
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names
-        .filter(|name| name.starts_with(&format!("dlmp-demo-{pid}-")))
-        .collect()
+    names.filter(|name| name.starts_with(&format!("dlmp-demo-{pid}-"))).collect()
 }
 
 /// Starts the demo and waits until its first command runs, which is in `primary`.
@@ -64,14 +62,10 @@ fn sleeps_in_primary(demo: u32) -> bool {
     let Some(primary) = namespaces.iter().find(|name| name.ends_with("-primary")) else {
         return false;
     };
-    let listing = Command::new("ip")
-        .args(["netns", "pids", primary])
-        .output()
-        .unwrap();
+    let listing = Command::new("ip").args(["netns", "pids", primary]).output().unwrap();
     let pids = String::from_utf8(listing.stdout).unwrap();
     pids.split_whitespace().any(|pid| {
-        fs::read_to_string(Path::new("/proc").join(pid).join("comm"))
-            .is_ok_and(|comm| comm.trim() == "sleep")
+        fs::read_to_string(Path::new("/proc").join(pid).join("comm")).is_ok_and(|comm| comm.trim() == "sleep")
     })
 }
 

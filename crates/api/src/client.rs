@@ -3,8 +3,8 @@
 use zlink::proxy;
 
 use crate::{
-    AddressesReply, AggregationsReply, Error, InfoReply, InterfacesReply, NewAddress,
-    NewAggregation, ObjectReply, PortChange, StatisticsReply, socket,
+    AddressesReply, AggregationsReply, Error, InfoReply, InterfacesReply, NewAddress, NewAggregation, ObjectReply,
+    PortChange, StatisticsReply, socket,
 };
 
 /// A connection to the daemon of this network namespace.
@@ -28,33 +28,15 @@ pub fn connect() -> std::io::Result<Connection> {
 pub trait Dlmpd {
     async fn get_info(&mut self) -> zlink::Result<Result<InfoReply, Error>>;
     async fn list_aggregations(&mut self) -> zlink::Result<Result<AggregationsReply, Error>>;
-    async fn create_aggregation(
-        &mut self,
-        request: &NewAggregation,
-    ) -> zlink::Result<Result<(), Error>>;
-    async fn delete_aggregation(
-        &mut self,
-        name: &str,
-        temporary: bool,
-    ) -> zlink::Result<Result<(), Error>>;
+    async fn create_aggregation(&mut self, request: &NewAggregation) -> zlink::Result<Result<(), Error>>;
+    async fn delete_aggregation(&mut self, name: &str, temporary: bool) -> zlink::Result<Result<(), Error>>;
     async fn add_ports(&mut self, request: &PortChange) -> zlink::Result<Result<(), Error>>;
     async fn remove_ports(&mut self, request: &PortChange) -> zlink::Result<Result<(), Error>>;
     async fn get_statistics(&mut self) -> zlink::Result<Result<StatisticsReply, Error>>;
     async fn list_interfaces(&mut self) -> zlink::Result<Result<InterfacesReply, Error>>;
-    async fn create_interface(
-        &mut self,
-        name: &str,
-        temporary: bool,
-    ) -> zlink::Result<Result<(), Error>>;
+    async fn create_interface(&mut self, name: &str, temporary: bool) -> zlink::Result<Result<(), Error>>;
     async fn delete_interface(&mut self, name: &str) -> zlink::Result<Result<(), Error>>;
     async fn list_addresses(&mut self) -> zlink::Result<Result<AddressesReply, Error>>;
-    async fn create_address(
-        &mut self,
-        request: &NewAddress,
-    ) -> zlink::Result<Result<ObjectReply, Error>>;
-    async fn delete_address(
-        &mut self,
-        object: &str,
-        release: bool,
-    ) -> zlink::Result<Result<(), Error>>;
+    async fn create_address(&mut self, request: &NewAddress) -> zlink::Result<Result<ObjectReply, Error>>;
+    async fn delete_address(&mut self, object: &str, release: bool) -> zlink::Result<Result<(), Error>>;
 }

@@ -222,18 +222,12 @@ impl std::error::Error for Error {}
 impl Error {
     /// A refusal with a reason and the next command to type (may be empty).
     pub fn refused(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Refused {
-            reason: reason.into(),
-            remedy: remedy.into(),
-        }
+        Self::Refused { reason: reason.into(), remedy: remedy.into() }
     }
 
     /// A failure of the system, with what failed.
     pub fn failed(reason: impl Into<String>) -> Self {
-        Self::Failed {
-            reason: reason.into(),
-            remedy: String::new(),
-        }
+        Self::Failed { reason: reason.into(), remedy: String::new() }
     }
 }
 

@@ -1,12 +1,5 @@
 //! `bpf/dlmp.h`, as bindgen reads it.
-#![allow(
-    unsafe_code,
-    missing_docs,
-    non_camel_case_types,
-    dead_code,
-    clippy::all,
-    clippy::pedantic
-)]
+#![allow(unsafe_code, missing_docs, non_camel_case_types, dead_code, clippy::all, clippy::pedantic)]
 
 include!(concat!(env!("OUT_DIR"), "/dlmp.rs"));
 

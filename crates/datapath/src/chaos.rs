@@ -16,11 +16,7 @@ pub struct Chaos<D> {
 impl<D> Chaos<D> {
     /// Fails no write until [`fail_write`](Self::fail_write) is called.
     pub const fn new(inner: D) -> Self {
-        Self {
-            inner,
-            writes: 0,
-            fail_at: None,
-        }
+        Self { inner, writes: 0, fail_at: None }
     }
 
     /// Fails the `nth` write from now, counted from 0, and no other.

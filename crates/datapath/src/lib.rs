@@ -40,10 +40,7 @@ pub struct Error {
 
 impl Error {
     pub(crate) fn new(what: &'static str, reason: impl fmt::Display) -> Self {
-        Self {
-            what,
-            reason: reason.to_string(),
-        }
+        Self { what, reason: reason.to_string() }
     }
 }
 
@@ -73,7 +70,7 @@ pub trait Datapath {
     /// The write did not happen.
     fn set_client(&mut self, client: ClientAddress, slot: SlotIndex) -> Result<(), Error>;
 
-    /// Places all clients of a slot, as of now: rule 3's window starts.
+    /// Places all clients of a slot, as of now: rule 3's window starts, unless only the backup changes.
     ///
     /// # Errors
     /// The write did not happen.

@@ -10,8 +10,7 @@ use dlmp_wire::ethernet::Frame;
 use dlmp_wire::{MacAddr, membership};
 
 use crate::{
-    ANNOUNCE_INTERVAL, ClientAddress, Counter, Counters, Datapath, Error, FRESH_MOVE, Placement,
-    PortIndex, SlotIndex,
+    ANNOUNCE_INTERVAL, ClientAddress, Counter, Counters, Datapath, Error, FRESH_MOVE, Placement, PortIndex, SlotIndex,
 };
 
 /// What becomes of a frame.
@@ -99,10 +98,7 @@ impl Model {
         let Ok(frame) = Frame::parse(bytes) else {
             return self.refuse(Counter::TxShort);
         };
-        let source = ClientAddress {
-            mac: frame.source(),
-            vlan: frame.vlan(),
-        };
+        let source = ClientAddress { mac: frame.source(), vlan: frame.vlan() };
         let Some(slot) = self.clients.get(&source) else {
             return self.refuse(Counter::TxUnknownSource);
         };
@@ -110,10 +106,9 @@ impl Model {
             return self.refuse(Counter::TxNoPort);
         };
 
-        if let (true, Some(port)) = (
-            frame.destination().is_group() && membership::is_report(&frame),
-            self.multicast_port,
-        ) {
+        if let (true, Some(port)) =
+            (frame.destination().is_group() && membership::is_report(&frame), self.multicast_port)
+        {
             let Some(mac) = self.ports.get(&port).map(|port| port.mac) else {
                 return self.refuse(Counter::TxNoPort);
             };
@@ -161,10 +156,7 @@ impl Model {
         }
 
         // Rule 4, second half.
-        let destination = ClientAddress {
-            mac: frame.destination(),
-            vlan: frame.vlan(),
-        };
+        let destination = ClientAddress { mac: frame.destination(), vlan: frame.vlan() };
         let Some(&index) = self.clients.get(&destination) else {
             return self.drop(here, Counter::RxNobody);
         };
@@ -185,19 +177,13 @@ impl Model {
     }
 
     fn own_source(&mut self, here: PortIndex, frame: &Frame<'_>) -> Option<Verdict> {
-        let source = ClientAddress {
-            mac: frame.source(),
-            vlan: frame.vlan(),
-        };
+        let source = ClientAddress { mac: frame.source(), vlan: frame.vlan() };
         if let Some(slot) = self.clients.get(&source) {
-            let own_port = self
-                .slots
-                .get(slot)
-                .is_some_and(|slot| self.port_of(slot).0 == here && !self.is_fresh(slot));
+            let own_port =
+                self.slots.get(slot).is_some_and(|slot| self.port_of(slot).0 == here && !self.is_fresh(slot));
             return Some(self.drop(here, own_source_counter(own_port)));
         }
-        let owner =
-            (self.ports.iter()).find(|(_, port)| source.vlan == 0 && port.mac == source.mac);
+        let owner = (self.ports.iter()).find(|(_, port)| source.vlan == 0 && port.mac == source.mac);
         let own_port = *owner?.0 == here;
         Some(self.drop(here, own_source_counter(own_port)))
     }
@@ -207,10 +193,7 @@ impl Model {
     fn port_of(&self, slot: &Slot) -> (PortIndex, bool) {
         let usable = |port: PortIndex| self.ports.get(&port).is_some_and(|port| port.usable);
         match slot.placement {
-            Placement {
-                port,
-                backup: Some(backup),
-            } if !usable(port) && usable(backup) => (backup, true),
+            Placement { port, backup: Some(backup) } if !usable(port) && usable(backup) => (backup, true),
             Placement { port, .. } => (port, false),
         }
     }
@@ -224,10 +207,7 @@ impl Model {
         let Some(slot) = self.slots.get_mut(&index) else {
             return;
         };
-        if slot
-            .announce_asked
-            .is_some_and(|asked| now - asked < ANNOUNCE_INTERVAL)
-        {
+        if slot.announce_asked.is_some_and(|asked| now - asked < ANNOUNCE_INTERVAL) {
             return;
         }
         slot.announce_asked = Some(now);
@@ -262,11 +242,7 @@ impl Model {
 }
 
 const fn own_source_counter(own_port: bool) -> Counter {
-    if own_port {
-        Counter::RxOwnAddress
-    } else {
-        Counter::RxReflection
-    }
+    if own_port { Counter::RxOwnAddress } else { Counter::RxReflection }
 }
 
 impl Datapath for Model {
@@ -293,11 +269,8 @@ impl Datapath for Model {
     }
 
     fn place(&mut self, slot: SlotIndex, placement: Placement) -> Result<(), Error> {
-        let slot_now = Slot {
-            placement,
-            moved: self.now,
-            announce_asked: None,
-        };
+        let stays = (self.slots.get(&slot)).filter(|slot| slot.placement.port == placement.port);
+        let slot_now = Slot { placement, moved: stays.map_or(self.now, |slot| slot.moved), announce_asked: None };
         self.slots.insert(slot, slot_now);
         Ok(())
     }

@@ -36,30 +36,16 @@ struct Pair {
 impl Pair {
     /// Two usable ports; the client sits on net0, its backup is net1, groups are taken from net0.
     fn new() -> Self {
-        let served = Served {
-            name: "aggr0".into(),
-            ifindex: LOOPBACK,
-            netns_cookie: 1,
-        };
-        let mut pair = Self {
-            bpf: Bpf::load(served, Attachment::Clsact).expect("the programs load"),
-            model: Model::default(),
-        };
+        let served = Served { name: "aggr0".into(), ifindex: LOOPBACK, netns_cookie: 1 };
+        let mut pair =
+            Self { bpf: Bpf::load(served, Attachment::Clsact).expect("the programs load"), model: Model::default() };
         // The model's clock starts long after the move that places the client, as the kernel's does
         // after the window is over; `fresh` tests move again.
         pair.both(|d| d.set_port(NET0, 100, port_mac(NET0)));
         pair.both(|d| d.set_port(NET1, 101, port_mac(NET1)));
         pair.both(|d| d.set_usable(NET0, true));
         pair.both(|d| d.set_usable(NET1, true));
-        pair.both(|d| {
-            d.set_client(
-                ClientAddress {
-                    mac: CLIENT,
-                    vlan: 0,
-                },
-                SlotIndex::PRIMARY,
-            )
-        });
+        pair.both(|d| d.set_client(ClientAddress { mac: CLIENT, vlan: 0 }, SlotIndex::PRIMARY));
         pair.both(|d| d.set_multicast_port(Some(NET0)));
         pair.settle(NET0, Some(NET1));
         pair
@@ -92,11 +78,7 @@ impl Pair {
     }
 
     fn model_counters(&self) -> Vec<Counters> {
-        vec![
-            self.model.counters(NET0),
-            self.model.counters(NET1),
-            self.model.aggregation_counters(),
-        ]
+        vec![self.model.counters(NET0), self.model.counters(NET1), self.model.aggregation_counters()]
     }
 
     /// Sends a frame from above; returns what both did with it.
@@ -123,23 +105,13 @@ impl Pair {
             Verdict::Stay => TC_ACT_OK,
             Verdict::Drop => TC_ACT_SHOT,
         };
-        assert_eq!(
-            action, wanted,
-            "the programs disagree on {verdict:?} for {frame:02x?} on {port:?}"
-        );
+        assert_eq!(action, wanted, "the programs disagree on {verdict:?} for {frame:02x?} on {port:?}");
         let mut sent = frame.to_vec();
-        if let Verdict::Send {
-            source: Some(mac), ..
-        } = verdict
-        {
+        if let Verdict::Send { source: Some(mac), .. } = verdict {
             sent[6..12].copy_from_slice(&mac.0);
         }
         assert_eq!(out, sent, "the frame left changed");
-        assert_eq!(
-            self.counters(),
-            self.model_counters(),
-            "the counts differ after {verdict:?} on {port:?}"
-        );
+        assert_eq!(self.counters(), self.model_counters(), "the counts differ after {verdict:?} on {port:?}");
     }
 }
 
@@ -172,24 +144,12 @@ fn count(pair: &Pair, port: PortIndex, counter: Counter) -> u64 {
 fn a_client_sends_through_its_own_port_and_nobody_else_sends() {
     let mut pair = Pair::new();
     assert_eq!(pair.egress(&frame(STRANGER, CLIENT, &IP)), sent(NET0));
-    assert_eq!(
-        pair.egress(&frame(MacAddr::BROADCAST, CLIENT, &IP)),
-        sent(NET0)
-    );
+    assert_eq!(pair.egress(&frame(MacAddr::BROADCAST, CLIENT, &IP)), sent(NET0));
     assert_eq!(pair.egress(&frame(STRANGER, STRANGER, &IP)), Verdict::Drop);
-    assert_eq!(
-        pair.egress(&frame(STRANGER, port_mac(NET0), &IP)),
-        Verdict::Drop
-    );
+    assert_eq!(pair.egress(&frame(STRANGER, port_mac(NET0), &IP)), Verdict::Drop);
     // The VLAN is part of the identity.
-    assert_eq!(
-        pair.egress(&frame(STRANGER, CLIENT, &[0x81, 0, 0, 7, 8, 0])),
-        Verdict::Drop
-    );
-    assert_eq!(
-        pair.egress(&frame(STRANGER, CLIENT, &[0x81, 0, 0xe0, 0, 8, 0])),
-        sent(NET0)
-    );
+    assert_eq!(pair.egress(&frame(STRANGER, CLIENT, &[0x81, 0, 0, 7, 8, 0])), Verdict::Drop);
+    assert_eq!(pair.egress(&frame(STRANGER, CLIENT, &[0x81, 0, 0xe0, 0, 8, 0])), sent(NET0));
     let refused = pair.bpf.aggregation_counters().unwrap();
     assert_eq!(refused.get(Counter::TxUnknownSource), 3);
 }
@@ -200,10 +160,7 @@ fn an_unusable_port_is_passed_over_for_the_backup_unless_that_is_unusable_too() 
     pair.both(|d| d.set_usable(NET0, false));
     assert_eq!(pair.egress(&frame(STRANGER, CLIENT, &IP)), sent(NET1));
     assert_eq!(count(&pair, NET1, Counter::TxBackup), 1);
-    assert_eq!(
-        pair.ingress(NET1, &frame(CLIENT, STRANGER, &IP)),
-        Verdict::Deliver
-    );
+    assert_eq!(pair.ingress(NET1, &frame(CLIENT, STRANGER, &IP)), Verdict::Deliver);
     pair.both(|d| d.set_usable(NET1, false));
     assert_eq!(pair.egress(&frame(STRANGER, CLIENT, &IP)), sent(NET0));
     pair.settle(NET0, None);
@@ -214,27 +171,15 @@ fn an_unusable_port_is_passed_over_for_the_backup_unless_that_is_unusable_too() 
 fn rule_1_reflections_are_dropped_on_every_port() {
     let mut pair = Pair::new();
     for destination in [MacAddr::BROADCAST, GROUP, STRANGER, CLIENT] {
-        assert_eq!(
-            pair.ingress(NET1, &frame(destination, CLIENT, &IP)),
-            Verdict::Drop
-        );
+        assert_eq!(pair.ingress(NET1, &frame(destination, CLIENT, &IP)), Verdict::Drop);
     }
     assert_eq!(count(&pair, NET1, Counter::RxReflection), 4);
     // On its own port it is somebody else's.
-    assert_eq!(
-        pair.ingress(NET0, &frame(MacAddr::BROADCAST, CLIENT, &IP)),
-        Verdict::Drop
-    );
+    assert_eq!(pair.ingress(NET0, &frame(MacAddr::BROADCAST, CLIENT, &IP)), Verdict::Drop);
     assert_eq!(count(&pair, NET0, Counter::RxOwnAddress), 1);
     // What a port itself sent: reports, probes.
-    assert_eq!(
-        pair.ingress(NET1, &frame(GROUP, port_mac(NET0), &IP)),
-        Verdict::Drop
-    );
-    assert_eq!(
-        pair.ingress(NET0, &frame(GROUP, port_mac(NET0), &IP)),
-        Verdict::Drop
-    );
+    assert_eq!(pair.ingress(NET1, &frame(GROUP, port_mac(NET0), &IP)), Verdict::Drop);
+    assert_eq!(pair.ingress(NET0, &frame(GROUP, port_mac(NET0), &IP)), Verdict::Drop);
     assert_eq!(count(&pair, NET1, Counter::RxReflection), 5);
     assert_eq!(count(&pair, NET0, Counter::RxOwnAddress), 2);
 }
@@ -242,19 +187,8 @@ fn rule_1_reflections_are_dropped_on_every_port() {
 #[test]
 fn rule_1_a_late_reflection_after_a_move_is_no_duplicate_address() {
     let mut pair = Pair::new();
-    pair.both(|d| {
-        d.place(
-            SlotIndex::PRIMARY,
-            Placement {
-                port: NET1,
-                backup: Some(NET0),
-            },
-        )
-    });
-    assert_eq!(
-        pair.ingress(NET1, &frame(MacAddr::BROADCAST, CLIENT, &IP)),
-        Verdict::Drop
-    );
+    pair.both(|d| d.place(SlotIndex::PRIMARY, Placement { port: NET1, backup: Some(NET0) }));
+    assert_eq!(pair.ingress(NET1, &frame(MacAddr::BROADCAST, CLIENT, &IP)), Verdict::Drop);
     assert_eq!(count(&pair, NET1, Counter::RxReflection), 1);
     assert_eq!(count(&pair, NET1, Counter::RxOwnAddress), 0);
 }
@@ -263,24 +197,12 @@ fn rule_1_a_late_reflection_after_a_move_is_no_duplicate_address() {
 fn rule_2_group_addressed_frames_are_taken_from_the_multicast_port_only() {
     let mut pair = Pair::new();
     for destination in [MacAddr::BROADCAST, GROUP, MacAddr([0x33, 0x33, 0, 0, 0, 1])] {
-        assert_eq!(
-            pair.ingress(NET0, &frame(destination, STRANGER, &IP)),
-            Verdict::Deliver
-        );
-        assert_eq!(
-            pair.ingress(NET1, &frame(destination, STRANGER, &IP)),
-            Verdict::Drop
-        );
+        assert_eq!(pair.ingress(NET0, &frame(destination, STRANGER, &IP)), Verdict::Deliver);
+        assert_eq!(pair.ingress(NET1, &frame(destination, STRANGER, &IP)), Verdict::Drop);
     }
     pair.both(|d| d.set_multicast_port(Some(NET1)));
-    assert_eq!(
-        pair.ingress(NET1, &frame(GROUP, STRANGER, &IP)),
-        Verdict::Deliver
-    );
-    assert_eq!(
-        pair.ingress(NET0, &frame(GROUP, STRANGER, &IP)),
-        Verdict::Drop
-    );
+    assert_eq!(pair.ingress(NET1, &frame(GROUP, STRANGER, &IP)), Verdict::Deliver);
+    assert_eq!(pair.ingress(NET0, &frame(GROUP, STRANGER, &IP)), Verdict::Drop);
 }
 
 #[test]
@@ -288,17 +210,10 @@ fn rule_2_reports_leave_through_the_multicast_port_with_its_address() {
     let mut pair = Pair::new();
     pair.both(|d| d.set_multicast_port(Some(NET1)));
     for kind in [0x12, 0x16, 0x17, 0x22] {
-        let report = Verdict::Send {
-            port: NET1,
-            source: Some(port_mac(NET1)),
-        };
+        let report = Verdict::Send { port: NET1, source: Some(port_mac(NET1)) };
         assert_eq!(pair.egress(&igmp(kind)), report);
     }
-    assert_eq!(
-        pair.egress(&igmp(0x11)),
-        sent(NET0),
-        "a query is the client's own"
-    );
+    assert_eq!(pair.egress(&igmp(0x11)), sent(NET0), "a query is the client's own");
     pair.both(|d| d.set_multicast_port(None));
     assert_eq!(pair.egress(&igmp(0x16)), sent(NET0));
 }
@@ -306,14 +221,8 @@ fn rule_2_reports_leave_through_the_multicast_port_with_its_address() {
 #[test]
 fn rule_3_unicast_is_taken_from_the_clients_own_port() {
     let mut pair = Pair::new();
-    assert_eq!(
-        pair.ingress(NET0, &frame(CLIENT, STRANGER, &IP)),
-        Verdict::Deliver
-    );
-    assert_eq!(
-        pair.ingress(NET1, &frame(CLIENT, STRANGER, &IP)),
-        Verdict::Drop
-    );
+    assert_eq!(pair.ingress(NET0, &frame(CLIENT, STRANGER, &IP)), Verdict::Deliver);
+    assert_eq!(pair.ingress(NET1, &frame(CLIENT, STRANGER, &IP)), Verdict::Drop);
     assert_eq!(count(&pair, NET1, Counter::RxStalePort), 1);
 }
 
@@ -333,46 +242,20 @@ fn rule_3_a_stray_frame_asks_for_one_announcement_and_then_not_again_at_once() {
 #[test]
 fn rule_3_while_a_move_is_fresh_unicast_is_taken_from_any_port() {
     let mut pair = Pair::new();
-    pair.both(|d| {
-        d.place(
-            SlotIndex::PRIMARY,
-            Placement {
-                port: NET1,
-                backup: Some(NET0),
-            },
-        )
-    });
-    assert_eq!(
-        pair.ingress(NET0, &frame(CLIENT, STRANGER, &IP)),
-        Verdict::Deliver
-    );
-    assert_eq!(
-        pair.ingress(NET1, &frame(CLIENT, STRANGER, &IP)),
-        Verdict::Deliver
-    );
+    pair.both(|d| d.place(SlotIndex::PRIMARY, Placement { port: NET1, backup: Some(NET0) }));
+    assert_eq!(pair.ingress(NET0, &frame(CLIENT, STRANGER, &IP)), Verdict::Deliver);
+    assert_eq!(pair.ingress(NET1, &frame(CLIENT, STRANGER, &IP)), Verdict::Deliver);
     assert_eq!(count(&pair, NET0, Counter::RxFreshMove), 1);
 }
 
 #[test]
 fn rule_4_unicast_for_nobody_is_dropped_and_link_local_frames_stay() {
     let mut pair = Pair::new();
-    assert_eq!(
-        pair.ingress(NET0, &frame(MacAddr([2, 0, 0, 0, 0, 1]), STRANGER, &IP)),
-        Verdict::Drop
-    );
-    assert_eq!(
-        pair.ingress(NET0, &frame(port_mac(NET0), STRANGER, &IP)),
-        Verdict::Drop
-    );
+    assert_eq!(pair.ingress(NET0, &frame(MacAddr([2, 0, 0, 0, 0, 1]), STRANGER, &IP)), Verdict::Drop);
+    assert_eq!(pair.ingress(NET0, &frame(port_mac(NET0), STRANGER, &IP)), Verdict::Drop);
     assert_eq!(count(&pair, NET0, Counter::RxNobody), 2);
-    assert_eq!(
-        pair.ingress(NET0, &frame(LLDP, STRANGER, &[0x88, 0xcc])),
-        Verdict::Stay
-    );
-    assert_eq!(
-        pair.ingress(NET1, &frame(LLDP, CLIENT, &[0x88, 0xcc])),
-        Verdict::Stay
-    );
+    assert_eq!(pair.ingress(NET0, &frame(LLDP, STRANGER, &[0x88, 0xcc])), Verdict::Stay);
+    assert_eq!(pair.ingress(NET1, &frame(LLDP, CLIENT, &[0x88, 0xcc])), Verdict::Stay);
 }
 
 #[test]
@@ -381,15 +264,9 @@ fn a_removed_port_is_an_ordinary_link_again() {
     pair.bpf.alias_ifindex(LOOPBACK, NET1).unwrap();
     pair.both(|d| d.clear_port(NET1));
     pair.bpf.forget_ifindex(LOOPBACK).unwrap();
-    let (action, _, _) = pair
-        .bpf
-        .test_run(Some(LOOPBACK), &frame(CLIENT, STRANGER, &IP), 1)
-        .unwrap();
+    let (action, _, _) = pair.bpf.test_run(Some(LOOPBACK), &frame(CLIENT, STRANGER, &IP), 1).unwrap();
     assert_eq!(action, TC_ACT_OK);
-    assert_eq!(
-        pair.model.ingress(NET1, &frame(CLIENT, STRANGER, &IP)),
-        Verdict::Stay
-    );
+    assert_eq!(pair.model.ingress(NET1, &frame(CLIENT, STRANGER, &IP)), Verdict::Stay);
 }
 
 /// Addresses and types that the rules know, and some that they do not.
@@ -414,17 +291,7 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     ];
     let rest = prop_oneof![
         proptest::collection::vec(any::<u8>(), 4..90),
-        proptest::collection::vec(
-            prop_oneof![
-                Just(0u8),
-                Just(58),
-                Just(143),
-                Just(0x16),
-                Just(0x22),
-                Just(2)
-            ],
-            30..90
-        ),
+        proptest::collection::vec(prop_oneof![Just(0u8), Just(58), Just(143), Just(0x16), Just(0x22), Just(2)], 30..90),
     ];
     (mac.clone(), mac, kind, rest).prop_map(|(destination, source, kind, rest)| {
         // The test run takes no IP packet that is shorter than its header; Ethernet pads to 60.

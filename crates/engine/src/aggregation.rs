@@ -168,9 +168,7 @@ impl Aggregation {
         for slot in self.announcements.due(now) {
             match self.places.get(&slot).copied().flatten() {
                 // Never on a failed port: its switch must not learn what it cannot deliver.
-                Some(port) if self.is_active(port) => {
-                    self.actions.push_back(Action::Announce(slot, port))
-                }
+                Some(port) if self.is_active(port) => self.actions.push_back(Action::Announce(slot, port)),
                 _ => self.announcements.cancel(slot),
             }
         }
@@ -194,10 +192,7 @@ impl Aggregation {
             port,
             link,
             health: link.into(),
-            slots: (self.places.iter())
-                .filter(|&(_, &place)| place == Some(port))
-                .map(|(&slot, _)| slot)
-                .collect(),
+            slots: (self.places.iter()).filter(|&(_, &place)| place == Some(port)).map(|(&slot, _)| slot).collect(),
         })
     }
 
@@ -217,8 +212,7 @@ impl Aggregation {
         *known = state;
         let active = Health::from(state).is_active();
         self.actions.push_back(Action::SetUsable(port, active));
-        self.actions
-            .push_back(Action::Notify(Notice::Health(port, state.into())));
+        self.actions.push_back(Action::Notify(Notice::Health(port, state.into())));
         // A client that waited on this port through an outage: the switch behind it may be new.
         if active && before != LinkState::Unknown {
             for (&slot, &place) in &self.places {
@@ -240,12 +234,16 @@ impl Aggregation {
 
     /// Brings clients, multicast port and carrier in line with the ports.
     fn decide(&mut self, now: Instant) {
+        // A port that nobody has looked at yet may be fine: at a takeover nothing must move because
+        // its ports are looked at one after another.
+        if self.ports.values().any(|&link| link == LinkState::Unknown) {
+            return;
+        }
         let active = self.active_ports();
         for (slot, to) in spread::moves(&self.places, &active) {
             let from = self.places.insert(slot, Some(to)).flatten();
             self.announcements.start(slot, now);
-            self.actions
-                .push_back(Action::Notify(Notice::Moved { slot, from, to }));
+            self.actions.push_back(Action::Notify(Notice::Moved { slot, from, to }));
         }
         self.place(&active);
         self.choose_multicast_port(&active);
@@ -259,10 +257,7 @@ impl Aggregation {
         let mut changes = Vec::new();
         for (&slot, &place) in &self.places {
             let Some(port) = place else { continue };
-            let placement = Placement {
-                port,
-                backup: spread::backup(&self.places, active, port),
-            };
+            let placement = Placement { port, backup: spread::backup(&self.places, active, port) };
             let before = self.placements.insert(slot, placement);
             if before != Some(placement) {
                 let moved = before.is_none_or(|before| before.port != port);
@@ -270,9 +265,7 @@ impl Aggregation {
             }
         }
         changes.sort_by_key(|&(stays, slot, _)| (stays, slot));
-        let actions = changes
-            .into_iter()
-            .map(|(_, slot, placement)| Action::Place(slot, placement));
+        let actions = changes.into_iter().map(|(_, slot, placement)| Action::Place(slot, placement));
         // Before anything that was queued for people.
         let notices = self.actions.drain(..).collect::<Vec<_>>();
         let (first, later): (Vec<_>, Vec<_>) =
@@ -283,21 +276,14 @@ impl Aggregation {
     }
 
     fn choose_multicast_port(&mut self, active: &[PortIndex]) {
-        if self
-            .multicast_port
-            .is_some_and(|port| active.contains(&port))
-        {
+        if self.multicast_port.is_some_and(|port| active.contains(&port)) {
             return;
         }
         // Where the primary client sits, so that a single client has one path for everything.
         let primary = self.places.get(&SlotIndex::PRIMARY).copied().flatten();
-        let chosen = primary
-            .filter(|port| active.contains(port))
-            .or(active.first().copied());
+        let chosen = primary.filter(|port| active.contains(port)).or(active.first().copied());
         // With no active port the old one stays, unless it is no port any more.
-        let kept = self
-            .multicast_port
-            .filter(|port| self.ports.contains_key(port));
+        let kept = self.multicast_port.filter(|port| self.ports.contains_key(port));
         let port = chosen.or(kept);
         if port != self.multicast_port {
             self.multicast_port = port;
@@ -313,16 +299,10 @@ impl Aggregation {
     }
 
     fn is_active(&self, port: PortIndex) -> bool {
-        self.ports
-            .get(&port)
-            .is_some_and(|&link| Health::from(link).is_active())
+        self.ports.get(&port).is_some_and(|&link| Health::from(link).is_active())
     }
 
     fn active_ports(&self) -> Vec<PortIndex> {
-        self.ports
-            .keys()
-            .copied()
-            .filter(|&port| self.is_active(port))
-            .collect()
+        self.ports.keys().copied().filter(|&port| self.is_active(port)).collect()
     }
 }

@@ -37,13 +37,7 @@ struct Row {
 impl Announcements {
     /// Starts the row of announcements of a slot, or starts it again.
     pub(crate) fn start(&mut self, slot: SlotIndex, now: Instant) {
-        self.rows.insert(
-            slot,
-            Row {
-                start: now,
-                sent: 0,
-            },
-        );
+        self.rows.insert(slot, Row { start: now, sent: 0 });
     }
 
     /// Forgets a slot.
@@ -62,11 +56,8 @@ impl Announcements {
         if self.not_before.is_some_and(|earliest| now < earliest) {
             return Vec::new();
         }
-        let slots: Vec<SlotIndex> = (self.rows.iter())
-            .filter(|(_, row)| row.due() <= now)
-            .map(|(&slot, _)| slot)
-            .take(BATCH)
-            .collect();
+        let slots: Vec<SlotIndex> =
+            (self.rows.iter()).filter(|(_, row)| row.due() <= now).map(|(&slot, _)| slot).take(BATCH).collect();
         for slot in &slots {
             if let Some(row) = self.rows.get_mut(slot) {
                 row.sent += 1;
@@ -114,19 +105,8 @@ mod tests {
             announcements.start(SlotIndex(slot), start);
         }
         let batches = run(announcements, start);
-        assert!(
-            batches
-                .iter()
-                .all(|&(_, count)| (1..=BATCH).contains(&count))
-        );
-        assert!(
-            batches
-                .windows(2)
-                .all(|pair| pair[1].0 >= pair[0].0 + PACE || pair[0].1 < BATCH)
-        );
-        assert_eq!(
-            batches.iter().map(|&(_, count)| count).sum::<usize>(),
-            200 * SCHEDULE.len()
-        );
+        assert!(batches.iter().all(|&(_, count)| (1..=BATCH).contains(&count)));
+        assert!(batches.windows(2).all(|pair| pair[1].0 >= pair[0].0 + PACE || pair[0].1 < BATCH));
+        assert_eq!(batches.iter().map(|&(_, count)| count).sum::<usize>(), 200 * SCHEDULE.len());
     }
 }

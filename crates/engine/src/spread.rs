@@ -15,8 +15,7 @@ pub(crate) fn moves(
     places: &BTreeMap<SlotIndex, Option<PortIndex>>,
     usable: &[PortIndex],
 ) -> Vec<(SlotIndex, PortIndex)> {
-    let mut load: BTreeMap<PortIndex, Vec<SlotIndex>> =
-        usable.iter().map(|&port| (port, Vec::new())).collect();
+    let mut load: BTreeMap<PortIndex, Vec<SlotIndex>> = usable.iter().map(|&port| (port, Vec::new())).collect();
     let mut homeless = Vec::new();
     for (&slot, place) in places {
         match place.and_then(|port| load.get_mut(&port)) {
@@ -56,27 +55,15 @@ pub(crate) fn backup(
 ) -> Option<PortIndex> {
     (usable.iter().copied())
         .filter(|&other| other != port)
-        .min_by_key(|&other| {
-            (
-                places
-                    .values()
-                    .filter(|&&place| place == Some(other))
-                    .count(),
-                other,
-            )
-        })
+        .min_by_key(|&other| (places.values().filter(|&&place| place == Some(other)).count(), other))
 }
 
 fn emptiest(load: &BTreeMap<PortIndex, Vec<SlotIndex>>) -> Option<PortIndex> {
-    load.iter()
-        .min_by_key(|&(&port, slots)| (slots.len(), port))
-        .map(|(&port, _)| port)
+    load.iter().min_by_key(|&(&port, slots)| (slots.len(), port)).map(|(&port, _)| port)
 }
 
 fn fullest(load: &BTreeMap<PortIndex, Vec<SlotIndex>>) -> Option<PortIndex> {
-    (load.iter())
-        .max_by_key(|&(&port, slots)| (slots.len(), std::cmp::Reverse(port)))
-        .map(|(&port, _)| port)
+    (load.iter()).max_by_key(|&(&port, slots)| (slots.len(), std::cmp::Reverse(port))).map(|(&port, _)| port)
 }
 
 #[cfg(test)]
@@ -85,18 +72,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn places(of: &[Option<u8>]) -> BTreeMap<SlotIndex, Option<PortIndex>> {
-        (0..)
-            .zip(of)
-            .map(|(slot, port)| (SlotIndex(slot), port.map(PortIndex)))
-            .collect()
+        (0..).zip(of).map(|(slot, port)| (SlotIndex(slot), port.map(PortIndex))).collect()
     }
 
     #[test]
     fn a_client_whose_port_is_fine_stays() {
-        assert_eq!(
-            moves(&places(&[Some(1)]), &[PortIndex(0), PortIndex(1)]),
-            []
-        );
+        assert_eq!(moves(&places(&[Some(1)]), &[PortIndex(0), PortIndex(1)]), []);
     }
 
     #[test]
@@ -106,14 +87,8 @@ mod tests {
 
     #[test]
     fn clients_of_a_lost_port_go_to_the_emptiest_ones() {
-        let moved = moves(
-            &places(&[Some(0), Some(0), Some(1), Some(2)]),
-            &[PortIndex(1), PortIndex(2)],
-        );
-        assert_eq!(
-            moved,
-            [(SlotIndex(0), PortIndex(1)), (SlotIndex(1), PortIndex(2))]
-        );
+        let moved = moves(&places(&[Some(0), Some(0), Some(1), Some(2)]), &[PortIndex(1), PortIndex(2)]);
+        assert_eq!(moved, [(SlotIndex(0), PortIndex(1)), (SlotIndex(1), PortIndex(2))]);
     }
 
     proptest! {

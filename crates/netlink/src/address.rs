@@ -3,9 +3,7 @@
 use std::net::IpAddr;
 
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::address::{
-    AddressAttribute, AddressFlags, AddressMessage, AddressScope, CacheInfo,
-};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope, CacheInfo};
 
 use crate::Netlink;
 use crate::error::{Result, explain, tolerate};
@@ -40,8 +38,7 @@ pub enum Lifetime {
 
 impl Address {
     fn from_message(message: &AddressMessage) -> Option<Self> {
-        let (mut address, mut local, mut flags, mut kernel) =
-            (None, None, AddressFlags::empty(), false);
+        let (mut address, mut local, mut flags, mut kernel) = (None, None, AddressFlags::empty(), false);
         for attribute in &message.attributes {
             match attribute {
                 AddressAttribute::Address(value) => address = Some(*value),
@@ -64,9 +61,7 @@ impl Address {
             link_local,
             // Kernels before 6.3 do not name the maker: there a link-local IPv6 address counts as
             // the kernel's, which it nearly always is, and so does one with a finite lifetime.
-            kernel_made: kernel
-                || (six && link_local)
-                || (six && !flags.contains(AddressFlags::Permanent)),
+            kernel_made: kernel || (six && link_local) || (six && !flags.contains(AddressFlags::Permanent)),
             tentative: flags.contains(AddressFlags::Tentative),
             duplicate: flags.contains(AddressFlags::Dadfailed),
         })
@@ -93,25 +88,15 @@ impl Netlink {
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub async fn add_address(
-        &self,
-        index: u32,
-        address: IpAddr,
-        prefix_len: u8,
-        lifetime: Lifetime,
-    ) -> Result<()> {
-        let mut request = (self.handle.address())
-            .add(index, address, prefix_len)
-            .replace();
+    pub async fn add_address(&self, index: u32, address: IpAddr, prefix_len: u8, lifetime: Lifetime) -> Result<()> {
+        let mut request = (self.handle.address()).add(index, address, prefix_len).replace();
         if let Lifetime::Seconds(seconds) = lifetime {
             let mut cache = CacheInfo::default();
             cache.ifa_preferred = seconds;
             cache.ifa_valid = seconds;
             (request.message_mut().attributes).push(AddressAttribute::CacheInfo(cache));
         }
-        (request.execute().await).map_err(explain(format!(
-            "add the address {address}/{prefix_len} to link {index}"
-        )))
+        (request.execute().await).map_err(explain(format!("add the address {address}/{prefix_len} to link {index}")))
     }
 
     /// Takes an address off a link; one that is not there is no error.

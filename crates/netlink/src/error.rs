@@ -15,10 +15,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     pub(crate) fn new(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
-        Self {
-            what: what.into(),
-            source: source.into(),
-        }
+        Self { what: what.into(), source: source.into() }
     }
 
     /// The error number that the kernel answered with, if it did.

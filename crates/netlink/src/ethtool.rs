@@ -64,10 +64,7 @@ impl Ethtool {
     /// # Errors
     /// Those of ioctl(2), `ENODEV` when the link does not exist.
     pub fn carrier(&self, name: &str) -> io::Result<Option<bool>> {
-        let mut value = sys::EthtoolValue {
-            cmd: GLINK,
-            data: 0,
-        };
+        let mut value = sys::EthtoolValue { cmd: GLINK, data: 0 };
         match sys::ethtool(&self.0, &Interface::new(name)?, &mut value) {
             Ok(()) => Ok(Some(value.data != 0)),
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(None),
@@ -80,10 +77,7 @@ impl Ethtool {
     /// # Errors
     /// Those of ioctl(2), `ENODEV` when the link does not exist.
     pub fn settings(&self, name: &str) -> io::Result<Settings> {
-        let unknown = Settings {
-            speed: None,
-            duplex: Duplex::Unknown,
-        };
+        let unknown = Settings { speed: None, duplex: Duplex::Unknown };
         let interface = Interface::new(name)?;
         let mut request = sys::LinkSettings::new(GLINKSETTINGS);
         // Two steps: the first answer says how many words the link modes take, as a negative number
@@ -114,11 +108,7 @@ impl Ethtool {
     pub fn driver(&self, name: &str) -> io::Result<String> {
         let mut info = sys::DriverInfo::new(GDRVINFO);
         sys::ethtool(&self.0, &Interface::new(name)?, &mut info)?;
-        let end = info
-            .driver
-            .iter()
-            .position(|&b| b == 0)
-            .unwrap_or(info.driver.len());
+        let end = info.driver.iter().position(|&b| b == 0).unwrap_or(info.driver.len());
         Ok(String::from_utf8_lossy(&info.driver[..end]).into_owned())
     }
 }

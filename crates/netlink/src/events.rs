@@ -62,11 +62,7 @@ impl LinkEvents {
         }
         let group = 1 << (MulticastGroup::Link as u32 - 1);
         socket.socket_mut().bind(&SocketAddr::new(0, group))?;
-        Ok(Self {
-            socket,
-            datagram: Vec::with_capacity(DATAGRAM_MAX),
-            waiting: VecDeque::new(),
-        })
+        Ok(Self { socket, datagram: Vec::with_capacity(DATAGRAM_MAX), waiting: VecDeque::new() })
     }
 
     /// The next event. Never ends, and loses nothing when the wait for it is given up.
@@ -116,10 +112,7 @@ impl LinkEvent {
                 Link::from_message(link).map(Self::Changed)
             }
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => {
-                Link::from_message(link).map(|link| Self::Removed {
-                    index: link.index,
-                    name: link.name,
-                })
+                Link::from_message(link).map(|link| Self::Removed { index: link.index, name: link.name })
             }
             _ => None,
         }

@@ -2,9 +2,7 @@
 
 use dlmp_wire::MacAddr;
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::neighbour::{
-    NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
-};
+use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
 
 use crate::Netlink;
 use crate::error::{Result, explain, tolerate};
@@ -15,9 +13,7 @@ impl Netlink {
     /// # Errors
     /// The kernel's or the driver's refusal: a full filter, or a virtual function without trust.
     pub async fn add_filter(&self, index: u32, mac: MacAddr) -> Result<()> {
-        let request = (self.handle.neighbours())
-            .add_bridge(index, &mac.0)
-            .flags(NeighbourFlags::Own);
+        let request = (self.handle.neighbours()).add_bridge(index, &mac.0).flags(NeighbourFlags::Own);
         let what = format!("add {mac} to the receive filter of link {index}");
         tolerate(request.execute().await.map_err(explain(what)), libc::EEXIST)
     }

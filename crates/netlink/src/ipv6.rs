@@ -32,7 +32,5 @@ fn knob(name: &str) -> io::Result<PathBuf> {
     if name.contains('/') || matches!(name, "" | "." | ".." | "all" | "default") {
         return Err(io::ErrorKind::NotFound.into());
     }
-    Ok(["/proc/sys/net/ipv6/conf", name, "disable_ipv6"]
-        .iter()
-        .collect())
+    Ok(["/proc/sys/net/ipv6/conf", name, "disable_ipv6"].iter().collect())
 }

@@ -3,8 +3,8 @@
 use dlmp_wire::MacAddr;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute,
-    LinkFlags, LinkInfo, LinkLayerType, LinkMessage, Stats64,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
+    LinkLayerType, LinkMessage, Stats64,
 };
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 
@@ -111,9 +111,7 @@ impl Link {
                 }
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
                 LinkAttribute::Controller(index) => link.master = Some(*index),
-                LinkAttribute::IfAlias(alias) if !alias.is_empty() => {
-                    link.alias = Some(alias.clone())
-                }
+                LinkAttribute::IfAlias(alias) if !alias.is_empty() => link.alias = Some(alias.clone()),
                 LinkAttribute::Link(index) => link.peer_index = Some(*index),
                 LinkAttribute::LinkNetNsId(_) => peer_elsewhere = true,
                 LinkAttribute::Stats64(stats) => link.statistics = stats.into(),
@@ -182,14 +180,7 @@ impl Netlink {
         match self.get(RouteNetlinkMessage::GetLink(request), &what).await {
             Ok(object) => Ok(Link::from_object(&object)),
             // A name that no link can have is as absent as any other.
-            Err(error)
-                if matches!(
-                    error.errno(),
-                    Some(libc::ENODEV | libc::ERANGE | libc::EINVAL)
-                ) =>
-            {
-                Ok(None)
-            }
+            Err(error) if matches!(error.errno(), Some(libc::ENODEV | libc::ERANGE | libc::EINVAL)) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -202,19 +193,14 @@ impl Netlink {
     /// The kernel's refusal, such as a name that is taken. Nothing is left behind then.
     pub async fn create_veth(&self, new: NewVeth<'_>) -> Result<(Link, Link)> {
         let what = || format!("create the link {}", new.name);
-        let peer = LinkMessageBuilder::<LinkUnspec>::default()
-            .name(new.peer)
-            .mtu(new.mtu)
-            .build();
+        let peer = LinkMessageBuilder::<LinkUnspec>::default().name(new.peer).mtu(new.mtu).build();
         let message = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
             .name(new.name)
             .address(new.mac.0.to_vec())
             .mtu(new.mtu)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
             .build();
-        (self.handle.link().add(message).execute())
-            .await
-            .map_err(explain(what()))?;
+        (self.handle.link().add(message).execute()).await.map_err(explain(what()))?;
 
         let vanished = || Error::new(what(), std::io::Error::from_raw_os_error(libc::ENODEV));
         let link = self.link(new.name).await?.ok_or_else(vanished)?;
@@ -238,9 +224,7 @@ impl Netlink {
     async fn silence(&self, index: u32) -> Result<()> {
         let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
         let message = LinkUnspec::new_with_index(index)
-            .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(
-                vec![mode],
-            )]))
+            .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]))
             .build();
         let what = format!("switch off IPv6 addresses on link {index}");
         tolerate(self.change(message, what).await, libc::EAFNOSUPPORT)
@@ -251,9 +235,7 @@ impl Netlink {
     /// # Errors
     /// The kernel's refusal, such as a link that does not exist or is hardware.
     pub async fn delete_link(&self, index: u32) -> Result<()> {
-        (self.handle.link().del(index).execute())
-            .await
-            .map_err(explain(format!("delete link {index}")))
+        (self.handle.link().del(index).execute()).await.map_err(explain(format!("delete link {index}")))
     }
 
     /// Brings a link up or down.
@@ -264,8 +246,7 @@ impl Netlink {
         let message = LinkUnspec::new_with_index(index);
         let message = if up { message.up() } else { message.down() };
         let direction = if up { "up" } else { "down" };
-        self.change(message.build(), format!("bring link {index} {direction}"))
-            .await
+        self.change(message.build(), format!("bring link {index} {direction}")).await
     }
 
     /// Sets the MTU in bytes.
@@ -274,8 +255,7 @@ impl Netlink {
     /// The kernel's refusal, such as an MTU outside the device's range.
     pub async fn set_mtu(&self, index: u32, mtu: u32) -> Result<()> {
         let message = LinkUnspec::new_with_index(index).mtu(mtu).build();
-        self.change(message, format!("set the MTU of link {index} to {mtu}"))
-            .await
+        self.change(message, format!("set the MTU of link {index} to {mtu}")).await
     }
 
     /// Sets the alias, at most 255 bytes.
@@ -284,13 +264,10 @@ impl Netlink {
     /// The kernel's refusal.
     pub async fn set_alias(&self, index: u32, alias: &str) -> Result<()> {
         let message = LinkUnspec::new_with_index(index).alias(alias).build();
-        self.change(message, format!("set the alias of link {index}"))
-            .await
+        self.change(message, format!("set the alias of link {index}")).await
     }
 
     async fn change(&self, message: LinkMessage, what: String) -> Result<()> {
-        (self.handle.link().change(message).execute())
-            .await
-            .map_err(explain(what))
+        (self.handle.link().change(message).execute()).await.map_err(explain(what))
     }
 }

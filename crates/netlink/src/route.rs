@@ -3,8 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteNextHop, RouteProtocol,
-    RouteType, RouteVia,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteNextHop, RouteProtocol, RouteType, RouteVia,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::RouteMessageBuilder;
@@ -87,12 +86,7 @@ impl Netlink {
     /// The kernel's refusal.
     pub async fn delete_default_route(&self, index: u32, gateway: Ipv4Addr) -> Result<()> {
         let what = format!("delete the default route through {gateway}");
-        let result = self
-            .handle
-            .route()
-            .del(default_route(index, gateway))
-            .execute()
-            .await;
+        let result = self.handle.route().del(default_route(index, gateway)).execute().await;
         tolerate(result.map_err(explain(what)), libc::ESRCH)
     }
 }
@@ -138,11 +132,8 @@ impl Route {
         if next_hops.is_empty() {
             return vec![route];
         }
-        let through = |hop: &RouteNextHop| Self {
-            gateway: gateway(&hop.attributes),
-            index: Some(hop.interface_index),
-            ..route
-        };
+        let through =
+            |hop: &RouteNextHop| Self { gateway: gateway(&hop.attributes), index: Some(hop.interface_index), ..route };
         next_hops.iter().map(through).collect()
     }
 }

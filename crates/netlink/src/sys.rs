@@ -38,11 +38,7 @@ pub(crate) struct DriverInfo {
 
 impl DriverInfo {
     pub(crate) fn new(cmd: u32) -> Self {
-        Self {
-            cmd,
-            driver: [0; 32],
-            rest: [0; 160],
-        }
+        Self { cmd, driver: [0; 32], rest: [0; 160] }
     }
 }
 
@@ -64,15 +60,7 @@ const _: () = assert!(std::mem::offset_of!(LinkSettings, masks) == 48);
 
 impl LinkSettings {
     pub(crate) fn new(cmd: u32) -> Self {
-        Self {
-            cmd,
-            speed: 0,
-            duplex: 0,
-            middle: [0; 6],
-            link_mode_masks_nwords: 0,
-            rest: [0; 32],
-            masks: [0; 3 * 127],
-        }
+        Self { cmd, speed: 0, duplex: 0, middle: [0; 6], link_mode_masks_nwords: 0, rest: [0; 32], masks: [0; 3 * 127] }
     }
 }
 
@@ -84,24 +72,14 @@ impl EthtoolRequest for DriverInfo {}
 impl EthtoolRequest for LinkSettings {}
 
 /// One `SIOCETHTOOL`.
-pub(crate) fn ethtool<R: EthtoolRequest>(
-    socket: &UdpSocket,
-    interface: &Interface,
-    request: &mut R,
-) -> io::Result<()> {
+pub(crate) fn ethtool<R: EthtoolRequest>(socket: &UdpSocket, interface: &Interface, request: &mut R) -> io::Result<()> {
     // SAFETY: ifreq is plain data, for which zeroes are valid.
     let mut ifreq: libc::ifreq = unsafe { std::mem::zeroed() };
     ifreq.ifr_name = interface.0;
     ifreq.ifr_ifru.ifru_data = std::ptr::from_mut(request).cast();
     // SAFETY: the socket is open, ifreq lives through the call, and it points to a request that is
     // exclusively ours and at least as large as the kernel writes for its command.
-    let result = unsafe {
-        libc::ioctl(
-            socket.as_raw_fd(),
-            libc::SIOCETHTOOL as libc::Ioctl,
-            &raw mut ifreq,
-        )
-    };
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as libc::Ioctl, &raw mut ifreq) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -126,13 +104,7 @@ pub(crate) fn netns_cookie(socket: &UdpSocket) -> io::Result<u64> {
     let mut len = std::mem::size_of::<u64>() as libc::socklen_t;
     // SAFETY: both pointers are to live variables, and `len` is the size of the first.
     let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            SO_NETNS_COOKIE,
-            (&raw mut cookie).cast(),
-            &raw mut len,
-        )
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_NETNS_COOKIE, (&raw mut cookie).cast(), &raw mut len)
     };
     if result < 0 {
         return Err(io::Error::last_os_error());

@@ -35,10 +35,7 @@ impl Netlink {
     /// The kernel's refusal.
     pub async fn bpf_filters(&self, index: u32, direction: Direction) -> Result<Vec<BpfFilter>> {
         let messages = self.filter_messages(index, direction).await?;
-        Ok(messages
-            .iter()
-            .filter_map(BpfFilter::from_message)
-            .collect())
+        Ok(messages.iter().filter_map(BpfFilter::from_message).collect())
     }
 
     /// How many filters of any kind hang on the clsact of a link.
@@ -63,17 +60,9 @@ impl Netlink {
         let mut request = self.handle.qdisc().del(index.cast_signed());
         request.message_mut().header.parent = TcHandle::CLSACT;
         request.message_mut().header.handle = TcHandle::from(0xffff_0000);
-        let result = (request.execute().await)
-            .map_err(explain(format!("delete the clsact qdisc of link {index}")));
+        let result = (request.execute().await).map_err(explain(format!("delete the clsact qdisc of link {index}")));
         match result {
-            Err(error)
-                if matches!(
-                    error.errno(),
-                    Some(libc::ENOENT | libc::EINVAL | libc::ENODEV)
-                ) =>
-            {
-                Ok(())
-            }
+            Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::EINVAL | libc::ENODEV)) => Ok(()),
             other => other,
         }
     }
@@ -84,9 +73,7 @@ impl Netlink {
             Direction::Ingress => filters.get().ingress(),
             Direction::Egress => filters.get().egress(),
         };
-        (request.execute().try_collect())
-            .await
-            .map_err(explain(format!("list the filters of link {index}")))
+        (request.execute().try_collect()).await.map_err(explain(format!("list the filters of link {index}")))
     }
 }
 
@@ -105,12 +92,8 @@ impl BpfFilter {
                 TcAttribute::Options(options) => {
                     for option in options {
                         match option {
-                            TcOption::Bpf(TcFilterBpfOption::ProgId(id)) => {
-                                filter.program_id = Some(*id)
-                            }
-                            TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => {
-                                filter.name = Some(name.clone())
-                            }
+                            TcOption::Bpf(TcFilterBpfOption::ProgId(id)) => filter.program_id = Some(*id),
+                            TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => filter.name = Some(name.clone()),
                             _ => {}
                         }
                     }

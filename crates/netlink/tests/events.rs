@@ -66,10 +66,7 @@ fn a_look_sees_every_change_of_carrier_at_once_whatever_the_kernel_holds_back() 
         for round in 0..10 {
             let up = round % 2 == 1;
             for name in ["net0", "net1"] {
-                other.ip(&format!(
-                    "link set {name} {}",
-                    if up { "up" } else { "down" }
-                ));
+                other.ip(&format!("link set {name} {}", if up { "up" } else { "down" }));
             }
             assert_eq!(ethtool.carrier("net0").unwrap(), Some(up), "round {round}");
             let net1 = netlink.link("net1").await.unwrap().unwrap();
@@ -137,10 +134,7 @@ fn ethtool_tells_carrier_speed_and_driver() {
 
         // What drivers/net/veth.c reports for every veth.
         let settings = ethtool.settings("net0").unwrap();
-        assert_eq!(
-            (settings.speed, settings.duplex),
-            (Some(10_000), Duplex::Full)
-        );
+        assert_eq!((settings.speed, settings.duplex), (Some(10_000), Duplex::Full));
         assert_eq!(ethtool.driver("net0").unwrap(), "veth");
     });
 }

@@ -25,9 +25,7 @@ async fn with_net0() -> (Netlink, u32) {
 
 async fn find(netlink: &Netlink, index: u32, address: IpAddr) -> Option<Address> {
     let addresses = netlink.addresses().await.unwrap();
-    addresses
-        .into_iter()
-        .find(|a| a.index == index && a.address == address)
+    addresses.into_iter().find(|a| a.index == index && a.address == address)
 }
 
 #[test]
@@ -35,20 +33,14 @@ fn an_address_is_there_until_it_is_deleted() {
     in_namespace(|| async {
         let (netlink, index) = with_net0().await;
         for (address, prefix_len) in [(ADDRESS, 24), ("2001:db8::10".parse().unwrap(), 64)] {
-            netlink
-                .add_address(index, address, prefix_len, Lifetime::Forever)
-                .await
-                .unwrap();
+            netlink.add_address(index, address, prefix_len, Lifetime::Forever).await.unwrap();
             let found = find(&netlink, index, address).await.unwrap();
             assert_eq!(found.prefix_len, prefix_len);
             assert!(!found.link_local && !found.kernel_made && !found.duplicate);
 
             // Twice: one that is gone is no error.
             for _ in 0..2 {
-                netlink
-                    .delete_address(index, address, prefix_len)
-                    .await
-                    .unwrap();
+                netlink.delete_address(index, address, prefix_len).await.unwrap();
                 assert_eq!(find(&netlink, index, address).await, None);
             }
         }
@@ -59,10 +51,7 @@ fn an_address_is_there_until_it_is_deleted() {
 fn an_ipv4_address_has_the_broadcast_address_of_its_network() {
     in_namespace(|| async {
         let (netlink, index) = with_net0().await;
-        netlink
-            .add_address(index, ADDRESS, 20, Lifetime::Forever)
-            .await
-            .unwrap();
+        netlink.add_address(index, ADDRESS, 20, Lifetime::Forever).await.unwrap();
         let shown = run("ip -4 address show dev net0");
         assert!(shown.contains("192.0.2.10/20 brd 192.0.15.255"), "{shown}");
     });
@@ -72,25 +61,13 @@ fn an_ipv4_address_has_the_broadcast_address_of_its_network() {
 fn a_renewal_changes_only_the_lifetime() {
     in_namespace(|| async {
         let (netlink, index) = with_net0().await;
-        netlink
-            .add_address(index, ADDRESS, 24, Lifetime::Seconds(1000))
-            .await
-            .unwrap();
-        netlink
-            .add_address(index, ADDRESS, 24, Lifetime::Seconds(5000))
-            .await
-            .unwrap();
+        netlink.add_address(index, ADDRESS, 24, Lifetime::Seconds(1000)).await.unwrap();
+        netlink.add_address(index, ADDRESS, 24, Lifetime::Seconds(5000)).await.unwrap();
         let shown = run("ip -4 address show dev net0");
         assert_eq!(shown.matches("inet ").count(), 1, "{shown}");
-        assert!(
-            shown.contains("valid_lft 5000sec") || shown.contains("valid_lft 4999sec"),
-            "{shown}"
-        );
+        assert!(shown.contains("valid_lft 5000sec") || shown.contains("valid_lft 4999sec"), "{shown}");
 
-        netlink
-            .add_address(index, ADDRESS, 24, Lifetime::Forever)
-            .await
-            .unwrap();
+        netlink.add_address(index, ADDRESS, 24, Lifetime::Forever).await.unwrap();
         assert!(run("ip -4 address show dev net0").contains("valid_lft forever"));
     });
 }
@@ -111,14 +88,9 @@ fn a_wrong_address_is_refused_by_name() {
     in_namespace(|| async {
         let (netlink, index) = with_net0().await;
         for (address, prefix_len) in [(ADDRESS, 33), ("2001:db8::10".parse().unwrap(), 129)] {
-            let result = netlink
-                .add_address(index, address, prefix_len, Lifetime::Forever)
-                .await;
+            let result = netlink.add_address(index, address, prefix_len, Lifetime::Forever).await;
             let error = result.unwrap_err().to_string();
-            assert!(
-                error.contains(&format!("{address}/{prefix_len}")),
-                "{error}"
-            );
+            assert!(error.contains(&format!("{address}/{prefix_len}")), "{error}");
         }
     });
 }
@@ -127,18 +99,12 @@ fn a_wrong_address_is_refused_by_name() {
 fn a_default_route_is_there_until_it_is_deleted() {
     in_namespace(|| async {
         let (netlink, index) = with_net0().await;
-        netlink
-            .add_address(index, ADDRESS, 24, Lifetime::Forever)
-            .await
-            .unwrap();
+        netlink.add_address(index, ADDRESS, 24, Lifetime::Forever).await.unwrap();
         // Twice each: what is done already is no error.
         for _ in 0..2 {
             netlink.add_default_route(index, GATEWAY).await.unwrap();
             let shown = run("ip route show default");
-            assert_eq!(
-                shown.trim(),
-                "default via 192.0.2.1 dev net0 proto dhcp onlink"
-            );
+            assert_eq!(shown.trim(), "default via 192.0.2.1 dev net0 proto dhcp onlink");
         }
         for _ in 0..2 {
             netlink.delete_default_route(index, GATEWAY).await.unwrap();
@@ -151,10 +117,7 @@ fn a_default_route_is_there_until_it_is_deleted() {
 fn another_default_route_in_the_way_is_an_error_and_stays() {
     in_namespace(|| async {
         let (netlink, index) = with_net0().await;
-        netlink
-            .add_address(index, ADDRESS, 24, Lifetime::Forever)
-            .await
-            .unwrap();
+        netlink.add_address(index, ADDRESS, 24, Lifetime::Forever).await.unwrap();
         ip("link add net8 type veth peer name net9");
         ip("link set net8 up");
         ip("address add 198.51.100.2/24 dev net8");
@@ -169,9 +132,7 @@ fn another_default_route_in_the_way_is_an_error_and_stays() {
 fn a_router_outside_the_network_of_the_link_can_be_the_default() {
     in_namespace(|| async {
         let (netlink, index) = with_net0().await;
-        (netlink.add_address(index, ADDRESS, 32, Lifetime::Forever))
-            .await
-            .unwrap();
+        (netlink.add_address(index, ADDRESS, 32, Lifetime::Forever)).await.unwrap();
         netlink.add_default_route(index, GATEWAY).await.unwrap();
         assert!(run("ip route get 203.0.113.1").contains("via 192.0.2.1 dev net0"));
     });
@@ -207,10 +168,7 @@ fn routes_are_listed_with_every_next_hop() {
             ]
         );
         // 1024 is IP6_RT_PRIO_USER, the kernel's metric for routes without one.
-        assert!(
-            routes.contains(&route("::", 0, Some("fe80::1"), 1024)),
-            "{routes:?}"
-        );
+        assert!(routes.contains(&route("::", 0, Some("fe80::1"), 1024)), "{routes:?}");
     });
 }
 
@@ -221,14 +179,7 @@ fn ipv6_is_switched_off_and_on() {
         assert_eq!(ipv6::disabled("net0").unwrap(), Some(false));
         ipv6::set_disabled("net0", true).unwrap();
         assert_eq!(ipv6::disabled("net0").unwrap(), Some(true));
-        assert!(
-            netlink
-                .addresses()
-                .await
-                .unwrap()
-                .iter()
-                .all(|a| a.index != index)
-        );
+        assert!(netlink.addresses().await.unwrap().iter().all(|a| a.index != index));
         ipv6::set_disabled("net0", false).unwrap();
         assert_eq!(ipv6::disabled("net0").unwrap(), Some(false));
     });
@@ -242,10 +193,7 @@ fn the_ipv6_switch_of_no_link_is_none() {
             assert_eq!(ipv6::disabled(name).unwrap(), None, "{name:?}");
             ipv6::set_disabled(name, true).unwrap();
         }
-        assert_eq!(
-            run("sysctl -n net.ipv6.conf.default.disable_ipv6").trim(),
-            "0"
-        );
+        assert_eq!(run("sysctl -n net.ipv6.conf.default.disable_ipv6").trim(), "0");
     });
 }
 

@@ -9,12 +9,7 @@ use dlmp_wire::MacAddr;
 const MAC: MacAddr = MacAddr([0x02, 0x08, 0x20, 0x01, 0x02, 0x03]);
 
 fn aggr0() -> NewVeth<'static> {
-    NewVeth {
-        name: "aggr0",
-        peer: "dlmp%d",
-        mac: MAC,
-        mtu: 9000,
-    }
+    NewVeth { name: "aggr0", peer: "dlmp%d", mac: MAC, mtu: 9000 }
 }
 
 #[test]
@@ -51,9 +46,7 @@ fn the_other_end_of_a_veth_pair_gets_no_ipv6_address_of_its_own() {
             let link = netlink.link_by_index(end.index).await.unwrap();
             assert!(link.unwrap().lower_up);
         }
-        let with_address: Vec<u32> = (netlink.addresses().await.unwrap().iter())
-            .map(|address| address.index)
-            .collect();
+        let with_address: Vec<u32> = (netlink.addresses().await.unwrap().iter()).map(|address| address.index).collect();
         assert!(with_address.contains(&aggr.index), "{with_address:?}");
         assert!(!with_address.contains(&peer.index), "{with_address:?}");
     });
@@ -158,11 +151,7 @@ fn the_loopback_is_marked() {
     in_namespace(|| async {
         let netlink = Netlink::connect().unwrap();
         let links = netlink.links().await.unwrap();
-        assert!(
-            links
-                .iter()
-                .any(|link| link.name == "lo" && link.loopback && !link.ethernet)
-        );
+        assert!(links.iter().any(|link| link.name == "lo" && link.loopback && !link.ethernet));
     });
 }
 
@@ -174,9 +163,7 @@ fn a_peer_in_another_namespace_has_no_index_here() {
         // Without this, index 60 is unused here and a wrong answer would look harmless.
         ip("link add decoy index 60 type bridge");
         let path = other.path();
-        ip(&format!(
-            "link add net0 type veth peer name net0 index 60 netns {path}"
-        ));
+        ip(&format!("link add net0 type veth peer name net0 index 60 netns {path}"));
         let link = netlink.link("net0").await.unwrap().unwrap();
         assert_eq!(link.peer_index, None);
     });
@@ -214,10 +201,7 @@ fn counters_count() {
     in_namespace(|| async {
         let netlink = Netlink::connect().unwrap();
         ip("link set lo up");
-        std::net::UdpSocket::bind("127.0.0.1:0")
-            .unwrap()
-            .send_to(&[0; 100], "127.0.0.1:9")
-            .unwrap();
+        std::net::UdpSocket::bind("127.0.0.1:0").unwrap().send_to(&[0; 100], "127.0.0.1:9").unwrap();
         let statistics = netlink.link("lo").await.unwrap().unwrap().statistics;
         assert!(statistics.tx_packets >= 1 && statistics.rx_packets >= 1);
         // 20 bytes of IPv4 and 8 of UDP; the loopback counts no Ethernet header but 14 bytes of it.

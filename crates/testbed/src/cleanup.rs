@@ -16,11 +16,7 @@ struct Registry {
     closing: bool,
 }
 
-static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
-    next: 0,
-    undo: BTreeMap::new(),
-    closing: false,
-});
+static REGISTRY: Mutex<Registry> = Mutex::new(Registry { next: 0, undo: BTreeMap::new(), closing: false });
 
 /// Undoes one thing when dropped, unless a signal has undone it already.
 #[derive(Debug)]
@@ -77,9 +73,7 @@ impl InterruptGuard {
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
             signals.add(signal);
         }
-        signals
-            .thread_block()
-            .context("cannot block SIGINT, SIGTERM and SIGHUP")?;
+        signals.thread_block().context("cannot block SIGINT, SIGTERM and SIGHUP")?;
         thread::Builder::new()
             .name("interrupt".into())
             .spawn(move || {

@@ -15,9 +15,7 @@ pub(crate) fn now() -> Duration {
 pub(crate) fn sleep_until(deadline: Duration) {
     let request = TimeSpec::from_duration(deadline);
     let flags = ClockNanosleepFlags::TIMER_ABSTIME;
-    while clock_nanosleep(ClockId::CLOCK_MONOTONIC, flags, &request)
-        == Err(nix::errno::Errno::EINTR)
-    {}
+    while clock_nanosleep(ClockId::CLOCK_MONOTONIC, flags, &request) == Err(nix::errno::Errno::EINTR) {}
 }
 
 /// The moment on the monotonic clock of a kernel time stamp, which counts by the wall clock.

@@ -30,11 +30,7 @@ impl DhcpServer {
             .command("dnsmasq")
             .args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0"])
             .args(["--user=root", "--pid-file=", "--leasefile-ro", "--no-ping"])
-            .args([
-                "--dhcp-authoritative",
-                "--bind-interfaces",
-                "--log-facility=-",
-            ])
+            .args(["--dhcp-authoritative", "--bind-interfaces", "--log-facility=-"])
             .arg(format!("--interface={link}"))
             .arg(format!("--dhcp-range={range}"))
             .stdin(Stdio::null())
@@ -69,10 +65,7 @@ impl DhcpServer {
 fn listens() -> Result<bool> {
     let sockets = fs::read_to_string("/proc/thread-self/net/udp")?;
     // The local address is the second column, `ADDRESS:PORT` in hexadecimal (proc_net_udp(5)).
-    Ok(sockets
-        .lines()
-        .filter_map(|line| line.split_whitespace().nth(1))
-        .any(|local| local.ends_with(":0043")))
+    Ok(sockets.lines().filter_map(|line| line.split_whitespace().nth(1)).any(|local| local.ends_with(":0043")))
 }
 
 impl Drop for DhcpServer {

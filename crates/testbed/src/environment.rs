@@ -58,11 +58,7 @@ impl Environment {
                 remove(&name);
             }
         })?;
-        Ok(Self {
-            namespace: namespace.clone(),
-            directory,
-            _cleanup: cleanup,
-        })
+        Ok(Self { namespace: namespace.clone(), directory, _cleanup: cleanup })
     }
 
     /// The namespace that it belongs to.
@@ -112,10 +108,7 @@ impl Environment {
             path.push(":");
             path.push(inherited);
         }
-        command
-            .env("PATH", path)
-            .env("DLMP_CONFIG", self.config())
-            .env("DLMP_RUNTIME_DIR", self.runtime_dir());
+        command.env("PATH", path).env("DLMP_CONFIG", self.config()).env("DLMP_RUNTIME_DIR", self.runtime_dir());
     }
 
     /// Process ids of the namespace's `dlmpd`, at most one unless something is wrong.
@@ -153,14 +146,8 @@ fn prepare(directory: &Path, programs: &Path, pins: Pins) -> Result<()> {
         symlink(&target, bin.join(name)).with_context(|| format!("cannot link {name}"))?;
     }
     match pins {
-        Pins::Mounted => mount(
-            Some("bpf"),
-            &pin_directory,
-            Some("bpf"),
-            MsFlags::empty(),
-            None::<&str>,
-        )
-        .with_context(|| format!("cannot mount a bpffs at {}", pin_directory.display())),
+        Pins::Mounted => mount(Some("bpf"), &pin_directory, Some("bpf"), MsFlags::empty(), None::<&str>)
+            .with_context(|| format!("cannot mount a bpffs at {}", pin_directory.display())),
         Pins::None => fs::remove_dir(&pin_directory).context("cannot remove an empty directory"),
     }
 }
@@ -171,35 +158,21 @@ fn programs() -> Result<PathBuf> {
     let complete = |directory: &Path| PROGRAMS.iter().all(|name| directory.join(name).is_file());
     if let Some(directory) = std::env::var_os("DLMP_BIN_DIR").map(PathBuf::from) {
         if !complete(&directory) {
-            bail!(
-                "DLMP_BIN_DIR is {} but dlmp and dlmpd are not there",
-                directory.display()
-            );
+            bail!("DLMP_BIN_DIR is {} but dlmp and dlmpd are not there", directory.display());
         }
-        return directory
-            .canonicalize()
-            .context("cannot resolve DLMP_BIN_DIR");
+        return directory.canonicalize().context("cannot resolve DLMP_BIN_DIR");
     }
     let this = std::env::current_exe().context("cannot tell where this program is")?;
-    match this
-        .ancestors()
-        .skip(1)
-        .find(|directory| complete(directory))
-    {
+    match this.ancestors().skip(1).find(|directory| complete(directory)) {
         Some(directory) => Ok(directory.to_owned()),
-        None => bail!(
-            "dlmp and dlmpd are not built: they are in no directory above {}\n  try: cargo build",
-            this.display()
-        ),
+        None => {
+            bail!("dlmp and dlmpd are not built: they are in no directory above {}\n  try: cargo build", this.display())
+        }
     }
 }
 
 fn daemons(namespace: &str) -> Vec<u32> {
-    let is_daemon = |pid: &u32| {
-        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == "dlmpd")
-    };
-    process::in_namespace(namespace)
-        .into_iter()
-        .filter(is_daemon)
-        .collect()
+    let is_daemon =
+        |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == "dlmpd");
+    process::in_namespace(namespace).into_iter().filter(is_daemon).collect()
 }

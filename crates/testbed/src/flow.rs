@@ -41,10 +41,7 @@ impl End {
     /// The end at `address`, which a link of `namespace` must have.
     #[must_use]
     pub fn new(namespace: &Namespace, address: IpAddr) -> Self {
-        Self {
-            namespace: namespace.clone(),
-            address,
-        }
+        Self { namespace: namespace.clone(), address }
     }
 }
 
@@ -115,18 +112,9 @@ impl<'a> Flow<'a> {
     /// Has `action` carried out `at` this time after the start. Events are given in the order of
     /// time and happen one after the other; one that takes long delays the next.
     #[must_use]
-    pub fn event(
-        mut self,
-        at: Duration,
-        label: &str,
-        action: impl FnOnce() -> Result<()> + Send + 'a,
-    ) -> Self {
+    pub fn event(mut self, at: Duration, label: &str, action: impl FnOnce() -> Result<()> + Send + 'a) -> Self {
         let label = label.to_owned();
-        self.events.push(Planned {
-            at,
-            label,
-            action: Box::new(action),
-        });
+        self.events.push(Planned { at, label, action: Box::new(action) });
         self
     }
 
@@ -145,15 +133,11 @@ impl<'a> Flow<'a> {
     /// its end even so). A packet that cannot be sent is no error: it counts as lost.
     pub fn run(self) -> Result<Record> {
         let [first, second] = &self.ends;
-        let (forth, back) = (
-            Direction::new(first, second)?,
-            Direction::new(second, first)?,
-        );
+        let (forth, back) = (Direction::new(first, second)?, Direction::new(second, first)?);
         let start = clock::now() + LEAD;
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
-            let receivers =
-                [&forth, &back].map(|way| scope.spawn(|| way.receive(start, self.packets, &stop)));
+            let receivers = [&forth, &back].map(|way| scope.spawn(|| way.receive(start, self.packets, &stop)));
             let watcher = self.watched.as_ref().map(|(namespace, links)| {
                 let stop = &stop;
                 scope.spawn(move || {
@@ -161,8 +145,7 @@ impl<'a> Flow<'a> {
                     watch::watch(links, start, stop)
                 })
             });
-            let senders = [&forth, &back]
-                .map(|way| scope.spawn(|| way.send(start, self.packets, self.interval)));
+            let senders = [&forth, &back].map(|way| scope.spawn(|| way.send(start, self.packets, self.interval)));
 
             let events = carry_out(self.events, start);
             let [sent_forth, sent_back] = senders.map(join);
@@ -171,12 +154,7 @@ impl<'a> Flow<'a> {
             let [got_forth, got_back] = receivers.map(join);
             let ports = watcher.map(join).transpose()?.unwrap_or_default();
 
-            let stream = |(sent, refused), arrivals| Stream {
-                interval: self.interval,
-                sent,
-                arrivals,
-                refused,
-            };
+            let stream = |(sent, refused), arrivals| Stream { interval: self.interval, sent, arrivals, refused };
             Ok(Record {
                 forth: stream(sent_forth, got_forth?),
                 back: stream(sent_back, got_back?),
@@ -195,11 +173,7 @@ fn carry_out(events: Vec<Planned<'_>>, start: Duration) -> Result<Vec<Event>> {
         clock::sleep_until(start + at);
         let began = since_start();
         let result = action().with_context(|| format!("event {label:?} failed"));
-        done.push(result.map(|()| Event {
-            label,
-            began,
-            done: since_start(),
-        }));
+        done.push(result.map(|()| Event { label, began, done: since_start() }));
     }
     done.into_iter().collect()
 }
@@ -214,9 +188,7 @@ fn wait_for_the_rest(directions: &[&Direction], packets: usize) {
 }
 
 fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
-    thread
-        .join()
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// The sockets of one direction. They belong to the namespaces in which they were opened, so any
@@ -238,8 +210,7 @@ impl Direction {
         let receiver = bind(to)?;
         receiver.set_read_timeout(Some(RECEIVE_TIMEOUT))?;
         sender.set_nonblocking(true)?;
-        setsockopt(&receiver, sockopt::ReceiveTimestampns, &true)
-            .context("the kernel gives no receive time stamps")?;
+        setsockopt(&receiver, sockopt::ReceiveTimestampns, &true).context("the kernel gives no receive time stamps")?;
         setsockopt(&receiver, sockopt::RcvBufForce, &BUFFER)
             .context("cannot enlarge a receive buffer; are you root?")?;
         Ok(Self {
@@ -292,21 +263,17 @@ impl Direction {
         let mut payload = [0; PAYLOAD];
         let mut control = nix::cmsg_space!(TimeSpec);
         let mut buffers = [IoSliceMut::new(&mut payload)];
-        let message = match recvmsg::<()>(
-            self.receiver.as_raw_fd(),
-            &mut buffers,
-            Some(&mut control),
-            MsgFlags::empty(),
-        ) {
-            Ok(message) => message,
-            Err(error) => {
-                let error = std::io::Error::from(error);
-                return match error.kind() {
-                    ErrorKind::WouldBlock | ErrorKind::Interrupted => Ok(Received::Nothing),
-                    _ => Err(anyhow!(error).context("cannot receive")),
-                };
-            }
-        };
+        let message =
+            match recvmsg::<()>(self.receiver.as_raw_fd(), &mut buffers, Some(&mut control), MsgFlags::empty()) {
+                Ok(message) => message,
+                Err(error) => {
+                    let error = std::io::Error::from(error);
+                    return match error.kind() {
+                        ErrorKind::WouldBlock | ErrorKind::Interrupted => Ok(Received::Nothing),
+                        _ => Err(anyhow!(error).context("cannot receive")),
+                    };
+                }
+            };
         let stamp = message.cmsgs()?.find_map(|control| match control {
             ControlMessageOwned::ScmTimestampns(stamp) => Some(stamp),
             _ => None,
@@ -315,9 +282,7 @@ impl Direction {
         let Some(sequence) = decode(&payload[..length], self.identity) else {
             return Ok(Received::Foreign);
         };
-        let at = stamp
-            .map_or_else(clock::now, clock::from_wall_clock)
-            .saturating_sub(start);
+        let at = stamp.map_or_else(clock::now, clock::from_wall_clock).saturating_sub(start);
         Ok(Received::Ours(Arrival { sequence, at }))
     }
 }
@@ -332,13 +297,7 @@ enum Received {
 fn bind(end: &End) -> Result<UdpSocket> {
     end.namespace
         .enter(|| UdpSocket::bind((end.address, 0)))?
-        .with_context(|| {
-            format!(
-                "cannot use the address {} in {}",
-                end.address,
-                end.namespace.name()
-            )
-        })
+        .with_context(|| format!("cannot use the address {} in {}", end.address, end.namespace.name()))
 }
 
 fn encode(identity: u32, sequence: u64) -> [u8; PAYLOAD] {
@@ -352,8 +311,7 @@ fn encode(identity: u32, sequence: u64) -> [u8; PAYLOAD] {
 fn decode(payload: &[u8], identity: u32) -> Option<usize> {
     let (id, sequence) = payload.split_first_chunk()?;
     let sequence: &[u8; 8] = sequence.try_into().ok()?;
-    (u32::from_be_bytes(*id) == identity)
-        .then(|| usize::try_from(u64::from_be_bytes(*sequence)).ok())?
+    (u32::from_be_bytes(*id) == identity).then(|| usize::try_from(u64::from_be_bytes(*sequence)).ok())?
 }
 
 #[cfg(test)]

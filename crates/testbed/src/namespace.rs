@@ -41,10 +41,7 @@ impl Namespace {
             let name = name.clone();
             move || remove(&name)
         })?;
-        Ok(Self {
-            name: name.into(),
-            _cleanup: Arc::new(cleanup),
-        })
+        Ok(Self { name: name.into(), _cleanup: Arc::new(cleanup) })
     }
 
     /// Its full name, for `ip netns exec`.
@@ -67,10 +64,7 @@ impl Namespace {
     /// When it cannot be started, not when it fails.
     pub fn run(&self, arguments: &[&str]) -> Result<Output> {
         let (program, rest) = arguments.split_first().context("no program to run")?;
-        self.command(program)
-            .args(rest)
-            .output()
-            .with_context(|| format!("cannot run {program} in {}", self.name))
+        self.command(program).args(rest).output().with_context(|| format!("cannot run {program} in {}", self.name))
     }
 
     /// Has `ip` carry out commands in the namespace, one a line (`ip -batch`), such as
@@ -104,8 +98,7 @@ impl Namespace {
     /// When there is no such link.
     pub fn addresses(&self, link: &str) -> Result<Vec<IpAddr>> {
         let mut ip = Command::new("ip");
-        ip.args(["-n", self.name(), "-o", "address", "show"])
-            .args(["dev", link, "scope", "global"]);
+        ip.args(["-n", self.name(), "-o", "address", "show"]).args(["dev", link, "scope", "global"]);
         let listing = output(&mut ip)?;
         Ok(listing.lines().filter_map(address_of).collect())
     }
@@ -120,17 +113,14 @@ impl Namespace {
                 self.move_thread()?;
                 Ok(work())
             });
-            thread
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 
     /// Moves the calling thread into the namespace for good.
     pub(crate) fn move_thread(&self) -> Result<()> {
         let file = process::namespace_file(self.name());
-        let namespace =
-            File::open(&file).with_context(|| format!("cannot open {}", file.display()))?;
+        let namespace = File::open(&file).with_context(|| format!("cannot open {}", file.display()))?;
         setns(namespace, CloneFlags::CLONE_NEWNET)
             .with_context(|| format!("cannot enter the network namespace {}", self.name))
     }
@@ -206,18 +196,13 @@ fn stale(directory: &Path, prefix: &str) -> Vec<String> {
     entries
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| {
-            owner(name, prefix).is_some_and(|pid| !Path::new("/proc").join(pid).exists())
-        })
+        .filter(|name| owner(name, prefix).is_some_and(|pid| !Path::new("/proc").join(pid).exists()))
         .collect()
 }
 
 /// The process id in `PREFIX-PID-COUNT-NAME`.
 fn owner<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {
-    let (pid, _) = name
-        .strip_prefix(prefix)?
-        .strip_prefix('-')?
-        .split_once('-')?;
+    let (pid, _) = name.strip_prefix(prefix)?.strip_prefix('-')?.split_once('-')?;
     pid.parse::<u32>().is_ok().then_some(pid)
 }
 
@@ -235,9 +220,7 @@ pub(crate) fn succeed(command: &mut Command) -> Result<()> {
 
 /// Runs a command that has to succeed and returns what it printed.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
-    let output = command
-        .output()
-        .with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    let output = command.output().with_context(|| format!("cannot run {}", command.get_program().display()))?;
     if !output.status.success() {
         let arguments: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
         bail!(

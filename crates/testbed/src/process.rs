@@ -31,9 +31,8 @@ pub(crate) fn in_namespace(name: &str) -> Vec<u32> {
         .filter(|&pid| pid != std::process::id())
         .filter(|pid| {
             // Fails for a zombie, which has left its namespaces and counts as gone.
-            fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|of_process| {
-                (of_process.dev(), of_process.ino()) == (namespace.dev(), namespace.ino())
-            })
+            fs::metadata(format!("/proc/{pid}/ns/net"))
+                .is_ok_and(|of_process| (of_process.dev(), of_process.ino()) == (namespace.dev(), namespace.ino()))
         })
         .collect()
 }

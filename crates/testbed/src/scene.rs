@@ -59,9 +59,7 @@ impl Scene {
             domain: namespace("domain")?,
         };
         veth((&scene.domain, "net0"), (&scene.switch, "to-domain"))?;
-        scene
-            .domain
-            .ip(&format!("address add {}/24 dev net0", Self::DOMAIN))?;
+        scene.domain.ip(&format!("address add {}/24 dev net0", Self::DOMAIN))?;
         bridge(&scene.switch, "switch0", &["to-domain"])?;
         scene.connect_primary()?;
         scene.connect_ldg5()?;
@@ -116,11 +114,9 @@ impl Scene {
         (uplink, switch_port): (&str, &str),
     ) -> Result<()> {
         veth((service_domain, uplink), (&self.switch, switch_port))?;
-        self.switch
-            .ip(&format!("link set dev {switch_port} master switch0"))?;
+        self.switch.ip(&format!("link set dev {switch_port} master switch0"))?;
         veth_down((&self.ldg6, guest_port), (service_domain, vnet))?;
-        self.ldg6
-            .ip(&format!("link set dev {guest_port} address {mac} up"))?;
+        self.ldg6.ip(&format!("link set dev {guest_port} address {mac} up"))?;
         bridge(service_domain, vsw, &[uplink, vnet])
     }
 }

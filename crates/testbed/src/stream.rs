@@ -137,11 +137,7 @@ impl Stream {
             (Some(next), _) => self.sent[next],
             (None, last) => last.map_or(start, |&last| last + self.interval),
         };
-        Outage {
-            start,
-            length: until.saturating_sub(from),
-            ended: next.is_some(),
-        }
+        Outage { start, length: until.saturating_sub(from), ended: next.is_some() }
     }
 }
 
@@ -159,13 +155,7 @@ mod tests {
         Stream {
             interval: ms(1),
             sent: (0..sent).map(ms).collect(),
-            arrivals: arriving
-                .iter()
-                .map(|&sequence| Arrival {
-                    sequence,
-                    at: ms(sequence as u64),
-                })
-                .collect(),
+            arrivals: arriving.iter().map(|&sequence| Arrival { sequence, at: ms(sequence as u64) }).collect(),
             refused: 0,
         }
     }
@@ -173,24 +163,14 @@ mod tests {
     #[test]
     fn a_stream_that_arrives_whole_has_nothing_to_report() {
         let report = stream(4, &[0, 1, 2, 3]).total();
-        assert_eq!(
-            report,
-            Report {
-                sent: 4,
-                ..Report::default()
-            }
-        );
+        assert_eq!(report, Report { sent: 4, ..Report::default() });
     }
 
     #[test]
     fn an_outage_lasts_from_the_packet_before_to_the_packet_after_less_one_interval() {
         let report = stream(10, &[0, 1, 2, 6, 7, 8, 9]).total();
         assert_eq!(report.lost, 3);
-        let expected = Outage {
-            start: ms(3),
-            length: ms(3),
-            ended: true,
-        };
+        let expected = Outage { start: ms(3), length: ms(3), ended: true };
         assert_eq!(report.outage, Some(expected));
     }
 
@@ -210,11 +190,7 @@ mod tests {
 
     #[test]
     fn an_outage_that_does_not_end_is_open() {
-        let expected = Outage {
-            start: ms(2),
-            length: ms(3),
-            ended: false,
-        };
+        let expected = Outage { start: ms(2), length: ms(3), ended: false };
         assert_eq!(stream(5, &[0, 1]).total().outage, Some(expected));
     }
 
@@ -222,40 +198,26 @@ mod tests {
     fn a_stream_of_which_nothing_arrives_is_one_open_outage() {
         let report = stream(5, &[]).total();
         assert_eq!((report.sent, report.lost), (5, 5));
-        let expected = Outage {
-            start: ms(0),
-            length: ms(5),
-            ended: false,
-        };
+        let expected = Outage { start: ms(0), length: ms(5), ended: false };
         assert_eq!(report.outage, Some(expected));
     }
 
     #[test]
     fn losses_at_the_start_count_from_the_start() {
-        let expected = Outage {
-            start: ms(0),
-            length: ms(2),
-            ended: true,
-        };
+        let expected = Outage { start: ms(0), length: ms(2), ended: true };
         assert_eq!(stream(4, &[2, 3]).total().outage, Some(expected));
     }
 
     #[test]
     fn every_copy_beyond_the_first_is_a_duplicate_and_not_reordering() {
         let report = stream(4, &[0, 1, 2, 1, 1, 3]).total();
-        assert_eq!(
-            (report.lost, report.duplicated, report.reordered),
-            (0, 2, 0)
-        );
+        assert_eq!((report.lost, report.duplicated, report.reordered), (0, 2, 0));
     }
 
     #[test]
     fn a_packet_overtaken_by_a_later_one_is_reordered_once() {
         let report = stream(5, &[0, 3, 1, 2, 4]).total();
-        assert_eq!(
-            (report.lost, report.duplicated, report.reordered),
-            (0, 0, 2)
-        );
+        assert_eq!((report.lost, report.duplicated, report.reordered), (0, 0, 2));
     }
 
     #[test]
@@ -278,12 +240,6 @@ mod tests {
     #[test]
     fn a_sequence_number_that_was_never_sent_is_ignored() {
         let report = stream(2, &[0, 1, 7]).total();
-        assert_eq!(
-            report,
-            Report {
-                sent: 2,
-                ..Report::default()
-            }
-        );
+        assert_eq!(report, Report { sent: 2, ..Report::default() });
     }
 }

@@ -25,15 +25,10 @@ pub(crate) fn attach_tap(tun: &File, name: &str) -> io::Result<()> {
     for (byte, letter) in name_bytes.iter_mut().zip(name.bytes()) {
         *byte = letter.cast_signed();
     }
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "the flags are defined as 16 bits wide"
-    )]
+    #[allow(clippy::cast_possible_truncation, reason = "the flags are defined as 16 bits wide")]
     let request = libc::ifreq {
         ifr_name: name_bytes,
-        ifr_ifru: libc::__c_anonymous_ifr_ifru {
-            ifru_flags: (libc::IFF_TAP | libc::IFF_NO_PI) as i16,
-        },
+        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: (libc::IFF_TAP | libc::IFF_NO_PI) as i16 },
     };
     // SAFETY: TUNSETIFF takes a pointer to an `ifreq`, which lives through the call.
     let result = unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF, &raw const request) };

@@ -43,10 +43,7 @@ pub fn up(namespace: &Namespace, link: &str) -> Result<()> {
 pub fn veth_down((near, name): (&Namespace, &str), (far, peer): (&Namespace, &str)) -> Result<()> {
     static INDEX: AtomicU32 = AtomicU32::new(1000);
     let index = INDEX.fetch_add(1, Ordering::Relaxed);
-    near.ip(&format!(
-        "link add {name} index {index} type veth peer name {peer} index {index} netns {}",
-        far.name()
-    ))
+    near.ip(&format!("link add {name} index {index} type veth peer name {peer} index {index} netns {}", far.name()))
 }
 
 /// Makes a bridge over links of its namespace, all up, without STP and multicast snooping, so that
@@ -55,9 +52,7 @@ pub fn veth_down((near, name): (&Namespace, &str), (far, peer): (&Namespace, &st
 /// # Errors
 /// When `ip` refuses, for example because a link does not exist.
 pub fn bridge(namespace: &Namespace, name: &str, ports: &[&str]) -> Result<()> {
-    namespace.ip(&format!(
-        "link add {name} type bridge stp_state 0 mcast_snooping 0\nlink set dev {name} up"
-    ))?;
+    namespace.ip(&format!("link add {name} type bridge stp_state 0 mcast_snooping 0\nlink set dev {name} up"))?;
     for port in ports {
         // A port that is up before it belongs to the bridge has a carrier that leads nowhere.
         namespace.ip(&format!("link set dev {port} master {name}"))?;
@@ -80,21 +75,13 @@ impl Tap {
     /// When the kernel has no tap devices, the name is taken or ethtool is missing.
     pub fn new(namespace: &Namespace, name: &str, speed: u32) -> Result<Self> {
         let device = namespace.enter(|| -> Result<File> {
-            let device = File::options()
-                .read(true)
-                .write(true)
-                .open("/dev/net/tun")
-                .context("cannot open /dev/net/tun")?;
-            sys::attach_tap(&device, name)
-                .with_context(|| format!("cannot make the tap {name}"))?;
+            let device =
+                File::options().read(true).write(true).open("/dev/net/tun").context("cannot open /dev/net/tun")?;
+            sys::attach_tap(&device, name).with_context(|| format!("cannot make the tap {name}"))?;
             Ok(device)
         })??;
         let speed = speed.to_string();
-        succeed(
-            namespace
-                .command("ethtool")
-                .args(["-s", name, "speed", &speed, "duplex", "full"]),
-        )?;
+        succeed(namespace.command("ethtool").args(["-s", name, "speed", &speed, "duplex", "full"]))?;
         up(namespace, name)?;
         Ok(Self { _device: device })
     }

@@ -61,9 +61,7 @@ pub(crate) fn watch(links: &[String], start: Duration, stop: &AtomicBool) -> Res
         let at = clock::now().saturating_sub(start);
         let text = read_whole(&file).context("cannot read /proc/net/dev")?;
         let packets = counters(&text).filter(|(name, _)| links.iter().any(|link| link == name));
-        let packets = packets
-            .map(|(name, count)| (name.to_owned(), count))
-            .collect();
+        let packets = packets.map(|(name, count)| (name.to_owned(), count)).collect();
         traffic.samples.push(Sample { at, packets });
         next = clock::now().max(next + PERIOD);
     }
@@ -102,14 +100,9 @@ mod tests {
     fn traffic(counts: &[Option<u64>]) -> PortTraffic {
         let samples = counts.iter().zip(0..).map(|(count, at)| Sample {
             at: Duration::from_millis(at),
-            packets: count
-                .iter()
-                .map(|&count| ("net0".to_owned(), count))
-                .collect(),
+            packets: count.iter().map(|&count| ("net0".to_owned(), count)).collect(),
         });
-        PortTraffic {
-            samples: samples.collect(),
-        }
+        PortTraffic { samples: samples.collect() }
     }
 
     fn all() -> Range<Duration> {
@@ -135,9 +128,6 @@ mod tests {
 
     #[test]
     fn a_link_that_was_made_anew_counts_from_zero() {
-        assert_eq!(
-            traffic(&[Some(10), Some(12), None, Some(3)]).packets("net0", all()),
-            5
-        );
+        assert_eq!(traffic(&[Some(10), Some(12), None, Some(3)]).packets("net0", all()), 5);
     }
 }

@@ -34,22 +34,14 @@ fn namespace_file(namespace: &Namespace) -> PathBuf {
 #[test]
 fn a_plain_veth_loses_duplicates_and_reorders_nothing() {
     let (left, right) = two_hosts();
-    let record = Flow::new(
-        End::new(&left, LEFT),
-        End::new(&right, RIGHT),
-        1000,
-        ms(1000),
-    )
-    .watch(&left, &["net0"])
-    .run()
-    .unwrap();
+    let record = Flow::new(End::new(&left, LEFT), End::new(&right, RIGHT), 1000, ms(1000))
+        .watch(&left, &["net0"])
+        .run()
+        .unwrap();
     for way in [&record.forth, &record.back] {
         let report = way.total();
         assert_eq!(report.sent, 1000);
-        assert_eq!(
-            (report.lost, report.duplicated, report.reordered),
-            (0, 0, 0)
-        );
+        assert_eq!((report.lost, report.duplicated, report.reordered), (0, 0, 0));
         assert_eq!(report.outage, None);
         assert!(way.arrivals.iter().all(|a| a.at >= way.sent[a.sequence]));
     }
@@ -66,35 +58,23 @@ fn a_link_that_is_down_for_a_while_is_an_outage_of_that_length() {
         let entry = format!("neighbour replace {address} dev net0 lladdr {mac} nud permanent");
         near.ip(&entry).unwrap();
     }
-    let record = Flow::new(
-        End::new(&left, LEFT),
-        End::new(&right, RIGHT),
-        1000,
-        ms(1000),
-    )
-    .event(ms(300), "down", || right.ip("link set dev net0 down"))
-    .event(ms(400), "up", || right.ip("link set dev net0 up"))
-    .run()
-    .unwrap();
-    let [down, up] = &record.events[..] else {
-        panic!("two events were planned")
-    };
+    let record = Flow::new(End::new(&left, LEFT), End::new(&right, RIGHT), 1000, ms(1000))
+        .event(ms(300), "down", || right.ip("link set dev net0 down"))
+        .event(ms(400), "up", || right.ip("link set dev net0 up"))
+        .run()
+        .unwrap();
+    let [down, up] = &record.events[..] else { panic!("two events were planned") };
     let cut = up.began - down.done;
     let report = record.forth.report(record.after_event(0));
     let outage = report.outage.unwrap();
-    assert!(
-        outage.ended && outage.length + record.forth.interval >= cut,
-        "{outage:?} for a cut of {cut:?}"
-    );
+    assert!(outage.ended && outage.length + record.forth.interval >= cut, "{outage:?} for a cut of {cut:?}");
     assert!(report.lost > 0 && report.duplicated == 0, "{report:?}");
     assert_eq!(record.forth.report(Duration::ZERO..down.began).lost, 0);
 }
 
 /// The MAC address of `net0`, by sysfs as `ip netns exec` mounts it.
 fn mac_of(namespace: &Namespace) -> String {
-    let output = namespace
-        .run(&["cat", "/sys/class/net/net0/address"])
-        .unwrap();
+    let output = namespace.run(&["cat", "/sys/class/net/net0/address"]).unwrap();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
@@ -112,17 +92,13 @@ fn a_switch_that_sends_everything_twice_shows_as_duplicates() {
         let learning_off = ["bridge", "link", "set", "dev", port, "learning", "off"];
         assert!(middle.run(&learning_off).unwrap().status.success());
     }
-    right
-        .ip(&format!("link set dev net1 address {}", mac_of(&right)))
-        .unwrap();
+    right.ip(&format!("link set dev net1 address {}", mac_of(&right))).unwrap();
     let accept_on_any_link = || fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "0");
     right.enter(accept_on_any_link).unwrap().unwrap();
     left.ip("address add 10.9.0.1/24 dev net0").unwrap();
     right.ip("address add 10.9.0.2/24 dev net0").unwrap();
 
-    let record = Flow::new(End::new(&left, LEFT), End::new(&right, RIGHT), 500, ms(400))
-        .run()
-        .unwrap();
+    let record = Flow::new(End::new(&left, LEFT), End::new(&right, RIGHT), 500, ms(400)).run().unwrap();
     let (forth, back) = (record.forth.total(), record.back.total());
     assert_eq!((forth.sent, forth.lost, forth.duplicated), (200, 0, 200));
     assert_eq!((back.sent, back.lost, back.duplicated), (200, 0, 0));
@@ -133,10 +109,7 @@ fn a_namespace_takes_its_processes_with_it() {
     let namespace = Namespace::new("tb", "short").unwrap();
     let mut process = namespace.command("sleep").arg("1000").spawn().unwrap();
     while namespace.processes() != [process.id()] {
-        assert!(
-            process.try_wait().unwrap().is_none(),
-            "sleep ended by itself"
-        );
+        assert!(process.try_wait().unwrap().is_none(), "sleep ended by itself");
         thread::sleep(ms(5));
     }
     let file = namespace_file(&namespace);
@@ -160,13 +133,7 @@ fn what_a_killed_process_left_is_removed_by_the_next_one() {
     let stale = "tb-4194304-0-stale";
     // Another process's clean-up runs once, at its first namespace: start one afresh.
     let this = std::env::current_exe().unwrap();
-    assert!(
-        std::process::Command::new("ip")
-            .args(["netns", "add", stale])
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(std::process::Command::new("ip").args(["netns", "add", stale]).status().unwrap().success());
     let status = std::process::Command::new(this)
         .args(["--exact", "a_namespace_stays_while_a_clone_is_in_use"])
         .stdout(Stdio::null())
@@ -182,28 +149,16 @@ fn a_tap_has_the_speed_it_was_given() {
     let _tap = Tap::new(&namespace, "tap0", 100).unwrap();
     let output = namespace.run(&["ethtool", "tap0"]).unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        text.contains("Speed: 100Mb/s") && text.contains("Link detected: yes"),
-        "{text}"
-    );
+    assert!(text.contains("Speed: 100Mb/s") && text.contains("Link detected: yes"), "{text}");
 }
 
 #[test]
 fn the_guest_reaches_the_external_host_through_either_service_domain() {
     let scene = Scene::new("tb").unwrap();
-    for (port, other, address) in [
-        ("net0", "net1", "192.168.84.6"),
-        ("net1", "net0", "192.168.84.7"),
-    ] {
-        scene
-            .ldg6
-            .ip(&format!("link set dev {other} down"))
-            .unwrap();
+    for (port, other, address) in [("net0", "net1", "192.168.84.6"), ("net1", "net0", "192.168.84.7")] {
+        scene.ldg6.ip(&format!("link set dev {other} down")).unwrap();
         up(&scene.ldg6, port).unwrap();
-        scene
-            .ldg6
-            .ip(&format!("address add {address}/24 dev {port}"))
-            .unwrap();
+        scene.ldg6.ip(&format!("address add {address}/24 dev {port}")).unwrap();
         assert_eq!(lost(&scene, address.parse().unwrap()), 0, "through {port}");
     }
 }
@@ -219,10 +174,7 @@ fn a_rebooted_service_domain_comes_back_with_the_same_names_and_addresses() {
     scene.primary_comes_back().unwrap();
     up(&scene.ldg6, "net0").unwrap();
     assert_eq!(mac_of(&scene.ldg6), Scene::NET0);
-    scene
-        .ldg6
-        .ip("address add 192.168.84.6/24 dev net0")
-        .unwrap();
+    scene.ldg6.ip("address add 192.168.84.6/24 dev net0").unwrap();
     assert_eq!(lost(&scene, "192.168.84.6".parse().unwrap()), 0);
 }
 

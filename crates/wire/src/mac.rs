@@ -65,9 +65,7 @@ pub struct ParseMacError;
 
 impl fmt::Display for ParseMacError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "not a MAC address: six hexadecimal octets with colons, such as 2:8:20:88:84:ba",
-        )
+        f.write_str("not a MAC address: six hexadecimal octets with colons, such as 2:8:20:88:84:ba")
     }
 }
 

@@ -56,10 +56,7 @@ impl Announcement {
             && arp[..8] == PREFIX
             && arp[8..14] == client.0
             && arp[18..24] == client.0)
-            .then_some(Self {
-                client,
-                vlan: frame.vlan(),
-            })
+            .then_some(Self { client, vlan: frame.vlan() })
     }
 }
 
@@ -71,17 +68,13 @@ mod tests {
 
     #[test]
     fn the_frame_is_the_one_in_the_protocol_document() {
-        let announcement = Announcement {
-            client: MacAddr([2, 8, 0x20, 0x88, 0x84, 0xba]),
-            vlan: 0,
-        };
+        let announcement = Announcement { client: MacAddr([2, 8, 0x20, 0x88, 0x84, 0xba]), vlan: 0 };
         let mut buffer = [0xaa; MIN_FRAME + TAG_LEN];
         let frame = announcement.emit(&mut buffer);
         let mut wanted = [0; 60];
         wanted[..42].copy_from_slice(&[
-            0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 8, 0x20, 0x88, 0x84, 0xba, 0x80, 0x35, 0, 1, 8,
-            0, 6, 4, 0, 3, 2, 8, 0x20, 0x88, 0x84, 0xba, 0, 0, 0, 0, 2, 8, 0x20, 0x88, 0x84, 0xba,
-            0, 0, 0, 0,
+            0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 8, 0x20, 0x88, 0x84, 0xba, 0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3, 2, 8,
+            0x20, 0x88, 0x84, 0xba, 0, 0, 0, 0, 2, 8, 0x20, 0x88, 0x84, 0xba, 0, 0, 0, 0,
         ]);
         assert_eq!(frame, wanted);
     }

@@ -7,9 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use aya::programs::tc::{
-    NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact,
-};
+use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact};
 use aya::programs::{ProgramInfo, SchedClassifier, TcAttachType, loaded_programs};
 use dlmp_netlink::{Direction, Netlink};
 
@@ -83,8 +81,7 @@ impl Attachment {
 
 /// tcx came with Linux 6.6.
 fn kernel_has_tcx() -> bool {
-    aya::util::KernelVersion::current()
-        .is_ok_and(|version| version >= aya::util::KernelVersion::new(6, 6, 0))
+    aya::util::KernelVersion::current().is_ok_and(|version| version >= aya::util::KernelVersion::new(6, 6, 0))
 }
 
 /// A link to hang a program on.
@@ -112,10 +109,7 @@ pub(super) async fn attach(
     netlink: &Netlink,
 ) -> Result<(), Error> {
     let failed = |reason: &dyn std::fmt::Display| {
-        Error::new(
-            "attach its program",
-            format!("{} ({}): {reason}", place.name, attachment.name()),
-        )
+        Error::new("attach its program", format!("{} ({}): {reason}", place.name, attachment.name()))
     };
     // A tcx link that is there is taken over even when its pin is out of sight.
     let link = find_link(place).map_err(|error| failed(&error))?;
@@ -130,22 +124,15 @@ pub(super) async fn attach(
         (None, Attachment::Clsact) => {
             let fd = fd.try_clone_to_owned().map_err(|error| failed(&error))?;
             drop(fd);
-            return attach_filter(program, place, netlink)
-                .await
-                .map_err(|error| failed(&error));
+            return attach_filter(program, place, netlink).await.map_err(|error| failed(&error));
         }
     };
     done.map_err(|error| failed(&error))
 }
 
 /// Takes our program off a link; nothing to do when none hangs there.
-pub(super) async fn detach(
-    place: Place<'_>,
-    attachment: &Attachment,
-    netlink: &Netlink,
-) -> Result<(), Error> {
-    let failed =
-        |error: io::Error| Error::new("detach its program", format!("{}: {error}", place.name));
+pub(super) async fn detach(place: Place<'_>, attachment: &Attachment, netlink: &Netlink) -> Result<(), Error> {
+    let failed = |error: io::Error| Error::new("detach its program", format!("{}: {error}", place.name));
     if let Attachment::Tcx(pins) = attachment {
         remove_file(&place.pin(pins)).map_err(failed)?;
     }
@@ -156,20 +143,13 @@ pub(super) async fn detach(
 }
 
 /// Our program on a link, if one hangs there: its description in the kernel.
-pub(super) async fn attached_program(
-    place: Place<'_>,
-    netlink: &Netlink,
-) -> Result<Option<ProgramInfo>, Error> {
-    let failed =
-        |reason: String| Error::new("look for its program", format!("{}: {reason}", place.name));
-    let by_link = sys::find_tcx_link(|_, link| ours(place, link))
-        .map_err(|error| failed(error.to_string()))?;
+pub(super) async fn attached_program(place: Place<'_>, netlink: &Netlink) -> Result<Option<ProgramInfo>, Error> {
+    let failed = |reason: String| Error::new("look for its program", format!("{}: {reason}", place.name));
+    let by_link = sys::find_tcx_link(|_, link| ours(place, link)).map_err(|error| failed(error.to_string()))?;
     if by_link.is_some() {
         return Ok(by_link);
     }
-    let filters = (netlink
-        .bpf_filters(place.ifindex, place.hook.direction())
-        .await)
+    let filters = (netlink.bpf_filters(place.ifindex, place.hook.direction()).await)
         .map_err(|error| failed(error.to_string()))?;
     Ok((filters.iter())
         .filter(|filter| filter.priority == PRIORITY && filter.handle == HANDLE)
@@ -228,9 +208,7 @@ fn ours(place: Place<'_>, link: sys::TcxLink) -> Option<ProgramInfo> {
 }
 
 fn program_info(id: u32) -> Option<ProgramInfo> {
-    loaded_programs()
-        .flatten()
-        .find(|program| program.id() == id)
+    loaded_programs().flatten().find(|program| program.id() == id)
 }
 
 fn create_pinned(program: BorrowedFd<'_>, place: Place<'_>, pins: &Path) -> io::Result<()> {
@@ -246,30 +224,15 @@ async fn attach_filter(
     place: Place<'_>,
     netlink: &Netlink,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let filters = netlink
-        .bpf_filters(place.ifindex, place.hook.direction())
-        .await;
+    let filters = netlink.bpf_filters(place.ifindex, place.hook.direction()).await;
     let handle = TcHandle::from(HANDLE);
-    let link = if filters.is_ok_and(|all| {
-        all.iter()
-            .any(|f| f.priority == PRIORITY && f.handle == HANDLE)
-    }) {
-        let link = SchedClassifierLink::attached(
-            place.name,
-            place.hook.attach_type(),
-            PRIORITY,
-            handle,
-            None,
-        )?;
+    let link = if filters.is_ok_and(|all| all.iter().any(|f| f.priority == PRIORITY && f.handle == HANDLE)) {
+        let link = SchedClassifierLink::attached(place.name, place.hook.attach_type(), PRIORITY, handle, None)?;
         program.attach_to_link(link)?
     } else {
         // An error here is that it exists already; if not, attaching fails and says so.
         let _ = qdisc_add_clsact(place.name);
-        let options = TcAttachOptions::Netlink(NlOptions {
-            priority: PRIORITY,
-            handle,
-            classid: None,
-        });
+        let options = TcAttachOptions::Netlink(NlOptions { priority: PRIORITY, handle, classid: None });
         program.attach_with_options(place.name, place.hook.attach_type(), options)?
     };
     // Dropping the link would remove the filter, which is to outlive us.
@@ -279,37 +242,18 @@ async fn attach_filter(
 
 /// Removes our filter from clsact, and clsact with it when nobody else uses it.
 async fn drop_filter(place: Place<'_>, netlink: &Netlink) -> Result<(), Error> {
-    let failed = |error: &dyn std::fmt::Display| {
-        Error::new("detach its program", format!("{}: {error}", place.name))
-    };
-    let here = (netlink
-        .bpf_filters(place.ifindex, place.hook.direction())
-        .await)
-        .map_err(|error| failed(&error))?;
-    if !here
-        .iter()
-        .any(|f| f.priority == PRIORITY && f.handle == HANDLE)
-    {
+    let failed = |error: &dyn std::fmt::Display| Error::new("detach its program", format!("{}: {error}", place.name));
+    let here = (netlink.bpf_filters(place.ifindex, place.hook.direction()).await).map_err(|error| failed(&error))?;
+    if !here.iter().any(|f| f.priority == PRIORITY && f.handle == HANDLE) {
         return Ok(());
     }
-    let link = SchedClassifierLink::attached(
-        place.name,
-        place.hook.attach_type(),
-        PRIORITY,
-        TcHandle::from(HANDLE),
-        None,
-    )
-    .map_err(|error| failed(&error))?;
-    drop(link); // which detaches it
-    let left = netlink
-        .filter_count(place.ifindex)
-        .await
-        .map_err(|error| failed(&error))?;
-    if left == 0 {
-        netlink
-            .delete_clsact(place.ifindex)
-            .await
+    let link =
+        SchedClassifierLink::attached(place.name, place.hook.attach_type(), PRIORITY, TcHandle::from(HANDLE), None)
             .map_err(|error| failed(&error))?;
+    drop(link); // which detaches it
+    let left = netlink.filter_count(place.ifindex).await.map_err(|error| failed(&error))?;
+    if left == 0 {
+        netlink.delete_clsact(place.ifindex).await.map_err(|error| failed(&error))?;
     }
     Ok(())
 }

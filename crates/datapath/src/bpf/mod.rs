@@ -20,8 +20,7 @@ use attach::{Hook, Place};
 use crate::abi::{self, dlmp_aggregation, dlmp_client, dlmp_counters, dlmp_port, dlmp_slot};
 use crate::model::AnnounceRequest;
 use crate::{
-    ANNOUNCE_INTERVAL, ClientAddress, Counters, Datapath, Error, FRESH_MOVE, MAX_PORTS, Placement,
-    PortIndex, SlotIndex,
+    ANNOUNCE_INTERVAL, ClientAddress, Counters, Datapath, Error, FRESH_MOVE, MAX_PORTS, Placement, PortIndex, SlotIndex,
 };
 
 /// The link that a datapath serves.
@@ -66,13 +65,9 @@ impl Bpf {
     /// # Errors
     /// What the kernel refused: often a missing capability, or a kernel without the needed features.
     pub fn load(served: Served, attachment: Attachment) -> Result<Self, Error> {
-        let mut programs = EbpfLoader::new()
-            .load(abi::OBJECT)
-            .map_err(|error| failed("load its programs", &error))?;
+        let mut programs = EbpfLoader::new().load(abi::OBJECT).map_err(|error| failed("load its programs", &error))?;
         for hook in [Hook::Egress, Hook::Ingress] {
-            program(&mut programs, hook)?
-                .load()
-                .map_err(|error| failed("load its programs", &error))?;
+            program(&mut programs, hook)?.load().map_err(|error| failed("load its programs", &error))?;
         }
         bind_carried(&mut programs)?;
         let mut bpf = Self {
@@ -88,11 +83,7 @@ impl Bpf {
             programs,
         };
         bpf.write_aggregation(abi::DLMP_NO_PORT)?;
-        let nowhere = dlmp_slot {
-            port: abi::DLMP_NO_PORT,
-            backup: abi::DLMP_NO_PORT,
-            ..Default::default()
-        };
+        let nowhere = dlmp_slot { port: abi::DLMP_NO_PORT, backup: abi::DLMP_NO_PORT, ..Default::default() };
         for slot in 0..abi::DLMP_MAX_SLOTS {
             (bpf.slots.set(slot, nowhere, 0)).map_err(|error| failed("empty its slots", &error))?;
         }
@@ -123,11 +114,7 @@ impl Bpf {
         if let Attachment::Tcx(pins) = self.attachment.clone() {
             self.pin_maps(&pins)?;
         }
-        let place = Place {
-            ifindex: self.served.ifindex,
-            name: &self.served.name,
-            hook: Hook::Egress,
-        };
+        let place = Place { ifindex: self.served.ifindex, name: &self.served.name, hook: Hook::Egress };
         let program = program(&mut self.programs, Hook::Egress)?;
         attach::attach(program, place, &self.attachment, netlink).await
     }
@@ -136,12 +123,7 @@ impl Bpf {
     ///
     /// # Errors
     /// What the kernel refused.
-    pub async fn attach_port(
-        &mut self,
-        ifindex: u32,
-        name: &str,
-        netlink: &Netlink,
-    ) -> Result<(), Error> {
+    pub async fn attach_port(&mut self, ifindex: u32, name: &str, netlink: &Netlink) -> Result<(), Error> {
         let program = program(&mut self.programs, Hook::Ingress)?;
         attach::attach(program, ingress(ifindex, name), &self.attachment, netlink).await
     }
@@ -150,12 +132,7 @@ impl Bpf {
     ///
     /// # Errors
     /// What the kernel refused.
-    pub async fn detach_port(
-        &mut self,
-        ifindex: u32,
-        name: &str,
-        netlink: &Netlink,
-    ) -> Result<(), Error> {
+    pub async fn detach_port(&mut self, ifindex: u32, name: &str, netlink: &Netlink) -> Result<(), Error> {
         attach::detach(ingress(ifindex, name), &self.attachment, netlink).await
     }
 
@@ -163,7 +140,7 @@ impl Bpf {
     ///
     /// # Errors
     /// What the kernel refused.
-    pub async fn remove(self, netlink: &Netlink) -> Result<(), Error> {
+    pub async fn remove(&mut self, netlink: &Netlink) -> Result<(), Error> {
         attach::detach(self.egress(), &self.attachment, netlink).await?;
         if let Attachment::Tcx(pins) = &self.attachment
             && let Err(error) = std::fs::remove_dir_all(pins)
@@ -178,22 +155,11 @@ impl Bpf {
     ///
     /// # Errors
     /// What the kernel refused.
-    pub async fn detached(
-        &mut self,
-        ports: &[(u32, String)],
-        netlink: &Netlink,
-    ) -> Result<Vec<String>, Error> {
+    pub async fn detached(&mut self, ports: &[(u32, String)], netlink: &Netlink) -> Result<Vec<String>, Error> {
         let mut missing = Vec::new();
-        let (egress_id, ingress_id) = (
-            self.program_id(Hook::Egress)?,
-            self.program_id(Hook::Ingress)?,
-        );
+        let (egress_id, ingress_id) = (self.program_id(Hook::Egress)?, self.program_id(Hook::Ingress)?);
         let mut places = vec![(self.egress(), egress_id)];
-        places.extend(
-            ports
-                .iter()
-                .map(|(ifindex, name)| (ingress(*ifindex, name), ingress_id)),
-        );
+        places.extend(ports.iter().map(|(ifindex, name)| (ingress(*ifindex, name), ingress_id)));
         for (place, wanted) in places {
             let found = attach::attached_program(place, netlink).await?;
             if found.is_none_or(|program| program.id() != wanted) {
@@ -225,8 +191,7 @@ impl Bpf {
         for (old, new) in rows {
             let sum = read_row(&previous.counters, &previous.carried, old)?;
             let row = dlmp_counters { count: sum.0 };
-            (self.carried.set(new, row, 0))
-                .map_err(|error| failed("carry its counters over", &error))?;
+            (self.carried.set(new, row, 0)).map_err(|error| failed("carry its counters over", &error))?;
         }
         Ok(())
     }
@@ -269,11 +234,7 @@ impl Bpf {
         repeat: u32,
     ) -> Result<(u32, Vec<u8>, Duration), Error> {
         use aya::programs::{TestRun, TestRunOptions};
-        let hook = if ingress_on.is_some() {
-            Hook::Ingress
-        } else {
-            Hook::Egress
-        };
+        let hook = if ingress_on.is_some() { Hook::Ingress } else { Hook::Egress };
         // struct __sk_buff: the interface's index is its 11th word (include/uapi/linux/bpf.h).
         let mut context = [0u8; 192];
         let ifindex = ingress_on.unwrap_or(self.served.ifindex);
@@ -284,9 +245,8 @@ impl Bpf {
         options.data_out = Some(&mut out);
         options.ctx_in = Some(&context);
         options.repeat = repeat;
-        let result = program(&mut self.programs, hook)?
-            .test_run(options)
-            .map_err(|error| failed("run its program", &error))?;
+        let result =
+            program(&mut self.programs, hook)?.test_run(options).map_err(|error| failed("run its program", &error))?;
         out.truncate(result.data_size_out as usize);
         Ok((result.return_value, out, result.duration))
     }
@@ -296,8 +256,7 @@ impl Bpf {
     /// # Errors
     /// The write did not happen.
     pub fn alias_ifindex(&mut self, ifindex: u32, port: PortIndex) -> Result<(), Error> {
-        (self.port_by_ifindex.insert(ifindex, u32::from(port.0), 0))
-            .map_err(|error| failed("alias a port", &error))
+        (self.port_by_ifindex.insert(ifindex, u32::from(port.0), 0)).map_err(|error| failed("alias a port", &error))
     }
 
     /// Takes back [`alias_ifindex`](Self::alias_ifindex).
@@ -309,29 +268,20 @@ impl Bpf {
     }
 
     fn egress(&self) -> Place<'_> {
-        Place {
-            ifindex: self.served.ifindex,
-            name: &self.served.name,
-            hook: Hook::Egress,
-        }
+        Place { ifindex: self.served.ifindex, name: &self.served.name, hook: Hook::Egress }
     }
 
     fn program_id(&mut self, hook: Hook) -> Result<u32, Error> {
         let info = program(&mut self.programs, hook)?.info();
-        info.map(|info| info.id())
-            .map_err(|error| failed("look at its program", &error))
+        info.map(|info| info.id()).map_err(|error| failed("look at its program", &error))
     }
 
     /// Pins the maps too, under their names, so that they can be looked at with bpftool.
     fn pin_maps(&mut self, pins: &Path) -> Result<(), Error> {
-        let failed = |error: &dyn std::fmt::Display| {
-            Error::new("pin its maps", format!("{}: {error}", pins.display()))
-        };
+        let failed = |error: &dyn std::fmt::Display| Error::new("pin its maps", format!("{}: {error}", pins.display()));
         std::fs::create_dir_all(pins).map_err(|error| failed(&error))?;
         let info = program(&mut self.programs, Hook::Egress)?.info();
-        let ids = info
-            .and_then(|info| info.map_ids())
-            .map_err(|error| failed(&error))?;
+        let ids = info.and_then(|info| info.map_ids()).map_err(|error| failed(&error))?;
         for id in ids.unwrap_or_default() {
             let map = MapData::from_id(id).map_err(|error| failed(&error))?;
             let info = map.info().map_err(|error| failed(&error))?;
@@ -358,21 +308,13 @@ impl Bpf {
             announce_ns: nanoseconds(ANNOUNCE_INTERVAL),
             name,
         };
-        (self.aggregation.set(0, value, 0))
-            .map_err(|error| failed("set its multicast port", &error))
+        (self.aggregation.set(0, value, 0)).map_err(|error| failed("set its multicast port", &error))
     }
 
-    fn write_slot(
-        &mut self,
-        slot: SlotIndex,
-        placement: Placement,
-        moved_ns: u64,
-    ) -> Result<(), Error> {
+    fn write_slot(&mut self, slot: SlotIndex, placement: Placement, moved_ns: u64) -> Result<(), Error> {
         let value = dlmp_slot {
             port: placement.port.0.into(),
-            backup: placement
-                .backup
-                .map_or(abi::DLMP_NO_PORT, |port| port.0.into()),
+            backup: placement.backup.map_or(abi::DLMP_NO_PORT, |port| port.0.into()),
             moved_ns,
             announce_ns: 0,
         };
@@ -388,16 +330,8 @@ impl Datapath for Bpf {
     fn set_port(&mut self, port: PortIndex, ifindex: u32, mac: MacAddr) -> Result<(), Error> {
         self.clear_port(port)?;
         let index = u32::from(port.0);
-        let value = dlmp_port {
-            ifindex,
-            flags: 0,
-            mac: mac.0,
-            reserved: [0; 2],
-        };
-        let owner = dlmp_client {
-            owner: abi::DLMP_OWNER_PORT,
-            place: index,
-        };
+        let value = dlmp_port { ifindex, flags: 0, mac: mac.0, reserved: [0; 2] };
+        let owner = dlmp_client { owner: abi::DLMP_OWNER_PORT, place: index };
         (self.ports.set(index, value, 0))
             .and_then(|()| self.addresses.insert(key(mac, 0), owner, 0))
             .and_then(|()| self.port_by_ifindex.insert(ifindex, index, 0))
@@ -412,8 +346,7 @@ impl Datapath for Bpf {
         // Absent entries are what is wanted.
         let _ = self.port_by_ifindex.remove(&old.ifindex);
         let _ = self.addresses.remove(&key(MacAddr(old.mac), 0));
-        (self.ports.set(port.0.into(), dlmp_port::default(), 0))
-            .map_err(|error| failed("clear a port", &error))
+        (self.ports.set(port.0.into(), dlmp_port::default(), 0)).map_err(|error| failed("clear a port", &error))
     }
 
     fn set_usable(&mut self, port: PortIndex, usable: bool) -> Result<(), Error> {
@@ -423,17 +356,15 @@ impl Datapath for Bpf {
     }
 
     fn set_client(&mut self, client: ClientAddress, slot: SlotIndex) -> Result<(), Error> {
-        let value = dlmp_client {
-            owner: abi::DLMP_OWNER_PRIMARY,
-            place: slot.0.into(),
-        };
-        (self
-            .addresses
-            .insert(key(client.mac, client.vlan), value, 0))
-        .map_err(|error| failed("set a client", &error))
+        let value = dlmp_client { owner: abi::DLMP_OWNER_PRIMARY, place: slot.0.into() };
+        (self.addresses.insert(key(client.mac, client.vlan), value, 0)).map_err(|error| failed("set a client", &error))
     }
 
     fn place(&mut self, slot: SlotIndex, placement: Placement) -> Result<(), Error> {
+        let old = self.slots.get(&slot.0.into(), 0).map_err(|error| failed("read a slot", &error))?;
+        if old.port == u32::from(placement.port.0) {
+            return self.write_slot(slot, placement, old.moved_ns);
+        }
         let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
             .map_err(|error| failed("read the clock", &error))?;
         self.write_slot(slot, placement, nanoseconds(now.into()))
@@ -458,28 +389,15 @@ impl Previous {
             return None;
         }
         let port_map: Array<_, dlmp_port> = open(&mut maps, "ports")?;
-        let by_index = |index: u32| {
-            port_map
-                .get(&index, 0)
-                .ok()
-                .map(|p: dlmp_port| p.ifindex)
-                .filter(|&i| i != 0)
-        };
+        let by_index = |index: u32| port_map.get(&index, 0).ok().map(|p: dlmp_port| p.ifindex).filter(|&i| i != 0);
         let slots: Array<_, dlmp_slot> = open(&mut maps, "slots")?;
         let placements = (0..abi::DLMP_MAX_SLOTS)
-            .filter_map(|slot| {
-                Some((
-                    SlotIndex(slot as u16),
-                    by_index(slots.get(&slot, 0).ok()?.port)?,
-                ))
-            })
+            .filter_map(|slot| Some((SlotIndex(slot as u16), by_index(slots.get(&slot, 0).ok()?.port)?)))
             .collect();
         Some(Self {
             placements,
             multicast_port: by_index(aggregation.multicast_port),
-            ports: (0..MAX_PORTS as u32)
-                .filter_map(|index| Some((by_index(index)?, index)))
-                .collect(),
+            ports: (0..MAX_PORTS as u32).filter_map(|index| Some((by_index(index)?, index))).collect(),
             counters: open(&mut maps, "counters")?,
             carried: open(&mut maps, "carried")?,
         })
@@ -508,11 +426,7 @@ impl std::os::fd::AsRawFd for Requests {
 }
 
 fn ingress(ifindex: u32, name: &str) -> Place<'_> {
-    Place {
-        ifindex,
-        name,
-        hook: Hook::Ingress,
-    }
+    Place { ifindex, name, hook: Hook::Ingress }
 }
 
 fn program(programs: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier, Error> {
@@ -524,13 +438,8 @@ fn program(programs: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier, Erro
 /// Only the daemon uses the map of carried counts; tied to a program, the next daemon finds it.
 fn bind_carried(programs: &mut Ebpf) -> Result<(), Error> {
     let failed = |error: &dyn std::error::Error| failed("bind its map", error);
-    let program = program(programs, Hook::Egress)?
-        .fd()
-        .map_err(|error| failed(&error))?;
-    let program = program
-        .as_fd()
-        .try_clone_to_owned()
-        .map_err(|error| failed(&error))?;
+    let program = program(programs, Hook::Egress)?.fd().map_err(|error| failed(&error))?;
+    let program = program.as_fd().try_clone_to_owned().map_err(|error| failed(&error))?;
     let Some(Map::Array(carried)) = programs.map("carried") else {
         return Err(Error::new("find its map", "carried"));
     };
@@ -539,9 +448,7 @@ fn bind_carried(programs: &mut Ebpf) -> Result<(), Error> {
 
 /// Takes a map out of the loaded object and gives it its type.
 fn map<M: TryFrom<Map>>(programs: &mut Ebpf, name: &str) -> Result<M, Error> {
-    (programs.take_map(name))
-        .and_then(|map| M::try_from(map).ok())
-        .ok_or_else(|| Error::new("find its map", name))
+    (programs.take_map(name)).and_then(|map| M::try_from(map).ok()).ok_or_else(|| Error::new("find its map", name))
 }
 
 /// Takes a map out of those of a running program and gives it its type.

@@ -57,12 +57,7 @@ fn bpf(command: libc::c_long, attributes: &mut Attributes) -> io::Result<i32> {
     // SAFETY: the attributes live through the call and are as large as said; pointers in them are
     // put there by the callers below, each to something that lives through the call too.
     let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command,
-            std::ptr::from_mut(attributes),
-            std::mem::size_of::<Attributes>(),
-        )
+        libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), std::mem::size_of::<Attributes>())
     };
     if result < 0 {
         return Err(io::Error::last_os_error());
@@ -91,11 +86,7 @@ pub(super) struct TcxLink {
 }
 
 /// Attaches a program: on ingress before all others, on egress after all others.
-pub(super) fn create_tcx_link(
-    program: BorrowedFd<'_>,
-    ifindex: u32,
-    hook: Hook,
-) -> io::Result<OwnedFd> {
+pub(super) fn create_tcx_link(program: BorrowedFd<'_>, ifindex: u32, hook: Hook) -> io::Result<OwnedFd> {
     let (kind, order) = match hook {
         Hook::Ingress => (TCX_INGRESS, F_BEFORE),
         Hook::Egress => (TCX_EGRESS, F_AFTER),
@@ -124,17 +115,11 @@ pub(super) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
 
 /// Ties a map that a program does not use to it, so that it lives and is found with it.
 pub(super) fn bind_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<()> {
-    bpf(
-        PROG_BIND_MAP,
-        &mut Attributes::new(&[raw(program), raw(map)]),
-    )
-    .map(drop)
+    bpf(PROG_BIND_MAP, &mut Attributes::new(&[raw(program), raw(map)])).map(drop)
 }
 
 /// Calls `visit` for every tcx link of the system with a descriptor of it, until it returns some.
-pub(super) fn find_tcx_link<T>(
-    mut visit: impl FnMut(&OwnedFd, TcxLink) -> Option<T>,
-) -> io::Result<Option<T>> {
+pub(super) fn find_tcx_link<T>(mut visit: impl FnMut(&OwnedFd, TcxLink) -> Option<T>) -> io::Result<Option<T>> {
     let mut id = 0;
     loop {
         let mut next = Attributes::new(&[id]);
@@ -169,9 +154,5 @@ fn tcx_info(link: BorrowedFd<'_>) -> io::Result<Option<TcxLink>> {
         (LINK_TYPE_TCX, TCX_EGRESS) => Hook::Egress,
         _ => return Ok(None),
     };
-    Ok(Some(TcxLink {
-        program: info[2],
-        ifindex: info[4],
-        hook,
-    }))
+    Ok(Some(TcxLink { program: info[2], ifindex: info[4], hook }))
 }

@@ -17,10 +17,7 @@ pub fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) {
         scope
             .spawn(|| {
                 unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace (are you root?)");
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .expect("a runtime");
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
                 runtime.block_on(test());
             })
             .join()
@@ -73,9 +70,7 @@ pub fn run(line: &str) -> String {
 /// (linkwatch_urgent_event in net/core/link_watch.c).
 pub fn nic_like_pair(near: &str, index: u32, other: &OtherNamespace) {
     let path = other.path();
-    ip(&format!(
-        "link add {near} index {index} type veth peer name {near} index {index} netns {path}"
-    ));
+    ip(&format!("link add {near} index {index} type veth peer name {near} index {index} netns {path}"));
     ip(&format!("link set {near} up"));
     other.ip(&format!("link set {near} up"));
 }

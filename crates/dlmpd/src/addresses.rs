@@ -1,0 +1,538 @@
+//! IP interfaces and address objects: what `ipadm` makes.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use dlmp_api::{Address, Error, Interface, NewAddress};
+use dlmp_netlink::{Lifetime, Link};
+use tokio::sync::mpsc;
+
+use crate::config::{AddressConfig, InterfaceConfig};
+use crate::control::Control;
+use crate::dhcp;
+
+/// The live side of the objects; what they are to be stands in the files.
+pub struct Addresses {
+    /// IP interfaces, with the index of the link that they are on now.
+    interfaces: BTreeMap<String, Option<u32>>,
+    clients: BTreeMap<String, Client>,
+    events: mpsc::UnboundedSender<(String, dhcp::Event)>,
+}
+
+struct Client {
+    dhcp: dhcp::Client,
+    lease: Option<(dhcp::Lease, Instant)>,
+    problem: Option<String>,
+}
+
+impl Addresses {
+    /// Without any object; what DHCP clients report goes to `events`.
+    pub const fn new(events: mpsc::UnboundedSender<(String, dhcp::Event)>) -> Self {
+        Self { interfaces: BTreeMap::new(), clients: BTreeMap::new(), events }
+    }
+
+    /// Whether an IP interface of this name is kept.
+    pub fn has_interface(&self, name: &str) -> bool {
+        self.interfaces.contains_key(name)
+    }
+}
+
+impl Control {
+    /// Puts everything that the files name on its links.
+    pub(crate) async fn restore_addresses(&mut self) {
+        for (name, _) in self.interfaces() {
+            self.addresses.interfaces.insert(name.clone(), None);
+            self.apply_interface(&name).await;
+        }
+        for (object, (config, _)) in self.objects() {
+            if let AddressConfig::Dhcp { hostname } = config {
+                self.start_dhcp(&object, hostname);
+            }
+        }
+    }
+
+    /// A link is new or has changed: a new one under an interface's name gets its addresses.
+    pub async fn link_seen(&mut self, link: &Link) {
+        let on = self.addresses.interfaces.get(&link.name);
+        if on.is_some_and(|&index| index != Some(link.index)) {
+            self.apply_interface(&link.name).await;
+        }
+    }
+
+    /// A link is gone.
+    pub fn link_gone(&mut self, name: &str) {
+        if let Some(index) = self.addresses.interfaces.get_mut(name) {
+            *index = None;
+        }
+    }
+
+    /// Puts the fixed addresses of an interface on its link, if that exists.
+    async fn apply_interface(&mut self, name: &str) {
+        let Ok(Some(link)) = self.netlink.link(name).await else {
+            return;
+        };
+        self.addresses.interfaces.insert(name.to_owned(), Some(link.index));
+        if !link.admin_up
+            && let Err(error) = self.netlink.set_up(link.index, true).await
+        {
+            tracing::error!(interface = name, %error, "cannot bring the interface up");
+        }
+        for (object, (config, _)) in self.objects() {
+            if interface_of(&object) == name
+                && let AddressConfig::Static { address, down: false } = config
+                && let Err(error) = self.apply_static(&link, &address).await
+            {
+                tracing::error!(object, %error, "cannot put the address on its link");
+            }
+        }
+    }
+
+    /// A DHCP client reported something.
+    pub async fn dhcp_event(&mut self, object: &str, event: dhcp::Event) {
+        let Some(client) = self.addresses.clients.get_mut(object) else {
+            return;
+        };
+        match event {
+            dhcp::Event::Bound(lease) => {
+                let old = client.lease.replace((lease.clone(), Instant::now()));
+                client.problem = None;
+                let old = old.map(|(lease, _)| lease);
+                // What a daemon before us got, if the server now gives something else.
+                let known = self.state.leases.get(object).and_then(|text| split(text).ok());
+                if let Some((address, prefix_len)) = known
+                    && address != IpAddr::V4(lease.address)
+                {
+                    self.take_off(interface_of(object), address, prefix_len).await;
+                }
+                if let Err(error) = self.put_lease(object, &lease, old.as_ref()).await {
+                    tracing::error!(object, %error, "cannot put the lease to use");
+                    if let Some(client) = self.addresses.clients.get_mut(object) {
+                        client.problem = Some(error.to_string());
+                    }
+                }
+            }
+            dhcp::Event::Lost => {
+                if let Some((lease, _)) = client.lease.take() {
+                    self.drop_lease(object, &lease).await;
+                }
+            }
+            dhcp::Event::Problem(problem) => client.problem = Some(problem),
+        }
+    }
+
+    /// The IP interfaces that are kept.
+    pub fn list_interfaces(&self) -> Vec<Interface> {
+        (self.interfaces().into_iter()).map(|(name, temporary)| Interface { name, temporary }).collect()
+    }
+
+    /// Makes an IP interface on a link.
+    ///
+    /// # Errors
+    /// Why not; nothing has changed then.
+    pub async fn create_interface(&mut self, name: &str, temporary: bool) -> Result<(), Error> {
+        if self.addresses.has_interface(name) {
+            return Err(Error::refused(
+                format!("the IP interface {name} exists already"),
+                format!("ipadm show-if {name}"),
+            ));
+        }
+        let link = self.usable_link(name).await?;
+        self.commit(|config, state| {
+            let place = if temporary { &mut state.temporary } else { config };
+            place.interfaces.insert(name.to_owned(), InterfaceConfig {});
+        })?;
+        if !link.admin_up
+            && let Err(error) = self.netlink.set_up(link.index, true).await
+        {
+            self.forget_interface(name)?;
+            return Err(failed(error));
+        }
+        self.addresses.interfaces.insert(name.to_owned(), Some(link.index));
+        Ok(())
+    }
+
+    /// Removes an IP interface with its address objects. DHCP leases are kept, not released.
+    ///
+    /// # Errors
+    /// Why not; nothing has changed then.
+    pub async fn delete_interface(&mut self, name: &str) -> Result<(), Error> {
+        if !self.addresses.has_interface(name) {
+            return Err(Error::refused(format!("there is no IP interface {name}"), "ipadm show-if"));
+        }
+        let objects: Vec<String> = (self.objects().into_keys()).filter(|object| interface_of(object) == name).collect();
+        for object in objects {
+            self.delete_address(&object, false).await?;
+        }
+        self.forget_interface(name)?;
+        self.addresses.interfaces.remove(name);
+        self.idle_if_empty();
+        Ok(())
+    }
+
+    /// The address objects, as they are now.
+    ///
+    /// # Errors
+    /// The kernel did not answer.
+    pub async fn list_addresses(&self) -> Result<Vec<Address>, Error> {
+        let (links, addresses) = self.look().await?;
+        let index_of = |interface: &str| links.iter().find(|link| link.name == interface).map(|link| link.index);
+        let mut all = Vec::new();
+        for (object, (config, temporary)) in self.objects() {
+            let index = index_of(interface_of(&object));
+            let mut shown = Address {
+                object: object.clone(),
+                kind: String::new(),
+                state: "inaccessible".into(),
+                address: None,
+                lease: None,
+                problem: None,
+                temporary,
+            };
+            match config {
+                AddressConfig::Static { address, down } => {
+                    let (ip, _) = split(&address)?;
+                    let found = addresses.iter().find(|there| Some(there.index) == index && there.address == ip);
+                    shown.kind = "static".into();
+                    shown.state = match (index, found) {
+                        (None, _) => "inaccessible",
+                        (Some(_), None) if down => "down",
+                        (Some(_), None) => "disabled",
+                        (Some(_), Some(there)) if there.duplicate => "duplicate",
+                        (Some(_), Some(there)) if there.tentative => "tentative",
+                        (Some(_), Some(_)) => "ok",
+                    }
+                    .into();
+                    shown.address = Some(address);
+                }
+                AddressConfig::Dhcp { .. } => {
+                    shown.kind = "dhcp".into();
+                    let client = self.addresses.clients.get(&object);
+                    if index.is_some() {
+                        shown.state = "tentative".into();
+                    }
+                    if let Some((lease, since)) = client.and_then(|client| client.lease.as_ref())
+                        && index.is_some()
+                    {
+                        shown.state = "ok".into();
+                        shown.address = Some(format!("{}/{}", lease.address, lease.prefix_len));
+                        shown.lease = Some(lease.duration.saturating_sub(since.elapsed()).as_secs().cast_signed());
+                    }
+                    shown.problem = client.and_then(|client| client.problem.clone());
+                }
+            }
+            all.push(shown);
+        }
+        Ok(all)
+    }
+
+    /// Makes an address object; returns its name. A DHCP one starts without an address.
+    ///
+    /// # Errors
+    /// Why not; nothing has changed then.
+    pub async fn create_address(&mut self, request: NewAddress) -> Result<String, Error> {
+        let interface = interface_of(&request.object).to_owned();
+        if !self.addresses.has_interface(&interface) {
+            return Err(Error::refused(
+                format!("there is no IP interface {interface}"),
+                format!("ipadm create-ip {interface}"),
+            ));
+        }
+        let link = self.usable_link(&interface).await?;
+        let (config, family) = match request.kind.as_str() {
+            "static" => {
+                let text = request.address.as_deref().unwrap_or_default();
+                let (ip, prefix_len) = split(text)?;
+                self.not_in_use(ip).await?;
+                let address = format!("{ip}/{prefix_len}");
+                let family = if ip.is_ipv4() { "v4" } else { "v6" };
+                (AddressConfig::Static { address, down: request.down }, family)
+            }
+            "dhcp" => {
+                let dhcp = |(object, (config, _)): &(String, (AddressConfig, bool))| {
+                    interface_of(object) == interface && matches!(config, AddressConfig::Dhcp { .. })
+                };
+                if let Some((object, _)) = self.objects().into_iter().find(dhcp) {
+                    return Err(Error::refused(
+                        format!("{interface} has a DHCP address already: {object}"),
+                        format!("ipadm delete-addr {object}"),
+                    ));
+                }
+                (AddressConfig::Dhcp { hostname: request.hostname }, "v4")
+            }
+            other => {
+                return Err(Error::refused(format!("{other:?} is no kind of address: static or dhcp"), ""));
+            }
+        };
+        let object = self.object_name(&request.object, family)?;
+        self.commit(|kept, state| {
+            let place = if request.temporary { &mut state.temporary } else { kept };
+            place.addresses.insert(object.clone(), config.clone());
+        })?;
+        match config {
+            AddressConfig::Static { address, down: false } => {
+                if let Err(error) = self.apply_static(&link, &address).await {
+                    self.forget_address(&object)?;
+                    return Err(error);
+                }
+            }
+            AddressConfig::Static { .. } => {}
+            AddressConfig::Dhcp { hostname } => self.start_dhcp(&object, hostname),
+        }
+        Ok(object)
+    }
+
+    /// Removes an address object; with `release` a DHCP server is told that the address is free.
+    ///
+    /// # Errors
+    /// Why not; nothing has changed then.
+    pub async fn delete_address(&mut self, object: &str, release: bool) -> Result<(), Error> {
+        let Some((config, _)) = self.objects().remove(object) else {
+            return Err(Error::refused(format!("there is no address object {object}"), "ipadm show-addr"));
+        };
+        if release && !matches!(config, AddressConfig::Dhcp { .. }) {
+            return Err(Error::refused(
+                format!("{object} is not from DHCP: there is nothing to release"),
+                format!("ipadm delete-addr {object}"),
+            ));
+        }
+        self.forget_address(object)?;
+        match config {
+            AddressConfig::Static { address, .. } => {
+                let (ip, prefix_len) = split(&address)?;
+                self.take_off(interface_of(object), ip, prefix_len).await;
+            }
+            AddressConfig::Dhcp { .. } => {
+                if let Some(client) = self.addresses.clients.remove(object) {
+                    client.dhcp.stop(release).await;
+                    if let Some((lease, _)) = client.lease {
+                        self.drop_lease(object, &lease).await;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn interfaces(&self) -> BTreeMap<String, bool> {
+        let mut all = BTreeMap::new();
+        for (config, temporary) in self.configured() {
+            all.extend(config.interfaces.keys().map(|name| (name.clone(), temporary)));
+        }
+        all
+    }
+
+    fn objects(&self) -> BTreeMap<String, (AddressConfig, bool)> {
+        let mut all = BTreeMap::new();
+        for (config, temporary) in self.configured() {
+            all.extend(
+                (config.addresses.iter()).map(|(object, address)| (object.clone(), (address.clone(), temporary))),
+            );
+        }
+        all
+    }
+
+    /// A link that can have addresses: not the port of an aggregation.
+    async fn usable_link(&self, name: &str) -> Result<Link, Error> {
+        let link = self.netlink.link(name).await.map_err(failed)?;
+        let link = link.ok_or_else(|| Error::refused(format!("there is no link {name}"), "dladm show-link"))?;
+        for aggregation in self.monitor.list().await? {
+            if aggregation.ports.iter().any(|port| port.name == name) {
+                return Err(Error::refused(
+                    format!("{name} is a port of the aggregation {}: a port keeps no addresses", aggregation.name),
+                    format!("ipadm create-ip {}", aggregation.name),
+                ));
+            }
+        }
+        Ok(link)
+    }
+
+    async fn not_in_use(&self, ip: IpAddr) -> Result<(), Error> {
+        let taken = (self.objects().into_iter()).find(|(_, (config, _))| match config {
+            AddressConfig::Static { address, .. } => split(address).is_ok_and(|(other, _)| other == ip),
+            AddressConfig::Dhcp { .. } => false,
+        });
+        if let Some((object, _)) = taken {
+            return Err(Error::refused(format!("{object} has the address {ip} already"), "ipadm show-addr"));
+        }
+        let (links, addresses) = self.look().await?;
+        if let Some(there) = addresses.iter().find(|there| there.address == ip) {
+            let link = links.iter().find(|link| link.index == there.index).map_or("a link", |link| &link.name);
+            return Err(Error::refused(format!("{link} has the address {ip} already"), "ipadm show-addr"));
+        }
+        Ok(())
+    }
+
+    /// The name of a new object: as given, or the first free one of `v4`, `v4a`, `v4b`...
+    fn object_name(&self, wanted: &str, family: &str) -> Result<String, Error> {
+        let objects = self.objects();
+        if let Some((interface, name)) = wanted.split_once('/') {
+            let fits = name.starts_with(|c: char| c.is_ascii_alphabetic())
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+                && name.len() <= 32;
+            if !fits || interface.is_empty() {
+                return Err(Error::refused(
+                    format!("{wanted:?} is no address object: interface/name, the name of letters, digits and '_'"),
+                    "",
+                ));
+            }
+            if objects.contains_key(wanted) {
+                return Err(Error::refused(
+                    format!("the address object {wanted} exists already"),
+                    format!("ipadm show-addr {wanted}"),
+                ));
+            }
+            return Ok(wanted.to_owned());
+        }
+        std::iter::once(String::new())
+            .chain(('a'..='z').map(String::from))
+            .map(|suffix| format!("{wanted}/{family}{suffix}"))
+            .find(|name| !objects.contains_key(name))
+            .ok_or_else(|| {
+                Error::refused(
+                    format!("{wanted} has too many address objects to choose a name for another"),
+                    format!("ipadm create-addr ... {wanted}/NAME"),
+                )
+            })
+    }
+
+    async fn apply_static(&self, link: &Link, address: &str) -> Result<(), Error> {
+        let (ip, prefix_len) = split(address)?;
+        (self.netlink.add_address(link.index, ip, prefix_len, Lifetime::Forever).await).map_err(failed)
+    }
+
+    fn start_dhcp(&mut self, object: &str, hostname: Option<String>) {
+        let interface = interface_of(object).to_owned();
+        let dhcp = dhcp::Client::start(
+            object.to_owned(),
+            interface,
+            hostname,
+            self.netlink.clone(),
+            self.addresses.events.clone(),
+        );
+        let client = Client { dhcp, lease: None, problem: None };
+        self.addresses.clients.insert(object.to_owned(), client);
+    }
+
+    async fn put_lease(&mut self, object: &str, lease: &dhcp::Lease, old: Option<&dhcp::Lease>) -> Result<(), Error> {
+        let interface = interface_of(object);
+        let Some(link) = self.netlink.link(interface).await.map_err(failed)? else {
+            return Err(Error::failed(format!("there is no link {interface}")));
+        };
+        let seconds = u32::try_from(lease.duration.as_secs()).unwrap_or(u32::MAX);
+        (self
+            .netlink
+            .add_address(link.index, lease.address.into(), lease.prefix_len, Lifetime::Seconds(seconds))
+            .await)
+            .map_err(failed)?;
+        if let Some(old) = old.filter(|old| (old.address, old.prefix_len) != (lease.address, lease.prefix_len)) {
+            self.take_off(interface, old.address.into(), old.prefix_len).await;
+        }
+        if let Some(&gateway) = lease.gateways.first() {
+            (self.netlink.add_default_route(link.index, gateway).await).map_err(failed)?;
+        }
+        let text = format!("{}/{}", lease.address, lease.prefix_len);
+        self.commit(|_, state| {
+            state.leases.insert(object.to_owned(), text);
+        })
+    }
+
+    async fn drop_lease(&mut self, object: &str, lease: &dhcp::Lease) {
+        let interface = interface_of(object);
+        if let (Some(&gateway), Ok(Some(link))) = (lease.gateways.first(), self.netlink.link(interface).await)
+            && let Err(error) = self.netlink.delete_default_route(link.index, gateway).await
+        {
+            tracing::warn!(object, %error, "the route of the lease stays");
+        }
+        self.take_off(interface, lease.address.into(), lease.prefix_len).await;
+        let forgotten = self.commit(|_, state| {
+            state.leases.remove(object);
+        });
+        if let Err(error) = forgotten {
+            tracing::warn!(object, %error, "the lease stays in the state file");
+        }
+    }
+
+    async fn take_off(&self, interface: &str, ip: IpAddr, prefix_len: u8) {
+        if let Ok(Some(link)) = self.netlink.link(interface).await
+            && let Err(error) = self.netlink.delete_address(link.index, ip, prefix_len).await
+        {
+            tracing::warn!(interface, %ip, %error, "the address stays");
+        }
+    }
+
+    fn forget_interface(&mut self, name: &str) -> Result<(), Error> {
+        self.commit(|config, state| {
+            config.interfaces.remove(name);
+            state.temporary.interfaces.remove(name);
+        })
+    }
+
+    fn forget_address(&mut self, object: &str) -> Result<(), Error> {
+        self.commit(|config, state| {
+            config.addresses.remove(object);
+            state.temporary.addresses.remove(object);
+        })
+    }
+}
+
+fn interface_of(object: &str) -> &str {
+    object.split_once('/').map_or(object, |(interface, _)| interface)
+}
+
+/// Reads `address[/prefix]`. Without a prefix: that of the address's class (RFC 791) or 64.
+fn split(text: &str) -> Result<(IpAddr, u8), Error> {
+    let refused = |why: &str| {
+        Error::refused(format!("{text:?} is no address: {why}"), "ipadm create-addr -T static -a 192.0.2.1/24 aggr0/v4")
+    };
+    let (address, prefix) = match text.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (text, None),
+    };
+    let ip: IpAddr = address.parse().map_err(|_| refused("wanted is address[/prefix length]"))?;
+    if ip.is_multicast() || ip.is_unspecified() {
+        return Err(refused("it is not the address of one host"));
+    }
+    let longest = if ip.is_ipv4() { 32 } else { 128 };
+    let prefix_len = match prefix {
+        Some(prefix) => prefix.parse().ok().filter(|&len| len >= 1 && len <= longest),
+        None => Some(default_prefix(ip)),
+    };
+    Ok((ip, prefix_len.ok_or_else(|| refused(&format!("the prefix length is 1 to {longest}")))?))
+}
+
+const fn default_prefix(ip: IpAddr) -> u8 {
+    match ip {
+        IpAddr::V4(ip) => match ip.octets()[0] {
+            0..=127 => 8,
+            128..=191 => 16,
+            _ => 24,
+        },
+        IpAddr::V6(_) => 64,
+    }
+}
+
+fn failed(error: dlmp_netlink::Error) -> Error {
+    Error::failed(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_prefix_length_is_that_of_the_class() {
+        for (text, wanted) in
+            [("10.1.2.3", 8), ("172.16.0.1", 16), ("192.0.2.1", 24), ("192.0.2.1/29", 29), ("2001:db8::1", 64)]
+        {
+            assert_eq!(split(text).map(|(_, len)| len), Ok(wanted), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for text in ["", "net0", "192.0.2.1/33", "192.0.2.1/0", "192.0.2.1/x", "224.0.0.1/4", "::/64", "192.0.2/24"] {
+            assert!(split(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The configuration file: read, checked, and written atomically with comments kept.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use dlmp_wire::MacAddr;
+use serde::{Deserialize, Serialize};
+use toml_edit::{DocumentMut, Item, Table};
+
+/// What is kept over a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Aggregations by name.
+    pub aggregations: BTreeMap<String, AggregationConfig>,
+    /// IP interfaces by the name of their link.
+    pub interfaces: BTreeMap<String, InterfaceConfig>,
+    /// Address objects by name, `interface/name`.
+    pub addresses: BTreeMap<String, AddressConfig>,
+}
+
+/// An aggregation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AggregationConfig {
+    /// MAC address of its primary interface.
+    pub mac: MacAddr,
+    /// Names of its ports.
+    pub ports: Vec<String>,
+}
+
+/// An IP interface; nothing to set yet.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InterfaceConfig {}
+
+/// An address object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
+pub enum AddressConfig {
+    /// A fixed address.
+    Static {
+        /// `address/prefix`.
+        address: String,
+        /// Kept, but not on the interface.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        down: bool,
+    },
+    /// An address from a DHCP server.
+    Dhcp {
+        /// Host name to ask for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hostname: Option<String>,
+    },
+}
+
+/// The file, locked against other daemons for as long as this value lives.
+#[derive(Debug)]
+pub struct ConfigFile {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// Why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It could not be read or written.
+    #[error("cannot {what} {path}: {source}", path = path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is not what it should be; the text names the line and the reason.
+    #[error("{path} is damaged and was left as it is:\n{reason}\n  correct the file, or move it away to start with an empty configuration", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Line and reason.
+        reason: String,
+    },
+    /// Another daemon has it.
+    #[error("{path} is in use by another dlmpd, of another network namespace: give each its own, by --config or DLMP_CONFIG", path = path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl ConfigFile {
+    /// Locks the file and reads it. A missing file is an empty configuration.
+    ///
+    /// # Errors
+    /// The file is damaged, unreadable or in use by another daemon.
+    pub fn open(path: &Path) -> Result<(Self, Config), Error> {
+        let io_error = |what| {
+            let path = path.to_owned();
+            move |source| Error::Io { what, path, source }
+        };
+        let folder = path.parent().unwrap_or(Path::new("."));
+        // The file itself is replaced when it is written, so the lock is on a file beside it.
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".lock");
+        fs::create_dir_all(folder).map_err(io_error("make the folder of"))?;
+        let lock = File::create(folder.join(name)).map_err(io_error("lock"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(Error::InUse { path: path.to_owned() });
+            }
+            Err(fs::TryLockError::Error(error)) => return Err(io_error("lock")(error)),
+        }
+        let file = Self { path: path.to_owned(), _lock: lock };
+        let config = file.parse(&file.text()?)?;
+        Ok((file, config))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the configuration in place of the old one, all or nothing. Comments and order of what
+    /// did not change stay.
+    ///
+    /// # Errors
+    /// The file was damaged by somebody since it was read, or cannot be written.
+    pub fn save(&self, before: &Config, after: &Config) -> Result<(), Error> {
+        let text = self.text()?;
+        self.parse(&text)?;
+        let mut document = self.document(&text)?;
+        sync(&mut document, "aggregations", &before.aggregations, &after.aggregations);
+        sync(&mut document, "interfaces", &before.interfaces, &after.interfaces);
+        sync(&mut document, "addresses", &before.addresses, &after.addresses);
+        write_atomically(&self.path, document.to_string().as_bytes()).map_err(|source| Error::Io {
+            what: "write",
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    fn text(&self) -> Result<String, Error> {
+        match fs::read_to_string(&self.path) {
+            Ok(text) => Ok(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(self.damaged("it is not UTF-8 text")),
+            Err(source) => Err(Error::Io { what: "read", path: self.path.clone(), source }),
+        }
+    }
+
+    fn parse(&self, text: &str) -> Result<Config, Error> {
+        toml_edit::de::from_str(text).map_err(|error| self.damaged(error.to_string().trim_end()))
+    }
+
+    fn document(&self, text: &str) -> Result<DocumentMut, Error> {
+        text.parse().map_err(|error: toml_edit::TomlError| self.damaged(error.to_string().trim_end()))
+    }
+
+    fn damaged(&self, reason: &str) -> Error {
+        Error::Damaged { path: self.path.clone(), reason: reason.to_owned() }
+    }
+}
+
+/// Brings one table of the document from `before` to `after`.
+fn sync<T: Serialize + PartialEq>(
+    document: &mut DocumentMut,
+    section: &str,
+    before: &BTreeMap<String, T>,
+    after: &BTreeMap<String, T>,
+) {
+    if before == after {
+        return;
+    }
+    let mut implicit = Table::new();
+    implicit.set_implicit(true);
+    let table = document.entry(section).or_insert(Item::Table(implicit));
+    let Some(table) = table.as_table_like_mut() else {
+        return;
+    };
+    for gone in before.keys().filter(|key| !after.contains_key(*key)) {
+        table.remove(gone);
+    }
+    for (key, value) in after {
+        if before.get(key) == Some(value) {
+            continue;
+        }
+        // Our own types always serialise to tables.
+        if let Ok(value) = toml_edit::ser::to_document(value) {
+            table.insert(key, Item::Table(value.as_table().clone()));
+        }
+    }
+}
+
+/// Replaces a file by new contents, all or nothing, also through a power cut.
+pub fn write_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let mut file = atomic_write_file::AtomicWriteFile::open(path)?;
+    file.write_all(contents)?;
+    file.commit()
+}

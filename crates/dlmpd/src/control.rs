@@ -1,0 +1,399 @@
+//! Requests: checked, carried out by the monitor, kept in the files, undone when any of that fails.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use dlmp_api::{Aggregation, Error, NewAggregation, PortChange};
+use dlmp_netlink::ethtool::{Ethtool, Settings};
+use dlmp_netlink::{Address, Link, Netlink, ipv6};
+use dlmp_wire::MacAddr;
+use tokio::sync::Notify;
+
+use crate::addresses::Addresses;
+use crate::config::{AggregationConfig, Config, ConfigFile};
+use crate::monitor::{Monitor, Spec};
+use crate::state::{Before, State, StateFile};
+use crate::validate::{self, Ground};
+
+/// First three octets of the addresses that we make: those of Solaris VNICs, locally administered.
+const MAC_PREFIX: [u8; 3] = [0x02, 0x08, 0x20];
+
+/// Everything that requests change.
+pub struct Control {
+    pub(crate) netlink: Netlink,
+    pub(crate) ethtool: Ethtool,
+    pub(crate) monitor: Monitor,
+    pub(crate) addresses: Addresses,
+    file: ConfigFile,
+    config: Config,
+    state_file: StateFile,
+    pub(crate) state: State,
+    /// Told when the last object went and the daemon is not needed any more.
+    idle: Arc<Notify>,
+}
+
+/// Where the configuration and the state come from.
+pub struct Stores {
+    /// The configuration file and what it says.
+    pub config: (ConfigFile, Config),
+    /// The state file and what it says.
+    pub state: (StateFile, State),
+}
+
+impl Control {
+    /// Puts the parts together; nothing is started yet.
+    ///
+    /// # Errors
+    /// Those of making sockets.
+    pub fn new(monitor: Monitor, stores: Stores, addresses: Addresses, idle: Arc<Notify>) -> std::io::Result<Self> {
+        Ok(Self {
+            netlink: Netlink::connect()?,
+            ethtool: Ethtool::open()?,
+            monitor,
+            addresses,
+            file: stores.config.0,
+            config: stores.config.1,
+            state_file: stores.state.0,
+            state: stores.state.1,
+            idle,
+        })
+    }
+
+    /// Starts everything that the files name. What cannot be started is logged and stays configured.
+    pub async fn restore(&mut self) {
+        for (name, (config, _)) in self.aggregations() {
+            for port in &config.ports {
+                self.note_before(port).await;
+            }
+            self.save_state();
+            if let Err(error) = self.monitor.start_aggregation(self.spec(&name, &config)).await {
+                tracing::error!(aggregation = name, %error, "the aggregation could not be started");
+            }
+        }
+        self.restore_addresses().await;
+    }
+
+    /// Path of the configuration file, for displays.
+    pub fn config_path(&self) -> String {
+        self.file.path().display().to_string()
+    }
+
+    /// All aggregations.
+    ///
+    /// # Errors
+    /// The monitor has ended.
+    pub async fn list(&self) -> Result<Vec<Aggregation>, Error> {
+        let configured = self.aggregations();
+        let mut all = self.monitor.list().await?;
+        for aggregation in &mut all {
+            aggregation.temporary = configured.get(&aggregation.name).is_some_and(|(_, temporary)| *temporary);
+            for port in &mut aggregation.ports {
+                if port.state != "absent"
+                    && let Ok(Settings { speed, duplex }) = self.ethtool.settings(&port.name)
+                {
+                    port.speed = speed.map(i64::from);
+                    port.duplex = duplex.as_str().into();
+                }
+            }
+            // The speed of one port: a client never has more.
+            let shown = (aggregation.ports.iter())
+                .filter(|port| port.state == "up")
+                .chain(&aggregation.ports)
+                .find(|port| port.speed.is_some());
+            if let Some(port) = shown {
+                (aggregation.speed, aggregation.duplex) = (port.speed, port.duplex.clone());
+            }
+        }
+        Ok(all)
+    }
+
+    /// Makes an aggregation.
+    ///
+    /// # Errors
+    /// Why not; nothing has changed then.
+    pub async fn create_aggregation(&mut self, request: NewAggregation) -> Result<(), Error> {
+        capabilities()?;
+        let (links, addresses) = self.look().await?;
+        let ground = self.ground(&links, &addresses);
+        validate::name(&ground, &request.name)?;
+        if self.aggregations().contains_key(&request.name) {
+            return Err(Error::refused(
+                format!(
+                    "the aggregation {} is configured already, though it does not run; the log of dlmpd says why",
+                    request.name
+                ),
+                format!("dladm delete-aggr {}", request.name),
+            ));
+        }
+        let mac = match &request.mac {
+            Some(text) => validate::mac(text)?,
+            None => random_mac(&links)?,
+        };
+        self.not_in_an_aggregation(&request.ports)?;
+        validate::ports(&ground, &request.name, &request.ports, &[], request.force)?;
+
+        let config = AggregationConfig { mac, ports: request.ports };
+        for port in &config.ports {
+            self.note_before(port).await;
+        }
+        self.save_state();
+        self.monitor.start_aggregation(self.spec(&request.name, &config)).await?;
+        let name = request.name.clone();
+        let kept = self.commit(|kept, state| {
+            state.absent.remove(&name);
+            let place = if request.temporary { &mut state.temporary } else { kept };
+            place.aggregations.insert(name, config);
+        });
+        if let Err(error) = kept {
+            let before = self.state.ports.clone();
+            let _ = self.monitor.stop_aggregation(&request.name, before).await;
+            self.idle_if_empty();
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Removes an aggregation.
+    ///
+    /// # Errors
+    /// Why not; nothing has changed then.
+    pub async fn delete_aggregation(&mut self, name: &str, temporary: bool) -> Result<(), Error> {
+        let (config, _) = self.known(name)?;
+        if self.addresses.has_interface(name) {
+            return Err(Error::refused(
+                format!("the IP interface {name} is on the aggregation {name}"),
+                format!("ipadm delete-ip {name}"),
+            ));
+        }
+        let (links, addresses) = self.look().await?;
+        if let Some(link) = links.iter().find(|link| link.name == name) {
+            let address = (addresses.iter()).find(|address| address.index == link.index && !address.kernel_made);
+            if let Some(address) = address {
+                let text = format!("{}/{}", address.address, address.prefix_len);
+                return Err(Error::refused(
+                    format!("the aggregation {name} has the address {text}"),
+                    format!("ip address delete {text} dev {name}"),
+                ));
+            }
+        }
+        let before = self.before(&config.ports);
+        // First the files: a file that cannot be written must leave the aggregation at work.
+        self.commit(|kept, state| {
+            state.temporary.aggregations.remove(name);
+            if temporary && kept.aggregations.contains_key(name) {
+                state.absent.insert(name.to_owned());
+            } else {
+                kept.aggregations.remove(name);
+            }
+            for port in &config.ports {
+                state.ports.remove(port);
+            }
+        })?;
+        let stopped = self.monitor.stop_aggregation(name, before).await;
+        self.idle_if_empty();
+        stopped
+    }
+
+    /// Adds ports to an aggregation.
+    ///
+    /// # Errors
+    /// Why not; nothing has changed then.
+    pub async fn add_ports(&mut self, request: PortChange) -> Result<(), Error> {
+        let (mut config, _) = self.known(&request.aggregation)?;
+        let (links, addresses) = self.look().await?;
+        self.not_in_an_aggregation(&request.ports)?;
+        let ground = self.ground(&links, &addresses);
+        validate::ports(&ground, &request.aggregation, &request.ports, &config.ports, request.force)?;
+        for port in &request.ports {
+            self.note_before(port).await;
+        }
+        self.save_state();
+        self.monitor.add_ports(&request.aggregation, self.before(&request.ports)).await?;
+        config.ports.extend(request.ports.iter().cloned());
+        if let Err(error) = self.commit_ports(&request, config) {
+            let before = self.before(&request.ports);
+            let _ = self.monitor.remove_ports(&request.aggregation, before).await;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Takes ports out of an aggregation.
+    ///
+    /// # Errors
+    /// Why not; nothing has changed then.
+    pub async fn remove_ports(&mut self, request: PortChange) -> Result<(), Error> {
+        let name = &request.aggregation;
+        let (mut config, _) = self.known(name)?;
+        let mut seen = BTreeSet::new();
+        for port in &request.ports {
+            if !seen.insert(port) {
+                return Err(Error::refused(format!("the port {port} is named twice"), ""));
+            }
+            if !config.ports.contains(port) {
+                return Err(Error::refused(
+                    format!("{port} is no port of {name}"),
+                    format!("dladm show-aggr -x {name}"),
+                ));
+            }
+        }
+        config.ports.retain(|port| !request.ports.contains(port));
+        if config.ports.is_empty() {
+            return Err(Error::refused(
+                format!("an aggregation needs at least one port, and these are all of {name}"),
+                format!("dladm delete-aggr {name}"),
+            ));
+        }
+        let before = self.before(&request.ports);
+        self.commit_ports(&request, config)?;
+        self.monitor.remove_ports(name, before).await?;
+        for port in &request.ports {
+            self.state.ports.remove(port);
+        }
+        self.save_state();
+        Ok(())
+    }
+
+    /// Changes configuration and state together, in the files first: on failure neither has changed.
+    ///
+    /// # Errors
+    /// A file could not be written.
+    pub(crate) fn commit(&mut self, change: impl FnOnce(&mut Config, &mut State)) -> Result<(), Error> {
+        let (mut config, mut state) = (self.config.clone(), self.state.clone());
+        change(&mut config, &mut state);
+        let failed = |error: &dyn std::fmt::Display| Error::failed(error.to_string());
+        if state != self.state {
+            self.state_file.save(&state).map_err(|error| failed(&error))?;
+        }
+        if config != self.config
+            && let Err(error) = self.file.save(&self.config, &config)
+        {
+            self.save_state();
+            return Err(failed(&error));
+        }
+        (self.config, self.state) = (config, state);
+        Ok(())
+    }
+
+    /// What the files say together: persistent objects, and temporary ones over them.
+    pub(crate) fn configured(&self) -> Vec<(&Config, bool)> {
+        vec![(&self.config, false), (&self.state.temporary, true)]
+    }
+
+    /// Ends the daemon when nothing is left that needs it.
+    pub(crate) fn idle_if_empty(&self) {
+        let empty = |config: &Config| config.aggregations.is_empty() && config.interfaces.is_empty();
+        if empty(&self.config) && empty(&self.state.temporary) {
+            self.idle.notify_one();
+        }
+    }
+
+    pub(crate) async fn look(&self) -> Result<(Vec<Link>, Vec<Address>), Error> {
+        let failed = |error: dlmp_netlink::Error| Error::failed(error.to_string());
+        Ok((self.netlink.links().await.map_err(failed)?, self.netlink.addresses().await.map_err(failed)?))
+    }
+
+    fn ground<'a>(&'a self, links: &'a [Link], addresses: &'a [Address]) -> Ground<'a> {
+        Ground { links, addresses, ethtool: &self.ethtool }
+    }
+
+    /// Aggregations with whether they are temporary.
+    fn aggregations(&self) -> BTreeMap<String, (AggregationConfig, bool)> {
+        let mut all = BTreeMap::new();
+        for (config, temporary) in self.configured() {
+            for (name, aggregation) in &config.aggregations {
+                if temporary || !self.state.absent.contains(name) {
+                    all.insert(name.clone(), (aggregation.clone(), temporary));
+                }
+            }
+        }
+        all
+    }
+
+    fn known(&self, name: &str) -> Result<(AggregationConfig, bool), Error> {
+        self.aggregations()
+            .remove(name)
+            .ok_or_else(|| Error::refused(format!("there is no aggregation {name}"), "dladm show-aggr"))
+    }
+
+    fn not_in_an_aggregation(&self, ports: &[String]) -> Result<(), Error> {
+        for (name, (config, _)) in self.aggregations() {
+            if let Some(port) = ports.iter().find(|port| config.ports.contains(port)) {
+                return Err(Error::refused(
+                    format!("{port} is a port of the aggregation {name} already"),
+                    format!("dladm remove-aggr -l {port} {name}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn commit_ports(&mut self, request: &PortChange, config: AggregationConfig) -> Result<(), Error> {
+        self.commit(|kept, state| {
+            let temporary = request.temporary || state.temporary.aggregations.contains_key(&request.aggregation);
+            let place = if temporary { &mut state.temporary } else { kept };
+            place.aggregations.insert(request.aggregation.clone(), config);
+        })
+    }
+
+    fn spec(&self, name: &str, config: &AggregationConfig) -> Spec {
+        Spec { name: name.to_owned(), mac: config.mac, ports: config.ports.clone(), before: self.before(&config.ports) }
+    }
+
+    fn before(&self, ports: &[String]) -> BTreeMap<String, Before> {
+        (ports.iter()).map(|port| (port.clone(), self.state.ports.get(port).copied().unwrap_or_default())).collect()
+    }
+
+    /// Notes what a link is like before it becomes a port, unless that was noted already.
+    async fn note_before(&mut self, port: &str) {
+        if self.state.ports.contains_key(port) {
+            return;
+        }
+        let Ok(Some(link)) = self.netlink.link(port).await else {
+            return;
+        };
+        let before = Before { ipv6_disabled: ipv6::disabled(port).ok().flatten().unwrap_or(false), up: link.admin_up };
+        self.state.ports.insert(port.to_owned(), before);
+    }
+
+    fn save_state(&self) {
+        if let Err(error) = self.state_file.save(&self.state) {
+            tracing::warn!(%error, "the state file could not be written: what ports were like may be forgotten");
+        }
+    }
+}
+
+/// A locally administered address that no link here has.
+fn random_mac(links: &[Link]) -> Result<MacAddr, Error> {
+    loop {
+        let mut tail = [0; 3];
+        getrandom::fill(&mut tail)
+            .map_err(|error| Error::failed(format!("no random numbers for an address: {error}")))?;
+        let [a, b, c] = MAC_PREFIX;
+        let mac = MacAddr([a, b, c, tail[0], tail[1], tail[2]]);
+        if !links.iter().any(|link| link.mac == Some(mac)) {
+            return Ok(mac);
+        }
+    }
+}
+
+/// The capabilities without which no datapath can be made (capabilities(7)).
+fn capabilities() -> Result<(), Error> {
+    const NEEDED: [(u32, &str); 3] = [(12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW"), (39, "CAP_BPF")];
+    const SYS_ADMIN: u32 = 21;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = (status.lines())
+        .find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok())
+        .unwrap_or(u64::MAX);
+    for (number, name) in NEEDED {
+        // CAP_SYS_ADMIN stands for CAP_BPF.
+        let stands_in = number == 39 && effective & (1 << SYS_ADMIN) != 0;
+        if effective & (1 << number) == 0 && !stands_in {
+            return Err(Error::refused(
+                format!("dlmpd runs without the capability {name}, which the datapath needs"),
+                format!("grep CapEff /proc/{}/status", std::process::id()),
+            ));
+        }
+    }
+    Ok(())
+}

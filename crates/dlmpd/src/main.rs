@@ -1,0 +1,165 @@
+//! `dlmpd`: the daemon of one network namespace. Links, failover and addresses of its aggregations.
+//!
+//! Two threads matter: this one serves requests and keeps the files; the [`monitor`] owns the running
+//! aggregations. When the daemon ends, for whatever reason, the datapath stays in place.
+
+mod addresses;
+mod config;
+mod control;
+mod dhcp;
+mod monitor;
+mod service;
+mod state;
+mod sys;
+mod validate;
+
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use dlmp_netlink::{LinkEvent, LinkEvents};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Mutex, Notify, mpsc};
+use tracing_subscriber::EnvFilter;
+
+use addresses::Addresses;
+use control::{Control, Stores};
+use monitor::{Monitor, Surroundings};
+
+/// The daemon of datalink multipathing, one for each network namespace.
+#[derive(Debug, Parser)]
+#[command(name = "dlmpd", version)]
+struct Arguments {
+    /// Configuration file; a missing one is an empty configuration
+    #[arg(long, env = "DLMP_CONFIG", default_value = "/etc/dlmp/dlmpd.toml")]
+    config: PathBuf,
+    /// Directory for what lasts until the next boot; a bpffs at RUNTIME_DIR/bpf is used if there is one
+    #[arg(long, env = "DLMP_RUNTIME_DIR", default_value = "/run/dlmp")]
+    runtime_dir: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
+        .init();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dlmpd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("dlmpd changes the network: start it as root");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, serve(arguments))
+}
+
+async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
+    let cookie = dlmp_netlink::namespace::cookie()
+        .context("cannot tell the network namespace (SO_NETNS_COOKIE needs Linux 5.14)")?;
+    // The socket first: it is what keeps a second daemon out of this namespace.
+    let listener = control_socket()?;
+    let stores = Stores {
+        config: config::ConfigFile::open(&arguments.config)?,
+        state: state::StateFile::open(&arguments.runtime_dir, cookie)
+            .with_context(|| format!("cannot use the runtime directory {}", arguments.runtime_dir.display()))?,
+    };
+    let bpffs = find_bpffs(&arguments.runtime_dir);
+    if let Some(bpffs) = &bpffs
+        && let Err(error) = dlmp_datapath::bpf::clear_stale_pins(&bpffs.join("dlmp"))
+    {
+        tracing::warn!(%error, "stale pins stay");
+    }
+    let surroundings = Surroundings { cookie, bpffs };
+    let attachment = surroundings.attachment("").name();
+
+    let (monitor, thread) = Monitor::start(surroundings).context("cannot start the monitor")?;
+    let idle = Arc::new(Notify::new());
+    let (dhcp_sender, mut dhcp_events) = mpsc::unbounded_channel();
+    let mut links = LinkEvents::open()?;
+    let mut control = Control::new(monitor, stores, Addresses::new(dhcp_sender), idle.clone())?;
+    control.restore().await;
+    let control = Rc::new(Mutex::new(control));
+
+    listener.set_nonblocking(true)?;
+    let listener = zlink::tokio::unix::Listener::from(tokio::net::UnixListener::from_std(listener)?);
+    let service = service::Service { control: control.clone(), attachment };
+    let mut server = Box::pin(zlink::Server::new(listener, service).run());
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tracing::info!(config = %arguments.config.display(), attachment, "dlmpd {} is ready", env!("CARGO_PKG_VERSION"));
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+
+    loop {
+        tokio::select! {
+            result = &mut server => return result.context("the control socket failed"),
+            Some((object, event)) = dhcp_events.recv() => control.lock().await.dhcp_event(&object, event).await,
+            event = links.next() => link_event(&control, event).await,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = idle.notified() => {
+                // The answer to the request that emptied us is on its way.
+                tokio::select! {
+                    _ = &mut server => {}
+                    () = tokio::time::sleep(Duration::from_millis(200)) => {}
+                }
+                tracing::info!("nothing is left to do");
+                break;
+            }
+        }
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!("dlmpd ends; the datapath stays in place");
+    drop(server);
+    drop(control);
+    let _ = thread.join();
+    Ok(())
+}
+
+/// A link that came back gets its addresses again.
+async fn link_event(control: &Rc<Mutex<Control>>, event: LinkEvent) {
+    let mut control = control.lock().await;
+    match event {
+        LinkEvent::Changed(link) => control.link_seen(&link).await,
+        LinkEvent::Removed { name, .. } => control.link_gone(&name),
+        LinkEvent::Overrun => {}
+    }
+}
+
+/// The socket that systemd hands over, else our own.
+fn control_socket() -> anyhow::Result<UnixListener> {
+    if let Some(fd) = sd_notify::listen_fds().ok().and_then(|mut fds| fds.next()) {
+        return Ok(sys::listener_from_systemd(fd));
+    }
+    match dlmp_api::socket::bind() {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            bail!(
+                "another dlmpd serves this network namespace already (@{}); a namespace has one\n  try: dladm show-aggr",
+                dlmp_api::socket::NAME
+            )
+        }
+        Err(error) => Err(error).context("cannot make the control socket"),
+    }
+}
+
+/// A bpffs that exists: mounting one here would be no use, since one in a private mount namespace goes
+/// with it, and every link that is pinned there.
+fn find_bpffs(runtime: &Path) -> Option<PathBuf> {
+    [runtime.join("bpf"), PathBuf::from("/sys/fs/bpf")].into_iter().find(|path| {
+        nix::sys::statfs::statfs(path).is_ok_and(|fs| fs.filesystem_type() == nix::sys::statfs::BPF_FS_MAGIC)
+    })
+}

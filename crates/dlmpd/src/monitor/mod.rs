@@ -1,0 +1,347 @@
+//! The monitor: a thread of its own that owns the running aggregations, watches their links and carries
+//! out what the engine decides, apart from requests and files.
+//!
+//! ```text
+//!  requests (service thread) --Command--> +---------+ --writes--> datapath
+//!  kernel's link events ----------------> | monitor | --frames--> announcements
+//!  carrier thread (GLINK) --------------> | engine  | --tasks---> netlink (carrier of the link, filters)
+//!  datapath's requests to announce -----> +---------+
+//! ```
+
+mod announcer;
+mod carrier;
+mod running;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use dlmp_api::{Error, PortStatistics};
+use dlmp_datapath::SlotIndex;
+use dlmp_datapath::bpf::Attachment;
+use dlmp_netlink::{LinkEvent, LinkEvents, Netlink};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::state::Before;
+use announcer::Announcer;
+use carrier::{Seen, Watched};
+pub use running::Spec;
+use running::{Running, Tools};
+
+/// How often it is checked that the programs still hang where they should.
+const CHECK: Duration = Duration::from_secs(5);
+
+/// What the monitor is asked to do; it answers through the sender.
+enum Command {
+    Start(Spec, Reply<()>),
+    Stop(String, BTreeMap<String, Before>, Reply<()>),
+    AddPorts(String, BTreeMap<String, Before>, Reply<()>),
+    RemovePorts(String, BTreeMap<String, Before>, Reply<()>),
+    List(oneshot::Sender<Vec<dlmp_api::Aggregation>>),
+    Statistics(Reply<Vec<PortStatistics>>),
+}
+
+type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// The service's side of the monitor.
+#[derive(Debug, Clone)]
+pub struct Monitor {
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+/// What the monitor needs to know of its surroundings.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// Cookie of the network namespace.
+    pub cookie: u64,
+    /// A bpffs that was there at the start, if there was one.
+    pub bpffs: Option<PathBuf>,
+}
+
+impl Surroundings {
+    /// How the programs of an aggregation are attached here.
+    pub fn attachment(&self, aggregation: &str) -> Attachment {
+        let pins =
+            (self.bpffs.as_ref()).map(|bpffs| bpffs.join("dlmp").join(self.cookie.to_string()).join(aggregation));
+        Attachment::choose(pins)
+    }
+}
+
+impl Monitor {
+    /// Starts the thread. It ends when the last clone of the handle is dropped, and leaves the
+    /// datapath in place.
+    ///
+    /// # Errors
+    /// Those of making sockets and threads.
+    pub fn start(surroundings: Surroundings) -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let (ready, started) = std::sync::mpsc::channel();
+        let thread = std::thread::Builder::new().name("monitor".into()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = match runtime {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(ready.send(Err(error))),
+            };
+            tokio::task::LocalSet::new().block_on(&runtime, async {
+                match Task::new(surroundings) {
+                    Ok(task) => {
+                        prefer_this_thread();
+                        let _ = ready.send(Ok(()));
+                        task.run(receiver).await;
+                    }
+                    Err(error) => drop(ready.send(Err(error))),
+                }
+            });
+        })?;
+        started.recv().map_err(std::io::Error::other)??;
+        Ok((Self { commands }, thread))
+    }
+
+    /// Makes an aggregation, or takes over one that runs already.
+    ///
+    /// # Errors
+    /// What failed; everything that had been done is undone.
+    pub async fn start_aggregation(&self, spec: Spec) -> Result<(), Error> {
+        self.ask(|reply| Command::Start(spec, reply)).await?
+    }
+
+    /// Removes an aggregation with its link; its ports become what they were before.
+    ///
+    /// # Errors
+    /// What failed.
+    pub async fn stop_aggregation(&self, name: &str, before: BTreeMap<String, Before>) -> Result<(), Error> {
+        self.ask(|reply| Command::Stop(name.to_owned(), before, reply)).await?
+    }
+
+    /// Adds ports to an aggregation.
+    ///
+    /// # Errors
+    /// What failed; everything that had been done is undone.
+    pub async fn add_ports(&self, name: &str, ports: BTreeMap<String, Before>) -> Result<(), Error> {
+        self.ask(|reply| Command::AddPorts(name.to_owned(), ports, reply)).await?
+    }
+
+    /// Takes ports out of an aggregation; they become what they were before.
+    ///
+    /// # Errors
+    /// What failed.
+    pub async fn remove_ports(&self, name: &str, before: BTreeMap<String, Before>) -> Result<(), Error> {
+        self.ask(|reply| Command::RemovePorts(name.to_owned(), before, reply)).await?
+    }
+
+    /// All aggregations, without speeds: those take the kernel's lock to read.
+    ///
+    /// # Errors
+    /// The monitor has ended.
+    pub async fn list(&self) -> Result<Vec<dlmp_api::Aggregation>, Error> {
+        self.ask(Command::List).await
+    }
+
+    /// The counters of all ports.
+    ///
+    /// # Errors
+    /// What failed.
+    pub async fn statistics(&self) -> Result<Vec<PortStatistics>, Error> {
+        self.ask(Command::Statistics).await?
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        let ended = || Error::failed("the monitor of dlmpd has ended: restart dlmpd");
+        self.commands.send(command(reply)).map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())
+    }
+}
+
+/// Real-time priority where it is allowed; elsewhere a busy machine delays us, and nothing else.
+fn prefer_this_thread() {
+    if let Err(error) = crate::sys::run_before_ordinary_threads() {
+        tracing::debug!(%error, "no real-time priority");
+    }
+}
+
+/// The thread's own state.
+struct Task {
+    surroundings: Surroundings,
+    tools: Tools,
+    events: LinkEvents,
+    strays: mpsc::UnboundedReceiver<(String, SlotIndex)>,
+    seen: mpsc::UnboundedReceiver<Seen>,
+    stop_carrier: Arc<AtomicBool>,
+    running: BTreeMap<String, Running>,
+}
+
+impl Task {
+    fn new(surroundings: Surroundings) -> std::io::Result<Self> {
+        let (sender, seen) = mpsc::unbounded_channel();
+        let (sender_of_strays, strays) = mpsc::unbounded_channel();
+        let (watched, stop_carrier) = (Watched::default(), Arc::<AtomicBool>::default());
+        carrier::watch(watched.clone(), sender, stop_carrier.clone())?;
+        Ok(Self {
+            surroundings,
+            tools: Tools {
+                netlink: Netlink::connect()?,
+                watched,
+                announcer: Rc::new(Announcer::open()?),
+                strays: sender_of_strays,
+            },
+            events: LinkEvents::open()?,
+            strays,
+            seen,
+            stop_carrier,
+            running: BTreeMap::new(),
+        })
+    }
+
+    async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        let mut check = tokio::time::interval(CHECK);
+        check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let wake = self.running.values().filter_map(Running::poll_timeout).min();
+            tokio::select! {
+                // Input before timers, links before requests.
+                biased;
+                event = self.events.next() => match event {
+                    Some(event) => self.link_event(event).await,
+                    None => break,
+                },
+                Some(seen) = self.seen.recv() => self.seen(seen),
+                Some((name, slot)) = self.strays.recv() => self.stray(&name, slot),
+                command = commands.recv() => match command {
+                    Some(command) => self.command(command).await,
+                    None => break,
+                },
+                () = until(wake) => {
+                    for running in self.running.values_mut() {
+                        running.handle_timeout(Instant::now());
+                        running.act();
+                    }
+                }
+                _ = check.tick() => self.check().await,
+            }
+        }
+        self.stop_carrier.store(true, Ordering::Relaxed);
+    }
+
+    async fn link_event(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Changed(link) => {
+                for running in self.running.values_mut() {
+                    running.link_changed(&link, &self.tools.watched, &self.tools.netlink).await;
+                    running.act();
+                }
+            }
+            LinkEvent::Removed { index, name } => {
+                for running in self.running.values_mut() {
+                    running.link_removed(index, &name, &self.tools.watched, &self.tools.netlink).await;
+                    running.act();
+                }
+            }
+            LinkEvent::Overrun => self.look_again().await,
+        }
+    }
+
+    /// Events were lost: what the links are like now says what they said.
+    async fn look_again(&mut self) {
+        tracing::warn!("the kernel had more link events than fit: looking at every link again");
+        let links = match self.tools.netlink.links().await {
+            Ok(links) => links,
+            Err(error) => return tracing::error!(%error, "cannot look at the links"),
+        };
+        for running in self.running.values_mut() {
+            for (index, name) in running.vanished(&links) {
+                running.link_removed(index, &name, &self.tools.watched, &self.tools.netlink).await;
+            }
+            for link in &links {
+                running.link_changed(link, &self.tools.watched, &self.tools.netlink).await;
+            }
+            running.act();
+        }
+    }
+
+    fn seen(&mut self, seen: Seen) {
+        for running in self.running.values_mut() {
+            running.carrier_seen(seen, &self.tools.watched);
+            running.act();
+        }
+    }
+
+    fn stray(&mut self, name: &str, slot: SlotIndex) {
+        if let Some(running) = self.running.get_mut(name) {
+            running.stray(slot);
+            running.act();
+        }
+    }
+
+    async fn check(&mut self) {
+        for running in self.running.values_mut() {
+            running.check(&self.tools.netlink).await;
+        }
+    }
+
+    async fn command(&mut self, command: Command) {
+        match command {
+            Command::Start(spec, reply) => {
+                let name = spec.name.clone();
+                let attachment = self.surroundings.attachment(&name);
+                let started = Running::start(spec, self.surroundings.cookie, attachment, &self.tools).await;
+                let result = started.map(|mut running| {
+                    running.act();
+                    self.running.insert(name, running);
+                });
+                let _ = reply.send(result);
+            }
+            Command::Stop(name, before, reply) => {
+                let result = match self.running.remove(&name) {
+                    Some(running) => running.stop(&before, &self.tools.netlink, &self.tools.watched).await,
+                    None => Ok(()),
+                };
+                let _ = reply.send(result);
+            }
+            Command::AddPorts(name, ports, reply) => {
+                let result = match self.running.get_mut(&name) {
+                    Some(running) => running.add_ports(&ports, &self.tools.netlink, &self.tools.watched).await,
+                    None => Err(not_running(&name)),
+                };
+                self.act_on(&name);
+                let _ = reply.send(result);
+            }
+            Command::RemovePorts(name, before, reply) => {
+                let result = match self.running.get_mut(&name) {
+                    Some(running) => running.remove_ports(&before, &self.tools.netlink, &self.tools.watched).await,
+                    None => Err(not_running(&name)),
+                };
+                self.act_on(&name);
+                let _ = reply.send(result);
+            }
+            Command::List(reply) => {
+                let _ = reply.send(self.running.values().map(Running::view).collect());
+            }
+            Command::Statistics(reply) => {
+                let all: Result<Vec<_>, _> = self.running.values().map(Running::statistics).collect();
+                let all = all.map(|nested| nested.into_iter().flatten().collect());
+                let _ = reply.send(all.map_err(|error| Error::failed(error.to_string())));
+            }
+        }
+    }
+
+    fn act_on(&mut self, name: &str) {
+        if let Some(running) = self.running.get_mut(name) {
+            running.act();
+        }
+    }
+}
+
+fn not_running(name: &str) -> Error {
+    Error::failed(format!("the aggregation {name} is configured but does not run; the log of dlmpd says why"))
+}
+
+async fn until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake.into()).await,
+        None => std::future::pending().await,
+    }
+}

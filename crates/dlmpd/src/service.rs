@@ -1,0 +1,173 @@
+//! The control socket's service: who may do what, and handing requests to the control.
+
+use std::rc::Rc;
+
+use dlmp_api::{
+    AddressesReply, AggregationsReply, DaemonInfo, Error, InfoReply, InterfacesReply, NewAddress, NewAggregation,
+    ObjectReply, PortChange, StatisticsReply,
+};
+use tokio::sync::Mutex;
+use zlink::connection::socket::FetchPeerCredentials;
+use zlink::{Connection, service};
+
+use crate::control::Control;
+
+/// Members of this group may change things, as root may.
+const GROUP: &str = "dlmp";
+
+/// Serves one connection after another's requests, one request at a time.
+pub struct Service {
+    /// What requests change; background work shares it.
+    pub control: Rc<Mutex<Control>>,
+    /// `tcx` or `clsact`.
+    pub attachment: &'static str,
+}
+
+#[service(
+    interface = "io.dlmp.Aggregation",
+    types = [
+        dlmp_api::DaemonInfo, dlmp_api::NewAggregation, dlmp_api::PortChange, dlmp_api::Aggregation, dlmp_api::Port,
+        dlmp_api::PortStatistics, dlmp_api::RuleCount, dlmp_api::Interface, dlmp_api::NewAddress, dlmp_api::Address
+    ],
+    vendor = "The dlmp authors",
+    product = "dlmpd",
+    version = env!("CARGO_PKG_VERSION"),
+    url = "https://example.org/dlmp"
+)]
+impl<Sock> Service
+where
+    Sock::ReadHalf: FetchPeerCredentials,
+{
+    async fn get_info(&mut self) -> Result<InfoReply, Error> {
+        let info = DaemonInfo {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id().into(),
+            config: self.control.lock().await.config_path(),
+            attachment: self.attachment.into(),
+        };
+        Ok(InfoReply { info })
+    }
+
+    async fn list_aggregations(&mut self) -> Result<AggregationsReply, Error> {
+        let aggregations = self.control.lock().await.list().await?;
+        Ok(AggregationsReply { aggregations })
+    }
+
+    async fn create_aggregation(
+        &mut self,
+        request: NewAggregation,
+        #[zlink(connection)] conn: &mut Connection<Sock>,
+    ) -> Result<(), Error> {
+        may_change(conn).await?;
+        self.control.lock().await.create_aggregation(request).await
+    }
+
+    async fn delete_aggregation(
+        &mut self,
+        name: String,
+        temporary: bool,
+        #[zlink(connection)] conn: &mut Connection<Sock>,
+    ) -> Result<(), Error> {
+        may_change(conn).await?;
+        self.control.lock().await.delete_aggregation(&name, temporary).await
+    }
+
+    async fn add_ports(
+        &mut self,
+        request: PortChange,
+        #[zlink(connection)] conn: &mut Connection<Sock>,
+    ) -> Result<(), Error> {
+        may_change(conn).await?;
+        self.control.lock().await.add_ports(request).await
+    }
+
+    async fn remove_ports(
+        &mut self,
+        request: PortChange,
+        #[zlink(connection)] conn: &mut Connection<Sock>,
+    ) -> Result<(), Error> {
+        may_change(conn).await?;
+        self.control.lock().await.remove_ports(request).await
+    }
+
+    async fn get_statistics(&mut self) -> Result<StatisticsReply, Error> {
+        let ports = self.control.lock().await.monitor.statistics().await?;
+        Ok(StatisticsReply { ports })
+    }
+
+    async fn list_interfaces(&mut self) -> Result<InterfacesReply, Error> {
+        let interfaces = self.control.lock().await.list_interfaces();
+        Ok(InterfacesReply { interfaces })
+    }
+
+    async fn create_interface(
+        &mut self,
+        name: String,
+        temporary: bool,
+        #[zlink(connection)] conn: &mut Connection<Sock>,
+    ) -> Result<(), Error> {
+        may_change(conn).await?;
+        self.control.lock().await.create_interface(&name, temporary).await
+    }
+
+    async fn delete_interface(
+        &mut self,
+        name: String,
+        #[zlink(connection)] conn: &mut Connection<Sock>,
+    ) -> Result<(), Error> {
+        may_change(conn).await?;
+        self.control.lock().await.delete_interface(&name).await
+    }
+
+    async fn list_addresses(&mut self) -> Result<AddressesReply, Error> {
+        let addresses = self.control.lock().await.list_addresses().await?;
+        Ok(AddressesReply { addresses })
+    }
+
+    async fn create_address(
+        &mut self,
+        request: NewAddress,
+        #[zlink(connection)] conn: &mut Connection<Sock>,
+    ) -> Result<ObjectReply, Error> {
+        may_change(conn).await?;
+        let object = self.control.lock().await.create_address(request).await?;
+        Ok(ObjectReply { object })
+    }
+
+    async fn delete_address(
+        &mut self,
+        object: String,
+        release: bool,
+        #[zlink(connection)] conn: &mut Connection<Sock>,
+    ) -> Result<(), Error> {
+        may_change(conn).await?;
+        self.control.lock().await.delete_address(&object, release).await
+    }
+}
+
+/// Root and the members of the group may change things; the kernel says who asks (SO_PEERCRED and
+/// SO_PEERGROUPS, unix(7)).
+async fn may_change<S>(connection: &mut Connection<S>) -> Result<(), Error>
+where
+    S: zlink::connection::Socket,
+    S::ReadHalf: FetchPeerCredentials,
+{
+    let refused = |reason: String| Error::NotPermitted {
+        reason,
+        remedy: "sudo, or as root: usermod -a -G dlmp USER (then log in again)".into(),
+    };
+    let peer = (connection.peer_credentials().await)
+        .map_err(|error| refused(format!("the kernel does not say who asks: {error}")))?;
+    let user = peer.unix_user_id().as_raw();
+    if user == 0 {
+        return Ok(());
+    }
+    let group = nix::unistd::Group::from_name(GROUP).ok().flatten().map(|group| group.gid.as_raw());
+    let member = std::iter::once(&peer.unix_primary_group_id())
+        .chain(peer.unix_supplementary_group_ids())
+        .any(|gid| Some(gid.as_raw()) == group);
+    if member {
+        return Ok(());
+    }
+    Err(refused(format!("user {user} may look but not change: that takes root or the group {GROUP}")))
+}
