@@ -6,8 +6,10 @@
 //! where ([`socket`]). The interface description, `docs/io.dlmp.Aggregation.varlink`, is written
 //! from these types by a test, so the two cannot drift apart.
 
+mod alias;
 pub mod client;
 pub mod socket;
 mod types;
 
+pub use alias::{AGGREGATION_ALIAS, LOWER_ALIAS};
 pub use types::*;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use dlmp_api::{Error, PortStatistics, RuleCount};
+use dlmp_api::{AGGREGATION_ALIAS, Error, LOWER_ALIAS, PortStatistics, RuleCount};
 use dlmp_datapath::bpf::{Attachment, Bpf, Previous, Requests, Served};
 use dlmp_datapath::{ClientAddress, Counter, Counters, Datapath, MAX_PORTS, Placement, PortIndex, SlotIndex};
 use dlmp_engine::{Action, Aggregation, Event, Health, LinkState, Notice};
@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 use super::announcer::Announcer;
 use super::carrier::{Seen, Watched};
 use crate::state::Before;
-use crate::validate::{AGGREGATION_ALIAS, LOWER_ALIAS, is_aggregation};
+use crate::validate::is_aggregation;
 
 /// What an aggregation is to be.
 #[derive(Debug, Clone)]
@@ -372,7 +372,12 @@ impl Running {
     ///
     /// # Errors
     /// What failed; everything that had been done is undone.
-    pub async fn add_ports(&mut self, new: &BTreeMap<String, Before>, netlink: &Netlink, watched: &Watched) -> Result<(), Error> {
+    pub async fn add_ports(
+        &mut self,
+        new: &BTreeMap<String, Before>,
+        netlink: &Netlink,
+        watched: &Watched,
+    ) -> Result<(), Error> {
         let mut added = Vec::new();
         for (name, &before) in new {
             match self.add_port(name, before, netlink, watched).await {
@@ -389,7 +394,13 @@ impl Running {
         Ok(())
     }
 
-    async fn add_port(&mut self, name: &str, before: Before, netlink: &Netlink, watched: &Watched) -> Result<PortIndex, Error> {
+    async fn add_port(
+        &mut self,
+        name: &str,
+        before: Before,
+        netlink: &Netlink,
+        watched: &Watched,
+    ) -> Result<PortIndex, Error> {
         let gone = || Error::refused(format!("there is no link {name}"), "dladm show-phys");
         let link = netlink.link(name).await.map_err(failed)?.ok_or_else(gone)?;
         let port = self.free_index()?;
