@@ -3,8 +3,7 @@
 use dlmp_wire::MacAddr;
 use futures_util::TryStreamExt;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
-    LinkLayerType, LinkMessage, Stats64,
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, Stats64,
 };
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 
@@ -175,19 +174,13 @@ impl Netlink {
 
     /// Makes a pair of veth ends, both down, and returns them: the named end, then its peer.
     ///
-    /// The peer gets no IPv6 address of its own when it comes up.
+    /// The caller keeps the peer quiet (IPv6) before it brings it up.
     ///
     /// # Errors
     /// The kernel's refusal, such as a name that is taken.
     pub async fn create_veth(&self, new: NewVeth<'_>) -> Result<(Link, Link)> {
         let what = || format!("create the link {}", new.name);
-        let peer = LinkMessageBuilder::<LinkUnspec>::default()
-            .name(new.peer)
-            .mtu(new.mtu)
-            .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![
-                AfSpecInet6::AddrGenMode(In6AddrGenMode::None),
-            ])]))
-            .build();
+        let peer = LinkMessageBuilder::<LinkUnspec>::default().name(new.peer).mtu(new.mtu).build();
         let message = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
             .name(new.name)
             .address(new.mac.0.to_vec())
