@@ -99,13 +99,12 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let listener = zlink::tokio::unix::Listener::from(tokio::net::UnixListener::from_std(listener)?);
     let service = service::Service { control: control.clone(), attachment };
     // Tasks of their own: each waits for the control while another one has it.
-    let server = tokio::task::spawn_local(zlink::Server::new(listener, service).run());
+    let mut server = tokio::task::spawn_local(zlink::Server::new(listener, service).run());
     let events = tokio::task::spawn_local(follow(control.clone(), links, dhcp_events));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tracing::info!(config = %arguments.config.display(), attachment, "dlmpd {} is ready", env!("CARGO_PKG_VERSION"));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
-    let mut server = server;
     tokio::select! {
         result = &mut server => result?.context("the control socket failed")?,
         _ = terminate.recv() => {}
@@ -137,8 +136,7 @@ async fn follow(
     loop {
         tokio::select! {
             Some((object, event)) = dhcp_events.recv() => control.lock().await.dhcp_event(&object, event).await,
-            Some(event) = links.next() => link_event(&control, event).await,
-            else => return,
+            event = links.next() => link_event(&control, event).await,
         }
     }
 }
