@@ -171,3 +171,19 @@ where
     }
     Err(refused(format!("user {user} may look but not change: that takes root or the group {GROUP}")))
 }
+
+#[cfg(test)]
+mod tests {
+    /// The description that users read is the one that the service gives of itself.
+    /// `UPDATE_DESCRIPTION=1 cargo test -p dlmpd` writes it anew.
+    #[test]
+    fn the_interface_description_in_the_repository_is_the_services_own() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/io.dlmp.Aggregation.varlink");
+        // zlink makes the constant: the description that a client gets from org.varlink.service.
+        let own = format!("{}\n", super::__Service_INTERFACE_0);
+        if std::env::var_os("UPDATE_DESCRIPTION").is_some() {
+            std::fs::write(path, &own).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap_or_default(), own);
+    }
+}
