@@ -6,7 +6,6 @@
 mod addresses;
 mod config;
 mod control;
-mod dhcp;
 mod leases;
 mod monitor;
 mod object;
@@ -133,7 +132,7 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
 async fn follow(
     control: Rc<Mutex<Control>>,
     mut links: LinkEvents,
-    mut dhcp_events: mpsc::UnboundedReceiver<(String, dhcp::Event)>,
+    mut dhcp_events: mpsc::UnboundedReceiver<(String, dlmp_dhcp::Event)>,
 ) {
     loop {
         tokio::select! {
