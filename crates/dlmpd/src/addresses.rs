@@ -56,6 +56,18 @@ impl Control {
         }
     }
 
+    /// Link events were lost: looks at every link.
+    pub async fn look_at_links(&mut self) {
+        match self.netlink.links().await {
+            Ok(links) => {
+                for link in &links {
+                    self.link_seen(link).await;
+                }
+            }
+            Err(error) => tracing::error!(%error, "cannot look at the links"),
+        }
+    }
+
     /// A link is gone.
     pub fn link_gone(&mut self, name: &str) {
         if let Some(index) = self.addresses.interfaces.get_mut(name) {

@@ -59,7 +59,11 @@ where
         #[zlink(connection)] conn: &mut Connection<Sock>,
     ) -> Result<(), Error> {
         may_change(conn).await?;
-        self.control.lock().await.create_aggregation(request).await
+        let mut control = self.control.lock().await;
+        let result = control.create_aggregation(request).await;
+        // A daemon that was started for a request that it refuses is not needed.
+        control.idle_if_empty();
+        result
     }
 
     async fn delete_aggregation(
@@ -107,7 +111,10 @@ where
         #[zlink(connection)] conn: &mut Connection<Sock>,
     ) -> Result<(), Error> {
         may_change(conn).await?;
-        self.control.lock().await.create_interface(&name, temporary).await
+        let mut control = self.control.lock().await;
+        let result = control.create_interface(&name, temporary).await;
+        control.idle_if_empty();
+        result
     }
 
     async fn delete_interface(
