@@ -1,0 +1,270 @@
+//! Aggregations: making, changing, deleting and showing them.
+
+use clap::{Args, ValueEnum};
+use dlmp_api::client::Dlmpd;
+use dlmp_api::{Aggregation, NewAggregation, Port, PortChange};
+use dlmp_wire::MacAddr;
+
+use crate::daemon::{self, answer};
+use crate::failure::{Failure, Result};
+use crate::output::{Cell, Column, Format, Table};
+use crate::table::Run;
+
+/// Create an aggregation of links
+///
+/// Links that become ports must have no IP address. The default mode is dlmp, unlike in Solaris:
+/// trunk mode needs switches that take part in it and does not exist here.
+#[derive(Debug, Args)]
+pub struct Create {
+    /// Not beyond the next boot
+    #[arg(short)]
+    temporary: bool,
+    /// Take links whose speeds differ or that cannot report their state
+    #[arg(short)]
+    force: bool,
+    /// Mode of the aggregation
+    #[arg(short, value_enum, default_value = "dlmp")]
+    mode: Mode,
+    /// MAC address of the aggregation; a random one of 2:8:20:* when absent
+    #[arg(short = 'u', value_name = "ADDRESS")]
+    mac: Option<MacAddr>,
+    /// Link that becomes a port; give it once for each
+    #[arg(short = 'l', value_name = "LINK", required = true)]
+    ports: Vec<String>,
+    /// Load balancing of trunk mode
+    #[arg(short = 'P', value_name = "POLICY", hide = true)]
+    policy: Option<String>,
+    /// LACP of trunk mode
+    #[arg(short = 'L', value_name = "MODE", hide = true)]
+    lacp_mode: Option<String>,
+    /// LACP timer of trunk mode
+    #[arg(short = 'T', value_name = "TIME", hide = true)]
+    lacp_timer: Option<String>,
+    /// Name of the aggregation
+    name: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    Dlmp,
+    /// Solaris has it: refused with a reason instead of as a word that nobody knows.
+    #[value(hide = true)]
+    Trunk,
+}
+
+/// Delete an aggregation
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// Until the next boot only
+    #[arg(short)]
+    temporary: bool,
+    /// The aggregation
+    name: String,
+}
+
+/// Add ports to an aggregation
+#[derive(Debug, Args)]
+pub struct Add {
+    /// Until the next boot only
+    #[arg(short)]
+    temporary: bool,
+    /// Take links whose speeds differ or that cannot report their state
+    #[arg(short)]
+    force: bool,
+    /// Link that becomes a port; give it once for each
+    #[arg(short = 'l', value_name = "LINK", required = true)]
+    ports: Vec<String>,
+    /// The aggregation
+    name: String,
+}
+
+/// Remove ports from an aggregation
+#[derive(Debug, Args)]
+pub struct Remove {
+    /// Until the next boot only
+    #[arg(short)]
+    temporary: bool,
+    /// Port to remove; give it once for each
+    #[arg(short = 'l', value_name = "LINK", required = true)]
+    ports: Vec<String>,
+    /// The aggregation
+    name: String,
+}
+
+/// Show aggregations
+#[derive(Debug, Args)]
+pub struct Show {
+    /// Show each aggregation's ports
+    #[arg(short = 'x')]
+    extended: bool,
+    #[command(flatten)]
+    format: Format,
+    /// Only this aggregation
+    name: Option<String>,
+}
+
+const PLAIN: [Column; 7] = [
+    Column::new("LINK", 12),
+    Column::new("MODE", 5),
+    Column::new("POLICY", 6),
+    Column::new("ADDRPOLICY", 10),
+    Column::new("LACPACTIVITY", 12),
+    Column::new("LACPTIMER", 9),
+    Column::extra("DETECTION", 9),
+];
+
+const EXTENDED: [Column; 10] = [
+    Column::new("LINK", 10),
+    Column::new("PORT", 10),
+    Column::new("SPEED", 7),
+    Column::new("DUPLEX", 7),
+    Column::new("STATE", 7),
+    Column::new("ADDRESS", 17),
+    Column::new("PORTSTATE", 9),
+    Column::extra("HEALTH", 7),
+    Column::extra("CLIENTS", 10),
+    Column::extra("REASON", 6),
+];
+
+impl Create {
+    /// Refuses what belongs to trunk mode.
+    fn check_mode(&self) -> Result<()> {
+        let trunk_only = [(&self.policy, "-P"), (&self.lacp_mode, "-L"), (&self.lacp_timer, "-T")];
+        let refused = if self.mode == Mode::Trunk {
+            "-m trunk: there is no trunk mode"
+        } else if let Some((_, option)) = trunk_only.iter().find(|(value, _)| value.is_some()) {
+            &format!("{option} belongs to trunk mode, which does not exist")
+        } else {
+            return Ok(());
+        };
+        let ports: String = self.ports.iter().map(|port| format!(" -l {port}")).collect();
+        Err(Failure::refused(
+            format!("{refused} here: only dlmp, which needs no policy and no LACP on the switches"),
+            format!("dladm create-aggr -m dlmp{ports} {}", self.name),
+        ))
+    }
+}
+
+impl Run for Create {
+    async fn run(self) -> Result<()> {
+        self.check_mode()?;
+        let mut daemon = daemon::find_or_start().await?;
+        let request = NewAggregation {
+            name: self.name,
+            ports: self.ports,
+            mac: self.mac.map(|mac| mac.to_string()),
+            temporary: self.temporary,
+            force: self.force,
+        };
+        answer(daemon.create_aggregation(&request).await)
+    }
+}
+
+impl Run for Delete {
+    async fn run(self) -> Result<()> {
+        answer(daemon::require()?.delete_aggregation(&self.name, self.temporary).await)
+    }
+}
+
+impl Run for Add {
+    async fn run(self) -> Result<()> {
+        let Self { temporary, force, ports, name: aggregation } = self;
+        answer(daemon::require()?.add_ports(&PortChange { aggregation, ports, temporary, force }).await)
+    }
+}
+
+impl Run for Remove {
+    async fn run(self) -> Result<()> {
+        let Self { temporary, ports, name: aggregation } = self;
+        answer(daemon::require()?.remove_ports(&PortChange { aggregation, ports, temporary, force: false }).await)
+    }
+}
+
+impl Run for Show {
+    async fn run(self) -> Result<()> {
+        let aggregations = match daemon::find_to_show().await? {
+            Some(mut daemon) => answer(daemon.list_aggregations().await)?.aggregations,
+            None => Vec::new(),
+        };
+        let aggregations = only(aggregations, self.name.as_deref(), |aggregation| &aggregation.name)?;
+        self.format.print(&if self.extended { extended(&aggregations)? } else { plain(&aggregations) })
+    }
+}
+
+/// Those of the aggregation that was named, or all.
+///
+/// # Errors
+/// None has that name.
+pub fn only<T>(mut all: Vec<T>, name: Option<&str>, name_of: impl Fn(&T) -> &str) -> Result<Vec<T>> {
+    if let Some(name) = name {
+        all.retain(|one| name_of(one) == name);
+        if all.is_empty() {
+            return Err(Failure::refused(format!("there is no aggregation {name}"), "dladm show-aggr"));
+        }
+    }
+    Ok(all)
+}
+
+fn plain(aggregations: &[Aggregation]) -> Table {
+    let row = |aggregation: &Aggregation| {
+        vec![
+            Cell::Text(aggregation.name.clone()),
+            Cell::Text(aggregation.mode.clone()),
+            Cell::Absent,
+            Cell::Absent,
+            Cell::Absent,
+            Cell::Absent,
+            Cell::Text(aggregation.detection.clone()),
+        ]
+    };
+    Table { columns: &PLAIN, rows: aggregations.iter().map(row).collect() }
+}
+
+fn extended(aggregations: &[Aggregation]) -> Result<Table> {
+    let mut rows = Vec::new();
+    for aggregation in aggregations {
+        rows.push(vec![
+            Cell::Text(aggregation.name.clone()),
+            Cell::Absent,
+            speed(aggregation.speed),
+            Cell::Text(aggregation.duplex.clone()),
+            Cell::Text(aggregation.state.clone()),
+            mac(Some(&aggregation.mac))?,
+            Cell::Absent,
+            Cell::Absent,
+            Cell::Absent,
+            Cell::Absent,
+        ]);
+        for port in &aggregation.ports {
+            rows.push(port_row(&aggregation.name, port)?);
+        }
+    }
+    Ok(Table { columns: &EXTENDED, rows })
+}
+
+fn port_row(aggregation: &str, port: &Port) -> Result<Vec<Cell>> {
+    Ok(vec![
+        Cell::Repeated(aggregation.into()),
+        Cell::Text(port.name.clone()),
+        speed(port.speed),
+        Cell::Text(port.duplex.clone()),
+        Cell::Text(port.state.clone()),
+        mac(port.mac.as_deref())?,
+        Cell::Text(port.portstate.clone()),
+        Cell::Text(port.health.clone()),
+        Cell::list(port.clients.clone()),
+        Cell::Text(port.reason.clone()),
+    ])
+}
+
+fn speed(speed: Option<i64>) -> Cell {
+    Cell::Speed(speed.and_then(|speed| u64::try_from(speed).ok()))
+}
+
+fn mac(text: Option<&str>) -> Result<Cell> {
+    let Some(text) = text else {
+        return Ok(Cell::Absent);
+    };
+    let mac = text.parse().map_err(|error| Failure::Refused(format!("dlmpd answered {text:?}, which is {error}")))?;
+    Ok(Cell::Mac(mac))
+}

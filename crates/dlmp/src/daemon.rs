@@ -1,0 +1,85 @@
+//! The daemon of this network namespace: finding it, and saying what to do when it is not there.
+
+use std::io::ErrorKind;
+
+use dlmp_api::client::{self, Connection};
+
+use crate::failure::{Failure, Result};
+use crate::{link, start};
+
+/// The daemon, if one serves this namespace.
+///
+/// # Errors
+/// Its socket cannot be used, such as when somebody other than root serves it.
+pub fn find() -> Result<Option<Connection>> {
+    match client::connect() {
+        Ok(connection) => Ok(Some(connection)),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(None),
+        Err(error) => Err(Failure::Refused(format!("cannot reach dlmpd: {error}"))),
+    }
+}
+
+/// The daemon, which must be there because the command changes what it keeps.
+///
+/// # Errors
+/// As [`find`], and when there is none.
+pub fn require() -> Result<Connection> {
+    find()?.ok_or_else(|| {
+        Failure::refused("dlmpd is not running in this network namespace, and only it can change this", "dlmpd")
+    })
+}
+
+/// The daemon, started when there is none.
+///
+/// # Errors
+/// As [`find`], and when it cannot be started.
+pub async fn find_or_start() -> Result<Connection> {
+    match find()? {
+        Some(connection) => Ok(connection),
+        None => start::start().await,
+    }
+}
+
+/// The daemon, to show what it knows. Absent when there is none and nothing that it would know of.
+///
+/// # Errors
+/// As [`find`], and when there is no daemon though an aggregation is there.
+pub async fn find_to_show() -> Result<Option<Connection>> {
+    let found = find()?;
+    if found.is_none() {
+        refuse_orphans(&link::links().await?)?;
+    }
+    Ok(found)
+}
+
+/// Refuses when one of the links is an aggregation: for when no daemon answers.
+///
+/// # Errors
+/// There is an aggregation, so a daemon is missing.
+pub fn refuse_orphans(links: &[dlmp_netlink::Link]) -> Result<()> {
+    match links.iter().find(|link| link::is_aggregation(link)) {
+        Some(link) => Err(Failure::refused(
+            format!(
+                "dlmpd is not running in this network namespace, though the aggregation {} is there; \
+                 its datapath keeps forwarding, but nobody watches its ports",
+                link.name
+            ),
+            "dlmpd",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The daemon's answer, or why there is none.
+///
+/// # Errors
+/// The daemon refused, or the connection broke.
+pub fn answer<T>(reply: zlink::Result<std::result::Result<T, dlmp_api::Error>>) -> Result<T> {
+    match reply {
+        Ok(answer) => Ok(answer?),
+        Err(error) => Err(Failure::refused(
+            format!("dlmpd did not answer: {error}"),
+            "dladm show-aggr (to see what was done), and the daemon's log",
+        )),
+    }
+}

@@ -1,0 +1,299 @@
+//! IP interfaces and addresses: showing them. The kernel's addresses, by the names of the daemon's
+//! objects where they have one.
+
+use clap::Args;
+use dlmp_api::client::Dlmpd;
+use dlmp_api::{Address as Object, Interface};
+use dlmp_netlink::{Address, Link, Netlink};
+
+use crate::daemon::{self, answer};
+use crate::failure::{Failure, Result};
+use crate::link::Class;
+use crate::output::{Cell, Column, Format, Table};
+use crate::table::Run;
+
+/// Show addresses
+#[derive(Debug, Args)]
+pub struct ShowAddr {
+    #[command(flatten)]
+    format: Format,
+    /// Only this address object, or the addresses of this interface
+    #[arg(value_name = "ADDROBJ|INTERFACE")]
+    object: Option<String>,
+}
+
+/// Show IP interfaces
+#[derive(Debug, Args)]
+pub struct ShowIf {
+    #[command(flatten)]
+    format: Format,
+    /// Only this interface
+    interface: Option<String>,
+}
+
+/// Show IP interfaces with their addresses
+#[derive(Debug, Args)]
+pub struct ShowAll {
+    #[command(flatten)]
+    format: Format,
+}
+
+const ADDRESSES: [Column; 5] = [
+    Column::new("ADDROBJ", 16),
+    Column::new("TYPE", 9),
+    Column::new("STATE", 12),
+    Column::new("ADDR", 4),
+    Column::extra("LEASE", 5),
+];
+
+const INTERFACES: [Column; 5] = [
+    Column::new("IFNAME", 12),
+    Column::new("CLASS", 9),
+    Column::new("STATE", 9),
+    Column::new("ACTIVE", 6),
+    Column::new("OVER", 4),
+];
+
+const ALL: [Column; 5] = [
+    Column::new("NAME", 14),
+    Column::new("CLASS/TYPE", 10),
+    Column::new("STATE", 12),
+    Column::new("UNDER", 6),
+    Column::new("ADDR", 4),
+];
+
+/// An IP interface as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ShownInterface {
+    name: String,
+    class: &'static str,
+    state: &'static str,
+    addresses: Vec<ShownAddress>,
+}
+
+/// An address as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ShownAddress {
+    /// `interface/name`, with `?` for a name when nobody gave it one.
+    object: String,
+    kind: String,
+    state: String,
+    address: Option<String>,
+    /// Seconds until the DHCP lease ends.
+    lease: Option<u64>,
+}
+
+/// What the kernel and the daemon say, from which the tables are made.
+#[derive(Debug, Default)]
+struct Sources {
+    links: Vec<Link>,
+    addresses: Vec<Address>,
+    interfaces: Vec<Interface>,
+    objects: Vec<Object>,
+    daemon: bool,
+}
+
+impl Run for ShowAddr {
+    async fn run(self) -> Result<()> {
+        let sources = Sources::ask().await?;
+        let mut addresses: Vec<_> =
+            sources.interfaces().into_iter().flat_map(|interface| interface.addresses).collect();
+        if let Some(wanted) = &self.object {
+            let interface = wanted.strip_suffix('/').unwrap_or(wanted);
+            addresses.retain(|address| address.object == *wanted || interface_of(&address.object) == interface);
+            if addresses.is_empty() {
+                return Err(Failure::refused(format!("there is no address {wanted}"), "ipadm show-addr"));
+            }
+        }
+        let rows = addresses.iter().map(address_row).collect();
+        self.format.print(&Table { columns: &ADDRESSES, rows })?;
+        sources.refuse_orphans()
+    }
+}
+
+impl Run for ShowIf {
+    async fn run(self) -> Result<()> {
+        let sources = Sources::ask().await?;
+        let mut interfaces = sources.interfaces();
+        if let Some(wanted) = &self.interface {
+            interfaces.retain(|interface| interface.name == *wanted);
+            if interfaces.is_empty() {
+                return Err(Failure::refused(
+                    format!("there is no IP interface {wanted}"),
+                    format!("ipadm create-ip {wanted}"),
+                ));
+            }
+        }
+        let rows = interfaces.iter().map(interface_row).collect();
+        self.format.print(&Table { columns: &INTERFACES, rows })?;
+        sources.refuse_orphans()
+    }
+}
+
+impl Run for ShowAll {
+    async fn run(self) -> Result<()> {
+        let sources = Sources::ask().await?;
+        self.format.print(&all(&sources.interfaces()))?;
+        sources.refuse_orphans()
+    }
+}
+
+impl Sources {
+    async fn ask() -> Result<Self> {
+        let netlink = Netlink::connect()?;
+        let mut sources =
+            Self { links: netlink.links().await?, addresses: netlink.addresses().await?, ..Self::default() };
+        if let Some(mut daemon) = daemon::find()? {
+            sources.interfaces = answer(daemon.list_interfaces().await)?.interfaces;
+            sources.objects = answer(daemon.list_addresses().await)?.addresses;
+            sources.daemon = true;
+        }
+        Ok(sources)
+    }
+
+    /// What the kernel knows has been shown; says that the rest is missing.
+    fn refuse_orphans(&self) -> Result<()> {
+        if self.daemon { Ok(()) } else { daemon::refuse_orphans(&self.links) }
+    }
+
+    /// The IP interfaces: the loopback, what has an address, and what the daemon keeps.
+    fn interfaces(&self) -> Vec<ShownInterface> {
+        let mut shown: Vec<ShownInterface> = Vec::new();
+        for link in &self.links {
+            if !link.loopback && Class::of(link).is_none() {
+                continue;
+            }
+            let addresses = self.addresses_of(link);
+            if link.loopback || !addresses.is_empty() || self.kept(&link.name) {
+                shown.push(ShownInterface {
+                    name: link.name.clone(),
+                    class: if link.loopback { "loopback" } else { "ip" },
+                    state: interface_state(link),
+                    addresses,
+                });
+            }
+        }
+        for interface in &self.interfaces {
+            if !self.links.iter().any(|link| link.name == interface.name) {
+                shown.push(ShownInterface {
+                    name: interface.name.clone(),
+                    class: "ip",
+                    state: "disabled",
+                    addresses: self.objects_of(&interface.name).map(ShownAddress::from).collect(),
+                });
+            }
+        }
+        shown
+    }
+
+    fn kept(&self, name: &str) -> bool {
+        self.interfaces.iter().any(|interface| interface.name == name)
+    }
+
+    fn objects_of(&self, interface: &str) -> impl Iterator<Item = &Object> {
+        self.objects.iter().filter(move |object| interface_of(&object.object) == interface)
+    }
+
+    /// The daemon's objects on a link, then the kernel's addresses that are none of them.
+    fn addresses_of(&self, link: &Link) -> Vec<ShownAddress> {
+        let named = |address: &Address| {
+            let text = format!("{}/{}", address.address, address.prefix_len);
+            self.objects_of(&link.name).any(|object| object.address.as_deref() == Some(&text))
+        };
+        let unnamed = self.addresses.iter().filter(|address| address.index == link.index && !named(address));
+        let unnamed = unnamed.map(|address| unnamed_address(link, address));
+        self.objects_of(&link.name).map(ShownAddress::from).chain(unnamed).collect()
+    }
+}
+
+fn interface_of(object: &str) -> &str {
+    object.split_once('/').map_or(object, |(interface, _)| interface)
+}
+
+const fn interface_state(link: &Link) -> &'static str {
+    match (link.admin_up, link.lower_up) {
+        (false, _) => "down",
+        (true, false) => "failed",
+        (true, true) => "ok",
+    }
+}
+
+impl From<&Object> for ShownAddress {
+    fn from(object: &Object) -> Self {
+        Self {
+            object: object.object.clone(),
+            kind: object.kind.clone(),
+            state: object.state.clone(),
+            address: object.address.clone(),
+            lease: object.lease.and_then(|seconds| u64::try_from(seconds).ok()),
+        }
+    }
+}
+
+/// An address that no object names: `?` as in illumos, except the loopback's two, which have the
+/// names that Solaris gives them.
+fn unnamed_address(link: &Link, address: &Address) -> ShownAddress {
+    let name = match address.address.to_string().as_str() {
+        "127.0.0.1" if link.loopback => "v4",
+        "::1" if link.loopback => "v6",
+        _ => "?",
+    };
+    let kind = if address.kernel_made && !link.loopback { "addrconf" } else { "static" };
+    let state = match () {
+        () if address.duplicate => "duplicate",
+        () if address.tentative => "tentative",
+        () if !link.admin_up => "down",
+        () => "ok",
+    };
+    ShownAddress {
+        object: format!("{}/{name}", link.name),
+        kind: kind.into(),
+        state: state.into(),
+        address: Some(format!("{}/{}", address.address, address.prefix_len)),
+        lease: None,
+    }
+}
+
+fn address_row(address: &ShownAddress) -> Vec<Cell> {
+    vec![
+        Cell::Text(address.object.clone()),
+        Cell::Text(address.kind.clone()),
+        Cell::Text(address.state.clone()),
+        Cell::text(address.address.clone()),
+        address.lease.map_or(Cell::Absent, Cell::Number),
+    ]
+}
+
+fn interface_row(interface: &ShownInterface) -> Vec<Cell> {
+    let active = interface.addresses.iter().any(|address| address.state == "ok");
+    vec![
+        Cell::Text(interface.name.clone()),
+        Cell::Text(interface.class.into()),
+        Cell::Text(interface.state.into()),
+        Cell::Text(if active { "yes" } else { "no" }.into()),
+        Cell::Absent,
+    ]
+}
+
+fn all(interfaces: &[ShownInterface]) -> Table {
+    let mut rows = Vec::new();
+    for interface in interfaces {
+        rows.push(vec![
+            Cell::Text(interface.name.clone()),
+            Cell::Text(interface.class.into()),
+            Cell::Text(interface.state.into()),
+            Cell::Absent,
+            Cell::Absent,
+        ]);
+        for address in &interface.addresses {
+            rows.push(vec![
+                Cell::Indented(address.object.clone()),
+                Cell::Text(address.kind.clone()),
+                Cell::Text(address.state.clone()),
+                Cell::Absent,
+                Cell::text(address.address.clone()),
+            ]);
+        }
+    }
+    Table { columns: &ALL, rows }
+}

@@ -1,0 +1,274 @@
+//! Traffic counters of links and aggregations (`dlstat`).
+//!
+//! Frames of an aggregation pass the devices' own counters by, so the daemon counts for it.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use clap::Args;
+use dlmp_api::PortStatistics;
+use dlmp_api::client::Dlmpd;
+use dlmp_netlink::Link;
+
+use crate::aggr::only;
+use crate::daemon::{self, answer};
+use crate::failure::{Failure, Result};
+use crate::link::{self, Class};
+use crate::output::{Cell, Column, Format, Table};
+use crate::table::Run;
+
+/// Show the traffic of links
+#[derive(Debug, Args)]
+pub struct ShowLink {
+    #[command(flatten)]
+    format: Format,
+    #[command(flatten)]
+    repeat: Repeat,
+}
+
+/// Show the traffic of aggregations and of each of their ports
+#[derive(Debug, Args)]
+pub struct ShowAggr {
+    /// Show also how often each rule of the datapath applied
+    #[arg(short)]
+    verbose: bool,
+    #[command(flatten)]
+    format: Format,
+    #[command(flatten)]
+    repeat: Repeat,
+}
+
+/// Which link, how often and how many times.
+#[derive(Debug, Args)]
+struct Repeat {
+    /// Print again every so many seconds: first what was counted so far, then what each interval adds
+    #[arg(short, value_name = "SECONDS")]
+    interval: Option<NonZeroU32>,
+    /// Only this link; with -i, a number is how many times to print
+    #[arg(value_name = "LINK] [COUNT", num_args = 0..=2)]
+    operands: Vec<String>,
+}
+
+const LINKS: [Column; 5] = [
+    Column::new("LINK", 12),
+    Column::new("IPKTS", 8),
+    Column::new("RBYTES", 8),
+    Column::new("OPKTS", 8),
+    Column::new("OBYTES", 8),
+];
+
+const AGGREGATIONS: [Column; 7] = [
+    Column::new("LINK", 10),
+    Column::new("PORT", 10),
+    Column::new("IPKTS", 8),
+    Column::new("RBYTES", 8),
+    Column::new("OPKTS", 8),
+    Column::new("OBYTES", 8),
+    Column::extra("RULES", 5),
+];
+
+/// What was counted for one row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Counted {
+    link: String,
+    /// Absent for a link as a whole.
+    port: Option<String>,
+    /// Absent when only a daemon knows and none is there.
+    traffic: Option<Traffic>,
+    /// Frames by the datapath's rules.
+    rules: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Traffic {
+    ipackets: u64,
+    rbytes: u64,
+    opackets: u64,
+    obytes: u64,
+}
+
+impl Run for ShowLink {
+    async fn run(self) -> Result<()> {
+        let (link, count) = self.repeat.operands()?;
+        self.repeat.print(&self.format, &LINKS, count, link_row, async || count_links(link).await).await
+    }
+}
+
+impl Run for ShowAggr {
+    async fn run(self) -> Result<()> {
+        let (link, count) = self.repeat.operands()?;
+        let format = if self.verbose { self.format.all_columns() } else { self.format };
+        self.repeat.print(&format, &AGGREGATIONS, count, port_row, async || count_ports(link).await).await
+    }
+}
+
+impl Repeat {
+    /// The link and the count, in whichever order: a count is a number and needs `-i`.
+    fn operands(&self) -> Result<(Option<&str>, Option<u32>)> {
+        let (mut link, mut count) = (None, None);
+        for operand in &self.operands {
+            match operand.parse::<NonZeroU32>() {
+                Ok(number) if self.interval.is_some() && count.is_none() => count = Some(number.get()),
+                _ if link.is_none() => link = Some(operand.as_str()),
+                _ => {
+                    return Err(Failure::Usage(format!(
+                        "unexpected {operand:?}: one link, and with -i seconds the number of times to print"
+                    )));
+                }
+            }
+        }
+        Ok((link, count))
+    }
+
+    async fn print(
+        &self,
+        format: &Format,
+        columns: &'static [Column],
+        count: Option<u32>,
+        row: fn(&Counted) -> Vec<Cell>,
+        sample: impl AsyncFn() -> Result<Vec<Counted>>,
+    ) -> Result<()> {
+        format.check(columns)?;
+        let times = if self.interval.is_some() { count.unwrap_or(u32::MAX) } else { 1 };
+        let period = Duration::from_secs(self.interval.map_or(1, NonZeroU32::get).into());
+        let mut ticks = tokio::time::interval(period);
+        let mut before = Vec::new();
+        for time in 0..times {
+            ticks.tick().await;
+            let now = sample().await?;
+            let rows = since(&now, &before).iter().map(row).collect();
+            format.print_rows(&Table { columns, rows }, time == 0)?;
+            before = now;
+        }
+        Ok(())
+    }
+}
+
+/// The links' own counters, except an aggregation's, which are the sums of its ports'.
+async fn count_links(name: Option<&str>) -> Result<Vec<Counted>> {
+    let links = link::links().await?;
+    let shown = link::shown(&links, name)?;
+    let aggregations = match daemon::find()? {
+        Some(mut daemon) => with_sums(&answer(daemon.get_statistics().await)?.ports),
+        None => Vec::new(),
+    };
+    let counted = |(link, class): (&Link, Class)| Counted {
+        link: link.name.clone(),
+        port: None,
+        traffic: match class {
+            Class::Aggr => aggregations.iter().find(|sum| sum.link == link.name).and_then(|sum| sum.traffic),
+            _ => Some(Traffic {
+                ipackets: link.statistics.rx_packets,
+                rbytes: link.statistics.rx_bytes,
+                opackets: link.statistics.tx_packets,
+                obytes: link.statistics.tx_bytes,
+            }),
+        },
+        rules: BTreeMap::new(),
+    };
+    Ok(shown.into_iter().map(counted).collect())
+}
+
+async fn count_ports(name: Option<&str>) -> Result<Vec<Counted>> {
+    let ports = match daemon::find_to_show().await? {
+        Some(mut daemon) => answer(daemon.get_statistics().await)?.ports,
+        None => Vec::new(),
+    };
+    only(with_sums(&ports), name, |counted| &counted.link)
+}
+
+/// The ports of each aggregation, behind their sum.
+fn with_sums(ports: &[PortStatistics]) -> Vec<Counted> {
+    let mut all = Vec::new();
+    for ports in ports.chunk_by(|one, next| one.aggregation == next.aggregation) {
+        let ports: Vec<Counted> = ports.iter().map(Counted::from).collect();
+        all.extend(sum(&ports));
+        all.extend(ports);
+    }
+    all
+}
+
+fn sum(ports: &[Counted]) -> Option<Counted> {
+    let mut total = Counted { port: None, ..ports.first()?.clone() };
+    for port in &ports[1..] {
+        total.traffic = total.traffic.zip(port.traffic).map(|(one, other)| Traffic {
+            ipackets: one.ipackets + other.ipackets,
+            rbytes: one.rbytes + other.rbytes,
+            opackets: one.opackets + other.opackets,
+            obytes: one.obytes + other.obytes,
+        });
+        for (name, count) in &port.rules {
+            *total.rules.entry(name.clone()).or_default() += count;
+        }
+    }
+    Some(total)
+}
+
+impl From<&PortStatistics> for Counted {
+    fn from(port: &PortStatistics) -> Self {
+        // The protocol has signed numbers only; counters are never below zero.
+        let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
+        Self {
+            link: port.aggregation.clone(),
+            port: Some(port.port.clone()),
+            traffic: Some(Traffic {
+                ipackets: unsigned(port.ipackets),
+                rbytes: unsigned(port.rbytes),
+                opackets: unsigned(port.opackets),
+                obytes: unsigned(port.obytes),
+            }),
+            rules: port.rules.iter().map(|rule| (rule.name.clone(), unsigned(rule.count))).collect(),
+        }
+    }
+}
+
+/// What was counted since the sample before. What was not there then, or started again from zero
+/// since, is counted from zero.
+fn since(now: &[Counted], before: &[Counted]) -> Vec<Counted> {
+    let difference = |now: &Counted| {
+        let before = before.iter().find(|before| before.link == now.link && before.port == now.port);
+        let Some((before, traffic)) = before.and_then(|before| Some((before, before.traffic?))) else {
+            return now.clone();
+        };
+        let less = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now);
+        let rules = now
+            .rules
+            .iter()
+            .map(|(name, &count)| (name.clone(), less(count, before.rules.get(name).copied().unwrap_or(0))));
+        Counted {
+            traffic: now.traffic.map(|now| Traffic {
+                ipackets: less(now.ipackets, traffic.ipackets),
+                rbytes: less(now.rbytes, traffic.rbytes),
+                opackets: less(now.opackets, traffic.opackets),
+                obytes: less(now.obytes, traffic.obytes),
+            }),
+            rules: rules.collect(),
+            ..now.clone()
+        }
+    };
+    now.iter().map(difference).collect()
+}
+
+fn link_row(counted: &Counted) -> Vec<Cell> {
+    let mut row = vec![Cell::Text(counted.link.clone())];
+    row.extend(traffic_cells(counted));
+    row
+}
+
+fn port_row(counted: &Counted) -> Vec<Cell> {
+    let mut row = match &counted.port {
+        None => vec![Cell::Text(counted.link.clone()), Cell::Absent],
+        Some(port) => vec![Cell::Repeated(counted.link.clone()), Cell::Text(port.clone())],
+    };
+    row.extend(traffic_cells(counted));
+    row.push(Cell::Counters(counted.rules.clone().into_iter().collect()));
+    row
+}
+
+fn traffic_cells(counted: &Counted) -> [Cell; 4] {
+    match counted.traffic {
+        Some(traffic) => [traffic.ipackets, traffic.rbytes, traffic.opackets, traffic.obytes].map(Cell::Counter),
+        None => [Cell::Unknown, Cell::Unknown, Cell::Unknown, Cell::Unknown],
+    }
+}
