@@ -25,7 +25,7 @@ pub fn find() -> Result<Option<Connection>> {
 /// As [`find`], and when there is none.
 pub fn require() -> Result<Connection> {
     find()?.ok_or_else(|| {
-        Failure::refused("dlmpd is not running in this network namespace, and only it can change this", "dlmpd")
+        Failure::refused("dlmpd is not running in this network namespace, and only it can change this", "dlmpd &")
     })
 }
 
@@ -64,7 +64,7 @@ pub fn refuse_orphans(links: &[dlmp_netlink::Link]) -> Result<()> {
                  its datapath keeps forwarding, but nobody watches its ports",
                 link.name
             ),
-            "dlmpd",
+            "dlmpd &",
         )),
         None => Ok(()),
     }

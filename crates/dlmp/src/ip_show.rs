@@ -68,6 +68,9 @@ struct ShownInterface {
     name: String,
     class: &'static str,
     state: &'static str,
+    /// Somebody made it or gave it an address. The kernel gives every link that is up an IPv6
+    /// link-local address, which alone makes no interface in the sense of Solaris.
+    configured: bool,
     addresses: Vec<ShownAddress>,
 }
 
@@ -114,7 +117,7 @@ impl Run for ShowAddr {
 impl Run for ShowIf {
     async fn run(self) -> Result<()> {
         let sources = Sources::ask().await?;
-        let mut interfaces = sources.interfaces();
+        let mut interfaces = sources.configured_interfaces();
         if let Some(wanted) = &self.interface {
             interfaces.retain(|interface| interface.name == *wanted);
             if interfaces.is_empty() {
@@ -133,7 +136,7 @@ impl Run for ShowIf {
 impl Run for ShowAll {
     async fn run(self) -> Result<()> {
         let sources = Sources::ask().await?;
-        self.format.print(&all(&sources.interfaces()))?;
+        self.format.print(&all(&sources.configured_interfaces()))?;
         sources.refuse_orphans()
     }
 }
@@ -156,34 +159,34 @@ impl Sources {
         if self.daemon { Ok(()) } else { daemon::refuse_orphans(&self.links) }
     }
 
-    /// The IP interfaces: the loopback, what has an address, and what the daemon keeps.
+    fn configured_interfaces(&self) -> Vec<ShownInterface> {
+        let mut interfaces = self.interfaces();
+        interfaces.retain(|interface| interface.configured);
+        interfaces
+    }
+
+    /// Every link that is shown, and the interfaces that the daemon keeps for links that are not there.
     fn interfaces(&self) -> Vec<ShownInterface> {
-        let mut shown: Vec<ShownInterface> = Vec::new();
-        for link in &self.links {
-            if !link.loopback && Class::of(link).is_none() {
-                continue;
+        let shown = self.links.iter().filter(|link| link.loopback || Class::of(link).is_some());
+        let present = shown.map(|link| {
+            let given = |address: &Address| address.index == link.index && !address.kernel_made;
+            ShownInterface {
+                name: link.name.clone(),
+                class: if link.loopback { "loopback" } else { "ip" },
+                state: interface_state(link),
+                configured: link.loopback || self.kept(&link.name) || self.addresses.iter().any(given),
+                addresses: self.addresses_of(link),
             }
-            let addresses = self.addresses_of(link);
-            if link.loopback || !addresses.is_empty() || self.kept(&link.name) {
-                shown.push(ShownInterface {
-                    name: link.name.clone(),
-                    class: if link.loopback { "loopback" } else { "ip" },
-                    state: interface_state(link),
-                    addresses,
-                });
-            }
-        }
-        for interface in &self.interfaces {
-            if !self.links.iter().any(|link| link.name == interface.name) {
-                shown.push(ShownInterface {
-                    name: interface.name.clone(),
-                    class: "ip",
-                    state: "disabled",
-                    addresses: self.objects_of(&interface.name).map(ShownAddress::from).collect(),
-                });
-            }
-        }
-        shown
+        });
+        let absent = self.interfaces.iter().filter(|kept| !self.links.iter().any(|link| link.name == kept.name));
+        let absent = absent.map(|kept| ShownInterface {
+            name: kept.name.clone(),
+            class: "ip",
+            state: "disabled",
+            configured: true,
+            addresses: self.objects_of(&kept.name).map(ShownAddress::from).collect(),
+        });
+        present.chain(absent).collect()
     }
 
     fn kept(&self, name: &str) -> bool {

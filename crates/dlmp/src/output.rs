@@ -25,7 +25,7 @@ pub struct Format {
 /// A column of a table.
 #[derive(Debug, Clone, Copy)]
 pub struct Column {
-    /// Its heading and, in lower case, its JSON key.
+    /// Its heading.
     pub name: &'static str,
     /// Characters that it takes at least, so that rows printed later stay in line.
     pub width: usize,
@@ -73,6 +73,11 @@ impl Column {
     /// A column that is shown by default.
     pub const fn new(name: &'static str, width: usize) -> Self {
         Self { name, width, default: true }
+    }
+
+    /// Its JSON key: the heading in lower case, up to a slash.
+    fn key(&self) -> String {
+        self.name.split('/').next().unwrap_or(self.name).to_lowercase()
     }
 
     /// A column that is shown when `-o` asks for it.
@@ -140,7 +145,7 @@ impl Format {
                     let known: Vec<_> = columns.iter().map(|column| column.name.to_lowercase()).collect();
                     return Err(Failure::Usage(format!(
                         "unknown field {field:?} for -o; the fields are: {}, all",
-                        known.join(",")
+                        known.join(", ")
                     )));
                 }
             }
@@ -183,7 +188,7 @@ fn parseable_text(table: &Table, selected: &[usize]) -> String {
 
 fn json_text(table: &Table, selected: &[usize]) -> String {
     let object = |row: &Vec<Cell>| -> Value {
-        let entry = |&index: &usize| (table.columns[index].name.to_lowercase(), row[index].json());
+        let entry = |&index: &usize| (table.columns[index].key(), row[index].json());
         selected.iter().map(entry).collect::<Map<_, _>>().into()
     };
     let rows: Vec<Value> = table.rows.iter().map(object).collect();

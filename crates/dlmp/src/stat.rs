@@ -178,13 +178,14 @@ async fn count_ports(name: Option<&str>) -> Result<Vec<Counted>> {
     only(with_sums(&ports), name, |counted| &counted.link)
 }
 
-/// The ports of each aggregation, behind their sum.
+/// The ports of each aggregation, behind their sum. What concerns no port (its name is empty), such
+/// as frames sent while no port was usable, is in the sum only.
 fn with_sums(ports: &[PortStatistics]) -> Vec<Counted> {
     let mut all = Vec::new();
     for ports in ports.chunk_by(|one, next| one.aggregation == next.aggregation) {
-        let ports: Vec<Counted> = ports.iter().map(Counted::from).collect();
-        all.extend(sum(&ports));
-        all.extend(ports);
+        let counted: Vec<Counted> = ports.iter().map(Counted::from).collect();
+        all.extend(sum(&counted));
+        all.extend(counted.into_iter().filter(|counted| counted.port.as_deref() != Some("")));
     }
     all
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use futures_util::TryStreamExt;
+use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope, CacheInfo};
 
 use crate::Netlink;
@@ -74,9 +74,14 @@ impl Netlink {
     /// # Errors
     /// The kernel's refusal.
     pub async fn addresses(&self) -> Result<Vec<Address>> {
-        let messages: Vec<AddressMessage> =
-            (self.handle.address().get().execute()).try_collect().await.map_err(explain("list the addresses"))?;
-        Ok(messages.iter().filter_map(Address::from_message).collect())
+        let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let objects = self.dump(request, "list the addresses").await?;
+        Ok((objects.iter())
+            .filter_map(|object| match object {
+                RouteNetlinkMessage::NewAddress(message) => Address::from_message(message),
+                _ => None,
+            })
+            .collect())
     }
 
     /// Puts an address on a link, or renews its lifetime when it is there.

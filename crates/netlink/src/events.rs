@@ -1,11 +1,19 @@
 //! What the kernel tells about links as it happens.
+//!
+//! It tells of carrier at most about once a second for all links together (net/core/link_watch.c),
+//! and drops events when nobody reads them. So an event is a hint to be quick; what must not be
+//! missed is looked at as well ([`crate::ethtool`]).
 
-use futures_util::StreamExt;
-use netlink_packet_core::NetlinkPayload;
+use std::collections::VecDeque;
+use std::io;
+
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
+use nix::sys::socket::{setsockopt, sockopt};
 use rtnetlink::MulticastGroup;
 
-use crate::{Link, Netlink};
+use crate::Link;
 
 /// Something happened to a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,47 +32,95 @@ pub enum LinkEvent {
 }
 
 /// A stream of link events, from its opening on.
-#[derive(Debug)]
+///
+/// The socket is read straight, without a task and a queue in between: a reader that falls behind
+/// gets an [`Overrun`](LinkEvent::Overrun) from the kernel instead of filling the memory.
 pub struct LinkEvents {
-    messages: Messages,
-    /// Keeps the connection alive.
-    _netlink: Netlink,
+    socket: TokioSocket,
+    datagram: Vec<u8>,
+    /// Events of the last datagram that nobody took yet.
+    waiting: VecDeque<LinkEvent>,
 }
 
-type Messages = futures_channel::mpsc::UnboundedReceiver<(
-    netlink_packet_core::NetlinkMessage<RouteNetlinkMessage>,
-    netlink_sys::SocketAddr,
-)>;
+/// The kernel's messages fit a datagram of 32 KiB (netlink_dump in net/netlink/af_netlink.c).
+const DATAGRAM_MAX: usize = 64 << 10;
+
+/// Room for some thousand events, in bytes.
+const RECEIVE_BUFFER: usize = 8 << 20;
 
 impl LinkEvents {
     /// Subscribes to the link events of the calling thread's namespace, inside a tokio runtime.
+    /// List the links after this, and none is missed.
     ///
     /// # Errors
     /// Those of socket(2) and bind(2).
-    pub fn open() -> std::io::Result<Self> {
-        let (connection, handle, messages) = rtnetlink::new_multicast_connection(&[MulticastGroup::Link])?;
-        tokio::spawn(connection);
-        Ok(Self { messages, _netlink: Netlink { handle } })
+    pub fn open() -> io::Result<Self> {
+        let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
+        // Over the system's limit where that is allowed, else up to the limit.
+        if setsockopt(socket.socket_ref(), sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+            setsockopt(socket.socket_ref(), sockopt::RcvBuf, &RECEIVE_BUFFER)?;
+        }
+        let group = 1 << (MulticastGroup::Link as u32 - 1);
+        socket.socket_mut().bind(&SocketAddr::new(0, group))?;
+        Ok(Self { socket, datagram: Vec::with_capacity(DATAGRAM_MAX), waiting: VecDeque::new() })
     }
 
-    /// The next event; `None` when the connection has ended, which only the end of the runtime does.
-    pub async fn next(&mut self) -> Option<LinkEvent> {
+    /// The next event. Never ends, and loses nothing when the wait for it is given up.
+    pub async fn next(&mut self) -> LinkEvent {
         loop {
-            let (message, _) = self.messages.next().await?;
-            match message.payload {
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
-                    if let Some(link) = Link::from_message(&link) {
-                        return Some(LinkEvent::Changed(link));
-                    }
+            if let Some(event) = self.waiting.pop_front() {
+                return event;
+            }
+            self.datagram.clear();
+            match self.socket.recv_from(&mut self.datagram).await {
+                // Port 0 is the kernel's; a process must not be able to invent events.
+                Ok(sender) if sender.port_number() == 0 => self.read_datagram(),
+                Ok(_) => {}
+                Err(error) => {
+                    // ENOBUFS says that events were dropped. Any other error is as good a reason
+                    // to look at everything again.
+                    tracing::warn!(%error, "link events were lost");
+                    return LinkEvent::Overrun;
                 }
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => {
-                    if let Some(link) = Link::from_message(&link) {
-                        return Some(LinkEvent::Removed { index: link.index, name: link.name });
-                    }
-                }
-                NetlinkPayload::Overrun(_) => return Some(LinkEvent::Overrun),
-                _ => {}
             }
         }
+    }
+
+    fn read_datagram(&mut self) {
+        let mut rest = self.datagram.as_slice();
+        while !rest.is_empty() {
+            match NetlinkMessage::deserialize(rest) {
+                Ok(message) => {
+                    let length = (message.header.length as usize).next_multiple_of(4);
+                    rest = rest.get(length..).unwrap_or_default();
+                    self.waiting.extend(LinkEvent::from_message(&message));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a link event was not understood");
+                    self.waiting.push_back(LinkEvent::Overrun);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl LinkEvent {
+    fn from_message(message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Self> {
+        match &message.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
+                Link::from_message(link).map(Self::Changed)
+            }
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => {
+                Link::from_message(link).map(|link| Self::Removed { index: link.index, name: link.name })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for LinkEvents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LinkEvents").finish_non_exhaustive()
     }
 }

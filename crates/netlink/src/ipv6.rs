@@ -8,7 +8,7 @@ use std::{fs, io};
 /// # Errors
 /// Those of reading `/proc/sys`.
 pub fn disabled(name: &str) -> io::Result<Option<bool>> {
-    match fs::read_to_string(knob(name)) {
+    match knob(name).and_then(fs::read_to_string) {
         Ok(text) => Ok(Some(text.trim() != "0")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -20,13 +20,17 @@ pub fn disabled(name: &str) -> io::Result<Option<bool>> {
 /// # Errors
 /// Those of writing `/proc/sys`, such as one that is mounted read-only.
 pub fn set_disabled(name: &str, off: bool) -> io::Result<()> {
-    match fs::write(knob(name), if off { "1" } else { "0" }) {
+    match knob(name).and_then(|path| fs::write(path, if off { "1" } else { "0" })) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
 }
 
 /// `/proc/sys/net` shows the namespace of the calling thread, whatever is mounted on `/sys`.
-fn knob(name: &str) -> PathBuf {
-    PathBuf::from("/proc/sys/net/ipv6/conf").join(name).join("disable_ipv6")
+fn knob(name: &str) -> io::Result<PathBuf> {
+    // `all` and `default` stand there for the whole namespace and are no links.
+    if name.contains('/') || matches!(name, "" | "." | ".." | "all" | "default") {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    Ok(["/proc/sys/net/ipv6/conf", name, "disable_ipv6"].iter().collect())
 }

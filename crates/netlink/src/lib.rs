@@ -12,6 +12,7 @@ mod filter;
 pub mod ipv6;
 mod link;
 pub mod namespace;
+mod request;
 mod route;
 mod sys;
 mod tc;
@@ -20,6 +21,7 @@ pub use address::{Address, Lifetime};
 pub use error::{Error, Result};
 pub use events::{LinkEvent, LinkEvents};
 pub use link::{Link, LinkStatistics, NewVeth};
+pub use route::Route;
 pub use tc::{BpfFilter, Direction};
 
 /// A connection to the kernel's routing netlink. Clones share one socket.

@@ -1,7 +1,7 @@
 //! Links: what they are, and making, changing and deleting them.
 
 use dlmp_wire::MacAddr;
-use futures_util::TryStreamExt;
+use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
     LinkLayerType, LinkMessage, Stats64,
@@ -9,7 +9,7 @@ use netlink_packet_route::link::{
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 
 use crate::Netlink;
-use crate::error::{Error, Result, explain};
+use crate::error::{Error, Result, explain, tolerate};
 
 /// A link, as the kernel describes it at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,8 @@ pub struct Link {
     pub master_kind: Option<String>,
     /// Free text that administrators and programs put on a link.
     pub alias: Option<String>,
-    /// Index of the other end of a veth, or of the link under a VLAN or macvlan.
+    /// Index of the other end of a veth, or of the link under a VLAN or macvlan; absent when that
+    /// is in another namespace, where the number would mean another link.
     pub peer_index: Option<u32>,
     /// Traffic counters of the device.
     pub statistics: LinkStatistics,
@@ -71,6 +72,13 @@ pub struct NewVeth<'a> {
 }
 
 impl Link {
+    fn from_object(object: &RouteNetlinkMessage) -> Option<Self> {
+        match object {
+            RouteNetlinkMessage::NewLink(message) => Self::from_message(message),
+            _ => None,
+        }
+    }
+
     /// Reads a message of the kernel; absent for messages that do not describe a whole link.
     pub(crate) fn from_message(message: &LinkMessage) -> Option<Self> {
         // Bridges send messages of their own family about their ports: not the link itself.
@@ -94,6 +102,7 @@ impl Link {
             peer_index: None,
             statistics: LinkStatistics::default(),
         };
+        let mut peer_elsewhere = false;
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
@@ -102,12 +111,16 @@ impl Link {
                 }
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
                 LinkAttribute::Controller(index) => link.master = Some(*index),
-                LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
+                LinkAttribute::IfAlias(alias) if !alias.is_empty() => link.alias = Some(alias.clone()),
                 LinkAttribute::Link(index) => link.peer_index = Some(*index),
+                LinkAttribute::LinkNetNsId(_) => peer_elsewhere = true,
                 LinkAttribute::Stats64(stats) => link.statistics = stats.into(),
                 LinkAttribute::LinkInfo(infos) => link.read_info(infos),
                 _ => {}
             }
+        }
+        if peer_elsewhere {
+            link.peer_index = None;
         }
         (!link.name.is_empty()).then_some(link)
     }
@@ -140,9 +153,9 @@ impl Netlink {
     /// # Errors
     /// The kernel's refusal.
     pub async fn links(&self) -> Result<Vec<Link>> {
-        let messages: Vec<LinkMessage> =
-            (self.handle.link().get().execute()).try_collect().await.map_err(explain("list the links"))?;
-        Ok(messages.iter().filter_map(Link::from_message).collect())
+        let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        let objects = self.dump(request, "list the links").await?;
+        Ok(objects.iter().filter_map(Link::from_object).collect())
     }
 
     /// The link of this name, if there is one.
@@ -150,8 +163,8 @@ impl Netlink {
     /// # Errors
     /// The kernel's refusal, other than that the link does not exist.
     pub async fn link(&self, name: &str) -> Result<Option<Link>> {
-        let request = self.handle.link().get().match_name(name);
-        Self::one(request, format!("look up the link {name}")).await
+        let request = LinkUnspec::new_with_name(name).build();
+        self.one(request, format!("look up the link {name}")).await
     }
 
     /// The link of this index, if there is one.
@@ -159,14 +172,13 @@ impl Netlink {
     /// # Errors
     /// The kernel's refusal, other than that the link does not exist.
     pub async fn link_by_index(&self, index: u32) -> Result<Option<Link>> {
-        let request = self.handle.link().get().match_index(index);
-        Self::one(request, format!("look up link {index}")).await
+        let request = LinkUnspec::new_with_index(index).build();
+        self.one(request, format!("look up link {index}")).await
     }
 
-    async fn one(request: rtnetlink::LinkGetRequest, what: String) -> Result<Option<Link>> {
-        let answer = request.execute().try_collect::<Vec<_>>().await;
-        match answer.map_err(explain(what)) {
-            Ok(messages) => Ok(messages.first().and_then(Link::from_message)),
+    async fn one(&self, request: LinkMessage, what: String) -> Result<Option<Link>> {
+        match self.get(RouteNetlinkMessage::GetLink(request), &what).await {
+            Ok(object) => Ok(Link::from_object(&object)),
             // A name that no link can have is as absent as any other.
             Err(error) if matches!(error.errno(), Some(libc::ENODEV | libc::ERANGE | libc::EINVAL)) => Ok(None),
             Err(error) => Err(error),
@@ -178,16 +190,10 @@ impl Netlink {
     /// The peer gets no IPv6 address of its own when it comes up.
     ///
     /// # Errors
-    /// The kernel's refusal, such as a name that is taken.
+    /// The kernel's refusal, such as a name that is taken. Nothing is left behind then.
     pub async fn create_veth(&self, new: NewVeth<'_>) -> Result<(Link, Link)> {
         let what = || format!("create the link {}", new.name);
-        let peer = LinkMessageBuilder::<LinkUnspec>::default()
-            .name(new.peer)
-            .mtu(new.mtu)
-            .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![
-                AfSpecInet6::AddrGenMode(In6AddrGenMode::None),
-            ])]))
-            .build();
+        let peer = LinkMessageBuilder::<LinkUnspec>::default().name(new.peer).mtu(new.mtu).build();
         let message = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
             .name(new.name)
             .address(new.mac.0.to_vec())
@@ -198,9 +204,30 @@ impl Netlink {
 
         let vanished = || Error::new(what(), std::io::Error::from_raw_os_error(libc::ENODEV));
         let link = self.link(new.name).await?.ok_or_else(vanished)?;
-        let peer_index = link.peer_index.ok_or_else(vanished)?;
-        let peer = self.link_by_index(peer_index).await?.ok_or_else(vanished)?;
-        Ok((link, peer))
+        let finish = async {
+            let peer_index = link.peer_index.ok_or_else(vanished)?;
+            self.silence(peer_index).await?;
+            self.link_by_index(peer_index).await?.ok_or_else(vanished)
+        };
+        match finish.await {
+            Ok(peer) => Ok((link, peer)),
+            Err(error) => {
+                // The first error is the one to tell: a pair that is gone already is no second.
+                let _ = self.delete_link(link.index).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Keeps the kernel from giving a link IPv6 addresses of its own. The kernel takes this only
+    /// for a link that is there already; for one without IPv6 there is nothing to do.
+    async fn silence(&self, index: u32) -> Result<()> {
+        let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+        let message = LinkUnspec::new_with_index(index)
+            .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]))
+            .build();
+        let what = format!("switch off IPv6 addresses on link {index}");
+        tolerate(self.change(message, what).await, libc::EAFNOSUPPORT)
     }
 
     /// Deletes a link (both ends of a veth).

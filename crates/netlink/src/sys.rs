@@ -15,7 +15,7 @@ impl Interface {
         }
         let mut bytes = [0; libc::IFNAMSIZ];
         for (to, from) in bytes.iter_mut().zip(name.bytes()) {
-            *to = from.cast_signed();
+            *to = from as libc::c_char;
         }
         Ok(Self(bytes))
     }
@@ -48,19 +48,19 @@ pub(crate) struct LinkSettings {
     cmd: u32,
     pub(crate) speed: u32,
     pub(crate) duplex: u8,
-    middle: [u8; 9],
+    middle: [u8; 6],
     pub(crate) link_mode_masks_nwords: i8,
-    rest: [u8; 29],
+    rest: [u8; 32],
     masks: [u32; 3 * 127],
 }
 
 const _: () = assert!(std::mem::size_of::<DriverInfo>() == 196);
-const _: () = assert!(std::mem::offset_of!(LinkSettings, link_mode_masks_nwords) == 18);
+const _: () = assert!(std::mem::offset_of!(LinkSettings, link_mode_masks_nwords) == 15);
 const _: () = assert!(std::mem::offset_of!(LinkSettings, masks) == 48);
 
 impl LinkSettings {
     pub(crate) fn new(cmd: u32) -> Self {
-        Self { cmd, speed: 0, duplex: 0, middle: [0; 9], link_mode_masks_nwords: 0, rest: [0; 29], masks: [0; 3 * 127] }
+        Self { cmd, speed: 0, duplex: 0, middle: [0; 6], link_mode_masks_nwords: 0, rest: [0; 32], masks: [0; 3 * 127] }
     }
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn ethtool<R: EthtoolRequest>(socket: &UdpSocket, interface: &Interfa
     ifreq.ifr_ifru.ifru_data = std::ptr::from_mut(request).cast();
     // SAFETY: the socket is open, ifreq lives through the call, and it points to a request that is
     // exclusively ours and at least as large as the kernel writes for its command.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut ifreq) };
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as libc::Ioctl, &raw mut ifreq) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -204,10 +204,7 @@ impl Task {
             tokio::select! {
                 // Input before timers, links before requests.
                 biased;
-                event = self.events.next() => match event {
-                    Some(event) => self.link_event(event).await,
-                    None => break,
-                },
+                event = self.events.next() => self.link_event(event).await,
                 Some(seen) = self.seen.recv() => self.seen(seen),
                 Some((name, slot)) = self.strays.recv() => self.stray(&name, slot),
                 command = commands.recv() => match command {

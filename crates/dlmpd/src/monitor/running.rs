@@ -372,7 +372,12 @@ impl Running {
     ///
     /// # Errors
     /// What failed; everything that had been done is undone.
-    pub async fn add_ports(&mut self, new: &BTreeMap<String, Before>, netlink: &Netlink, watched: &Watched) -> Result<(), Error> {
+    pub async fn add_ports(
+        &mut self,
+        new: &BTreeMap<String, Before>,
+        netlink: &Netlink,
+        watched: &Watched,
+    ) -> Result<(), Error> {
         let mut added = Vec::new();
         for (name, &before) in new {
             match self.add_port(name, before, netlink, watched).await {
@@ -389,7 +394,13 @@ impl Running {
         Ok(())
     }
 
-    async fn add_port(&mut self, name: &str, before: Before, netlink: &Netlink, watched: &Watched) -> Result<PortIndex, Error> {
+    async fn add_port(
+        &mut self,
+        name: &str,
+        before: Before,
+        netlink: &Netlink,
+        watched: &Watched,
+    ) -> Result<PortIndex, Error> {
         let gone = || Error::refused(format!("there is no link {name}"), "dladm show-phys");
         let link = netlink.link(name).await.map_err(failed)?.ok_or_else(gone)?;
         let port = self.free_index()?;
