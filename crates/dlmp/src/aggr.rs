@@ -268,3 +268,90 @@ fn mac(text: Option<&str>) -> Result<Cell> {
     let mac = text.parse().map_err(|error| Failure::Refused(format!("dlmpd answered {text:?}, which is {error}")))?;
     Ok(Cell::Mac(mac))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(name: &str, mac: Option<&str>, state: &str) -> Port {
+        let up = state == "up";
+        Port {
+            name: name.into(),
+            mac: mac.map(Into::into),
+            state: state.into(),
+            speed: up.then_some(1000),
+            duplex: if up { "full" } else { "unknown" }.into(),
+            health: if up { "active" } else { "failed" }.into(),
+            reason: format!("its link is {state}"),
+            portstate: if mac.is_some() { "attached" } else { "detached" }.into(),
+            clients: if up { vec!["aggr0".into()] } else { vec![] },
+        }
+    }
+
+    fn aggregation(ports: Vec<Port>) -> Aggregation {
+        Aggregation {
+            name: "aggr0".into(),
+            mode: "dlmp".into(),
+            mac: "02:08:20:88:84:ba".into(),
+            mtu: 1500,
+            state: "up".into(),
+            speed: Some(1000),
+            duplex: "full".into(),
+            temporary: false,
+            detection: "link".into(),
+            multicast_port: Some("net0".into()),
+            ports,
+        }
+    }
+
+    fn published() -> [Aggregation; 1] {
+        [aggregation(vec![
+            port("net0", Some("00:14:4f:f9:cf:47"), "up"),
+            port("net1", Some("00:14:4f:fb:f5:33"), "up"),
+        ])]
+    }
+
+    #[test]
+    fn show_aggr_has_the_cells_of_the_published_transcript() {
+        insta::assert_snapshot!(Format::default().render(&plain(&published()), true).unwrap(), @r"
+        LINK          MODE   POLICY  ADDRPOLICY  LACPACTIVITY  LACPTIMER
+        aggr0         dlmp   --      --          --            --
+        ");
+    }
+
+    #[test]
+    fn show_aggr_x_has_the_cells_of_the_published_transcript() {
+        insta::assert_snapshot!(Format::default().render(&extended(&published()).unwrap(), true).unwrap(), @r"
+        LINK        PORT        SPEED    DUPLEX   STATE    ADDRESS            PORTSTATE
+        aggr0       --          1000Mb   full     up       2:8:20:88:84:ba    --
+                    net0        1000Mb   full     up       0:14:4f:f9:cf:47   attached
+                    net1        1000Mb   full     up       0:14:4f:fb:f5:33   attached
+        ");
+    }
+
+    #[test]
+    fn every_field_says_why_a_port_is_failed() {
+        let aggregations = [aggregation(vec![
+            port("net0", Some("00:14:4f:f9:cf:47"), "up"),
+            port("net1", Some("00:14:4f:fb:f5:33"), "down"),
+            port("net2", None, "absent"),
+        ])];
+        let format = Format::default().all_columns();
+        insta::assert_snapshot!(format.render(&extended(&aggregations).unwrap(), true).unwrap(), @r"
+        LINK        PORT        SPEED    DUPLEX   STATE    ADDRESS            PORTSTATE  HEALTH   CLIENTS     REASON
+        aggr0       --          1000Mb   full     up       2:8:20:88:84:ba    --         --       --          --
+                    net0        1000Mb   full     up       0:14:4f:f9:cf:47   attached   active   aggr0       its link is up
+                    net1        0Mb      unknown  down     0:14:4f:fb:f5:33   attached   failed   --          its link is down
+                    net2        0Mb      unknown  absent   --                 detached   failed   --          its link is absent
+        ");
+        insta::assert_snapshot!(format.render(&plain(&aggregations), true).unwrap(), @r"
+        LINK          MODE   POLICY  ADDRPOLICY  LACPACTIVITY  LACPTIMER  DETECTION
+        aggr0         dlmp   --      --          --            --         link
+        ");
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_not_shown_as_one() {
+        assert_eq!(mac(Some("nonsense")).unwrap_err().exit_code(), 1);
+    }
+}

@@ -208,3 +208,37 @@ fn wait(text: &str) -> std::result::Result<Wait, String> {
         _ => text.parse().map(Wait::Seconds).map_err(|_| "a whole number of seconds, or forever".into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_local_address_is_read_with_and_without_its_word() {
+        for (text, read) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("192.0.2.1/24", "192.0.2.1/24"),
+            ("local=192.0.2.1/32", "192.0.2.1/32"),
+            ("local=2001:db8::1/128", "2001:db8::1/128"),
+        ] {
+            assert_eq!(local_address(text), Ok(read.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_no_address() {
+        for text in ["", "local=", "192.0.2.1/33", "2001:db8::1/129", "192.0.2.1/", "192.0.2.1/a", "host", "remote=::1"]
+        {
+            assert!(local_address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn waiting_takes_seconds_or_forever() {
+        assert_eq!(wait("0"), Ok(Wait::Seconds(0)));
+        assert_eq!(wait("forever"), Ok(Wait::Forever));
+        for text in ["", "-1", "1.5", "soon", "4294967296"] {
+            assert!(wait(text).is_err(), "{text}");
+        }
+    }
+}

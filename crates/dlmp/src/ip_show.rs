@@ -300,3 +300,121 @@ fn all(interfaces: &[ShownInterface]) -> Table {
     }
     Table { columns: &ALL, rows }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::tests::{link, links};
+
+    fn address(index: u32, text: &str, prefix_len: u8, kernel_made: bool) -> Address {
+        Address {
+            index,
+            address: text.parse().unwrap(),
+            prefix_len,
+            link_local: false,
+            kernel_made,
+            tentative: false,
+            duplicate: false,
+        }
+    }
+
+    fn object(object: &str, kind: &str, state: &str, address: Option<&str>) -> Object {
+        Object {
+            object: object.into(),
+            kind: kind.into(),
+            state: state.into(),
+            address: address.map(Into::into),
+            lease: (kind == "dhcp" && state == "ok").then_some(3600),
+            problem: None,
+            temporary: false,
+        }
+    }
+
+    fn sources() -> Sources {
+        Sources {
+            links: [links(), vec![Link { admin_up: false, lower_up: false, ..link(11, "net9", None, None) }]].concat(),
+            addresses: vec![
+                address(1, "127.0.0.1", 8, true),
+                address(1, "::1", 128, true),
+                address(1, "192.0.2.99", 32, false),
+                address(2, "fe80::1", 64, true),
+                address(4, "203.0.113.7", 23, false),
+                address(4, "fe80::8:20ff:fe88:84ba", 64, true),
+                Address { duplicate: true, ..address(4, "198.51.100.1", 24, false) },
+                Address { tentative: true, ..address(6, "2001:db8::1", 64, false) },
+                address(11, "192.0.2.1", 24, false),
+            ],
+            interfaces: vec![
+                Interface { name: "aggr0".into(), temporary: false },
+                Interface { name: "gone0".into(), temporary: false },
+            ],
+            objects: vec![
+                object("aggr0/v4", "dhcp", "ok", Some("203.0.113.7/23")),
+                object("gone0/v4", "dhcp", "inaccessible", None),
+            ],
+            daemon: true,
+        }
+    }
+
+    #[test]
+    fn show_addr_names_the_daemons_objects_and_marks_what_nobody_named() {
+        let rows = sources().interfaces().iter().flat_map(|interface| &interface.addresses).map(address_row).collect();
+        let format = Format::default().all_columns();
+        insta::assert_snapshot!(format.render(&Table { columns: &ADDRESSES, rows }, true).unwrap(), @r"
+        ADDROBJ           TYPE       STATE         ADDR                       LEASE
+        lo/v4             static     ok            127.0.0.1/8                --
+        lo/v6             static     ok            ::1/128                    --
+        lo/?              static     ok            192.0.2.99/32              --
+        net0/?            addrconf   ok            fe80::1/64                 --
+        aggr0/v4          dhcp       ok            203.0.113.7/23             3600
+        aggr0/?           addrconf   ok            fe80::8:20ff:fe88:84ba/64  --
+        aggr0/?           static     duplicate     198.51.100.1/24            --
+        br0/?             static     tentative     2001:db8::1/64             --
+        net9/?            static     down          192.0.2.1/24               --
+        gone0/v4          dhcp       inaccessible  --                         --
+        ");
+    }
+
+    #[test]
+    fn show_if_lists_what_somebody_configured() {
+        let rows = sources().configured_interfaces().iter().map(interface_row).collect();
+        insta::assert_snapshot!(Format::default().render(&Table { columns: &INTERFACES, rows }, true).unwrap(), @r"
+        IFNAME        CLASS      STATE      ACTIVE  OVER
+        lo            loopback   ok         yes     --
+        aggr0         ip         ok         yes     --
+        br0           ip         ok         no      --
+        net9          ip         down       no      --
+        gone0         ip         disabled   no      --
+        ");
+    }
+
+    #[test]
+    fn bare_ipadm_has_the_addresses_under_their_interfaces() {
+        let table = all(&sources().configured_interfaces());
+        insta::assert_snapshot!(Format::default().render(&table, true).unwrap(), @r"
+        NAME            CLASS/TYPE  STATE         UNDER   ADDR
+        lo              loopback    ok            --      --
+          lo/v4         static      ok            --      127.0.0.1/8
+          lo/v6         static      ok            --      ::1/128
+          lo/?          static      ok            --      192.0.2.99/32
+        aggr0           ip          ok            --      --
+          aggr0/v4      dhcp        ok            --      203.0.113.7/23
+          aggr0/?       addrconf    ok            --      fe80::8:20ff:fe88:84ba/64
+          aggr0/?       static      duplicate     --      198.51.100.1/24
+        br0             ip          ok            --      --
+          br0/?         static      tentative     --      2001:db8::1/64
+        net9            ip          down          --      --
+          net9/?        static      down          --      192.0.2.1/24
+        gone0           ip          disabled      --      --
+          gone0/v4      dhcp        inaccessible  --      --
+        ");
+    }
+
+    #[test]
+    fn without_a_daemon_an_aggregation_is_an_orphan_and_other_links_are_not() {
+        let mut sources = Sources { daemon: false, ..sources() };
+        assert_eq!(sources.refuse_orphans().unwrap_err().exit_code(), 1);
+        sources.links.retain(|link| link.name != "aggr0");
+        assert!(sources.refuse_orphans().is_ok());
+    }
+}

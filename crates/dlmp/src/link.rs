@@ -234,3 +234,111 @@ fn device_row(link: &Link, device: &Device) -> Vec<Cell> {
         Cell::text(device.driver.clone()),
     ]
 }
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use dlmp_netlink::LinkStatistics;
+
+    /// An Ethernet link of a kind.
+    pub fn link(index: u32, name: &str, kind: Option<&str>, alias: Option<&str>) -> Link {
+        Link {
+            index,
+            name: name.into(),
+            mac: None,
+            mtu: 1500,
+            admin_up: true,
+            lower_up: true,
+            loopback: name == "lo",
+            ethernet: true,
+            kind: kind.map(Into::into),
+            master: None,
+            master_kind: None,
+            alias: alias.map(Into::into),
+            peer_index: None,
+            statistics: LinkStatistics::default(),
+        }
+    }
+
+    /// A guest's links: two ports, the aggregation with its lower end, and more.
+    pub fn links() -> Vec<Link> {
+        vec![
+            link(1, "lo", None, None),
+            link(2, "net0", Some("veth"), None),
+            link(3, "net1", None, Some("the second uplink")),
+            link(4, "aggr0", Some("veth"), Some("dlmp aggregation")),
+            link(5, "veth0", Some("veth"), Some("dlmp lower end of aggr0")),
+            link(6, "br0", Some("bridge"), None),
+            Link { master: Some(6), ..link(7, "tap0", Some("tun"), None) },
+            Link { peer_index: Some(3), ..link(8, "net1.5", Some("vlan"), None) },
+            Link { peer_index: Some(3), ..link(9, "mv0", Some("macvlan"), None) },
+            Link { ethernet: false, ..link(10, "wg0", Some("wireguard"), None) },
+        ]
+    }
+
+    fn table(ports: impl Fn(&str) -> Option<Vec<String>>) -> String {
+        let links = links();
+        let rows = (shown(&links, None).unwrap().into_iter())
+            .map(|(link, class)| link_row(link, class, "up", over(&links, link, class, &ports)))
+            .collect();
+        Format::default().render(&Table { columns: &LINKS, rows }, true).unwrap()
+    }
+
+    #[test]
+    fn show_link_names_class_and_what_is_below_and_hides_what_is_internal() {
+        insta::assert_snapshot!(table(|_| Some(vec!["net0".into(), "net1".into()])), @r"
+        LINK          CLASS     MTU     STATE     OVER
+        net0          phys      1500    up        --
+        net1          phys      1500    up        --
+        aggr0         aggr      1500    up        net0,net1
+        br0           bridge    1500    up        tap0
+        tap0          phys      1500    up        --
+        net1.5        vlan      1500    up        net1
+        mv0           vnic      1500    up        net1
+        wg0           iptun     1500    up        --
+        ");
+    }
+
+    #[test]
+    fn the_ports_of_an_aggregation_are_unknown_without_a_daemon() {
+        let table = table(|_| None);
+        assert!(table.lines().any(|line| line.starts_with("aggr0") && line.ends_with('?')), "{table}");
+    }
+
+    #[test]
+    fn show_phys_has_the_cells_of_the_published_transcript() {
+        let device = Device {
+            carrier: Some(true),
+            settings: Settings { speed: Some(1000), duplex: Duplex::Full },
+            driver: Some("vnet".into()),
+        };
+        let unknown =
+            Device { carrier: None, settings: Settings { speed: None, duplex: Duplex::Unknown }, driver: None };
+        let (net0, net1) = (link(2, "net0", None, None), link(3, "net1", None, None));
+        let rows = vec![device_row(&net0, &device), device_row(&net1, &unknown)];
+        insta::assert_snapshot!(Format::default().render(&Table { columns: &DEVICES, rows }, true).unwrap(), @r"
+        LINK          MEDIA         STATE     SPEED   DUPLEX    DEVICE
+        net0          Ethernet      up        1000    full      vnet
+        net1          Ethernet      unknown   0       unknown   --
+        ");
+    }
+
+    #[test]
+    fn a_link_is_up_when_its_carrier_is_there_and_it_was_brought_up() {
+        let settings = Settings { speed: None, duplex: Duplex::Unknown };
+        let state = |carrier, admin_up| {
+            Device { carrier, settings, driver: None }.state(&Link { admin_up, ..link(2, "net0", None, None) })
+        };
+        assert_eq!(state(Some(true), true), "up");
+        assert_eq!(state(Some(false), true), "down");
+        assert_eq!(state(Some(true), false), "down");
+        assert_eq!(state(None, true), "unknown");
+    }
+
+    #[test]
+    fn the_lower_end_and_the_loopback_are_no_links_to_show() {
+        for name in ["veth0", "lo", "nothing"] {
+            assert_eq!(shown(&links(), Some(name)).unwrap_err().exit_code(), 1, "{name}");
+        }
+    }
+}

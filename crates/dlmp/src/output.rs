@@ -116,7 +116,8 @@ impl Format {
         self
     }
 
-    fn render(&self, table: &Table, heading: bool) -> Result<String> {
+    /// The text of a table.
+    pub fn render(&self, table: &Table, heading: bool) -> Result<String> {
         let selected = self.selected(table.columns)?;
         let text = if self.json {
             json_text(table, &selected)
@@ -263,4 +264,119 @@ fn scaled(number: u64) -> String {
         letter = next;
     }
     format!("{}.{:02}{letter}", number / unit, number % unit / (unit / 100))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COLUMNS: [Column; 5] = [
+        Column::new("LINK", 8),
+        Column::new("CLASS/TYPE", 4),
+        Column::new("IPKTS", 8),
+        Column::new("ADDRESS", 4),
+        Column::extra("RULES", 4),
+    ];
+
+    fn table() -> Table {
+        let mac = Cell::Mac(MacAddr([0x02, 0x08, 0x20, 0x88, 0x84, 0xba]));
+        let rules = vec![("reflection".into(), 3), ("nobody".into(), 0), ("b\\w".into(), 1)];
+        let none = vec![("reflection".into(), 0)];
+        Table {
+            columns: &COLUMNS,
+            rows: vec![
+                vec![Cell::Text("aggr0".into()), Cell::Absent, Cell::Counter(1_234_567), mac, Cell::Counters(rules)],
+                vec![
+                    Cell::Repeated("aggr0".into()),
+                    Cell::Speed(None),
+                    Cell::Counter(999),
+                    Cell::Unknown,
+                    Cell::Counters(none),
+                ],
+                vec![
+                    Cell::Indented("net0".into()),
+                    Cell::Speed(Some(1000)),
+                    Cell::Number(5000),
+                    Cell::List(vec!["a".into(), "b".into()]),
+                    Cell::Absent,
+                ],
+            ],
+        }
+    }
+
+    fn rendered(parseable: bool, fields: &[&str], json: bool) -> String {
+        let fields = fields.iter().map(|&field| field.to_owned()).collect();
+        Format { parseable, fields, json }.render(&table(), true).unwrap()
+    }
+
+    #[test]
+    fn people_get_columns() {
+        insta::assert_snapshot!(rendered(false, &[], false), @r"
+        LINK      CLASS/TYPE  IPKTS     ADDRESS
+        aggr0     --          1.23M     2:8:20:88:84:ba
+                  0Mb         999       ?
+          net0    1000Mb      5000      a,b
+        ");
+    }
+
+    #[test]
+    fn fields_are_chosen_and_ordered_by_name_in_any_case() {
+        insta::assert_snapshot!(rendered(false, &["rules", "Link"], false), @r"
+        RULES               LINK
+        reflection=3,b\w=1  aggr0
+        --
+        --                    net0
+        ");
+        assert_eq!(rendered(false, &["ALL"], false).lines().next(), rendered(false, &["all"], false).lines().next());
+    }
+
+    #[test]
+    fn scripts_get_escaped_fields_and_plain_numbers() {
+        insta::assert_snapshot!(rendered(true, &["all"], false), @r"
+        aggr0::1234567:2\:8\:20\:88\:84\:ba:reflection=3,b\\w=1
+        aggr0:0Mb:999::
+        net0:1000Mb:5000:a,b:
+        ");
+    }
+
+    #[test]
+    fn a_single_field_needs_no_escape() {
+        assert_eq!(rendered(true, &["address"], false), "2:8:20:88:84:ba\n\na,b\n");
+    }
+
+    #[test]
+    fn programs_get_every_column_as_typed_json() {
+        insta::assert_snapshot!(rendered(false, &[], true), @r#"[{"link":"aggr0","class":null,"ipkts":1234567,"address":"02:08:20:88:84:ba","rules":{"reflection":3,"nobody":0,"b\\w":1}},{"link":"aggr0","class":null,"ipkts":999,"address":null,"rules":{"reflection":0}},{"link":"net0","class":1000,"ipkts":5000,"address":["a","b"],"rules":null}]"#);
+    }
+
+    #[test]
+    fn an_empty_table_is_a_heading_or_an_empty_array() {
+        let empty = Table { columns: &COLUMNS, rows: vec![] };
+        assert_eq!(Format::default().render(&empty, true).unwrap(), "LINK      CLASS/TYPE  IPKTS     ADDRESS\n");
+        assert_eq!(Format { json: true, ..Format::default() }.render(&empty, true).unwrap(), "[]\n");
+    }
+
+    #[test]
+    fn an_unknown_field_is_a_usage_error_that_names_the_known_ones() {
+        let format = Format { fields: vec!["link".into(), "colour".into()], ..Format::default() };
+        let failure = format.render(&table(), true).unwrap_err();
+        assert_eq!(failure.exit_code(), 2);
+        insta::assert_snapshot!(failure, @r#"unknown field "colour" for -o; the fields are: link, class/type, ipkts, address, rules, all"#);
+    }
+
+    #[test]
+    fn counters_are_scaled_by_thousands_and_never_rounded_up() {
+        let expected = [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1.00K"),
+            (1999, "1.99K"),
+            (999_999, "999.99K"),
+            (101_880_000, "101.88M"),
+            (u64::MAX, "18.44E"),
+        ];
+        for (number, text) in expected {
+            assert_eq!(scaled(number), text);
+        }
+    }
 }

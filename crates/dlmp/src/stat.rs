@@ -273,3 +273,89 @@ fn traffic_cells(counted: &Counted) -> [Cell; 4] {
         None => [Cell::Unknown, Cell::Unknown, Cell::Unknown, Cell::Unknown],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dlmp_api::RuleCount;
+
+    fn port(aggregation: &str, port: &str, packets: i64) -> PortStatistics {
+        PortStatistics {
+            aggregation: aggregation.into(),
+            port: port.into(),
+            ipackets: packets,
+            rbytes: packets * 1000,
+            opackets: packets + 1,
+            obytes: packets * 64,
+            rules: vec![RuleCount { name: "rx-reflection".into(), count: packets % 7 }],
+        }
+    }
+
+    fn table(counted: &[Counted], format: &Format) -> String {
+        let rows = counted.iter().map(port_row).collect();
+        format.render(&Table { columns: &AGGREGATIONS, rows }, true).unwrap()
+    }
+
+    #[test]
+    fn an_aggregation_is_the_sum_of_its_ports_and_of_what_concerned_none() {
+        let ports = [port("aggr0", "net0", 1234), port("aggr0", "net1", 70_000), port("aggr0", "", 3)];
+        let all = with_sums(&[&ports[..], &[port("aggr1", "net2", 0)]].concat());
+        insta::assert_snapshot!(table(&all, &Format::default()), @r"
+        LINK        PORT        IPKTS     RBYTES    OPKTS     OBYTES
+        aggr0       --          71.23K    71.23M    71.24K    4.55M
+                    net0        1.23K     1.23M     1.23K     78.97K
+                    net1        70.00K    70.00M    70.00K    4.48M
+        aggr1       --          0         0         1         0
+                    net2        0         0         1         0
+        ");
+        insta::assert_snapshot!(table(&all, &Format::default().all_columns()), @r"
+        LINK        PORT        IPKTS     RBYTES    OPKTS     OBYTES    RULES
+        aggr0       --          71.23K    71.23M    71.24K    4.55M     rx-reflection=5
+                    net0        1.23K     1.23M     1.23K     78.97K    rx-reflection=2
+                    net1        70.00K    70.00M    70.00K    4.48M     --
+        aggr1       --          0         0         1         0         --
+                    net2        0         0         1         0         --
+        ");
+    }
+
+    #[test]
+    fn an_interval_shows_what_it_added() {
+        let before = with_sums(&[port("aggr0", "net0", 10), port("aggr0", "net1", 0)]);
+        let now = with_sums(&[port("aggr0", "net0", 17), port("aggr0", "net1", 1)]);
+        let packets = |counted: Vec<Counted>| -> Vec<u64> {
+            counted.into_iter().map(|counted| counted.traffic.unwrap().ipackets).collect()
+        };
+        assert_eq!(packets(since(&now, &before)), [8, 7, 1]);
+        assert_eq!(packets(since(&now, &[])), [18, 17, 1]);
+    }
+
+    #[test]
+    fn a_counter_that_started_again_counts_from_zero() {
+        let before = with_sums(&[port("aggr0", "net0", 100)]);
+        let now = with_sums(&[port("aggr0", "net0", 5)]);
+        assert_eq!(since(&now, &before)[1].traffic.unwrap().ipackets, 5);
+    }
+
+    #[test]
+    fn a_link_whose_counters_only_a_missing_daemon_knows_shows_question_marks() {
+        let counted = Counted { link: "aggr0".into(), port: None, traffic: None, rules: BTreeMap::new() };
+        let rows = vec![link_row(&counted)];
+        insta::assert_snapshot!(Format::default().render(&Table { columns: &LINKS, rows }, true).unwrap(), @r"
+        LINK          IPKTS     RBYTES    OPKTS     OBYTES
+        aggr0         ?         ?         ?         ?
+        ");
+    }
+
+    #[test]
+    fn a_number_is_a_count_only_with_an_interval() {
+        let repeat = |interval, operands: &[&str]| Repeat {
+            interval: NonZeroU32::new(interval),
+            operands: operands.iter().map(|&operand| operand.to_owned()).collect(),
+        };
+        assert_eq!(repeat(1, &["5", "aggr0"]).operands().unwrap(), (Some("aggr0"), Some(5)));
+        assert_eq!(repeat(1, &["aggr0", "5"]).operands().unwrap(), (Some("aggr0"), Some(5)));
+        assert_eq!(repeat(0, &["5"]).operands().unwrap(), (Some("5"), None));
+        assert_eq!(repeat(0, &["aggr0", "5"]).operands().unwrap_err().exit_code(), 2);
+        assert_eq!(repeat(1, &["aggr0", "0"]).operands().unwrap_err().exit_code(), 2);
+    }
+}

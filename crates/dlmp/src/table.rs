@@ -175,3 +175,107 @@ fn usage(error: &clap::Error) -> Failure {
     let text = error.render().to_string();
     Failure::Usage(text.strip_prefix("error: ").unwrap_or(&text).trim_end().into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROGRAMS: [Program; 4] = [Program::Dlmp, Program::Dladm, Program::Dlstat, Program::Ipadm];
+
+    /// The command that a line is understood as, without running it.
+    fn understood(line: &str) -> std::result::Result<String, clap::Error> {
+        let mut words = line.split_whitespace();
+        let program = Program::called(words.next().unwrap());
+        let matches = parser(program).try_get_matches_from(std::iter::once(program.name()).chain(words))?;
+        Ok(matches.subcommand_name().unwrap().to_owned())
+    }
+
+    #[test]
+    fn the_table_is_sound_under_every_name() {
+        for program in PROGRAMS {
+            parser(program).debug_assert();
+            if let Some(bare) = program.bare() {
+                assert!(program.entries().any(|(name, _)| name == bare), "{program:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_lines_of_the_published_transcript_are_understood() {
+        for (line, command) in [
+            ("dladm show-phys net0", "show-phys"),
+            ("dladm create-aggr -m dlmp -l net0 -l net1 aggr0", "create-aggr"),
+            ("ipadm create-ip aggr0", "create-ip"),
+            ("ipadm create-addr -T dhcp aggr0/v4", "create-addr"),
+            ("dladm show-aggr aggr0", "show-aggr"),
+            ("dladm show-aggr -x", "show-aggr"),
+        ] {
+            assert_eq!(understood(line).unwrap(), command, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_name_has_its_own_part_and_dlmp_the_whole() {
+        assert!(understood("dladm create-ip aggr0").is_err());
+        assert!(understood("ipadm show-aggr").is_err());
+        assert!(understood("dlstat create-aggr -l net0 aggr0").is_err());
+        assert_eq!(understood("dlstat show-aggr -v").unwrap(), "show-aggr");
+        assert_eq!(understood("dlmp stat-aggr -v").unwrap(), "stat-aggr");
+        assert_eq!(Program::Dlmp.entries().count(), TABLE.len());
+    }
+
+    #[test]
+    fn what_is_not_understood_is_a_usage_error() {
+        for line in [
+            "dladm nonsense",
+            "dladm --nonsense",
+            "dladm create-aggr",
+            "dladm create-aggr aggr0",
+            "dladm create-aggr -l",
+            "dladm create-aggr -m lacp -l net0 aggr0",
+            "dladm create-aggr -u 1:2:3 -l net0 aggr0",
+            "dladm create-aggr -l net0 aggr0 aggr1",
+            "dladm delete-aggr",
+            "dladm add-aggr aggr0",
+            "dladm remove-aggr -f -l net0 aggr0",
+            "dladm show-aggr -p",
+            "dladm show-aggr -p -j -o link",
+            "dladm show-aggr a b",
+            "dladm show-aggr -S",
+            "dladm modify-aggr aggr0",
+            "dlstat show-link -i 0",
+            "dlstat show-link -i soon",
+            "dlstat show-link a b c",
+            "ipadm create-ip",
+            "ipadm create-addr",
+            "ipadm create-addr -T addrconf aggr0",
+            "ipadm create-addr -a nonsense aggr0",
+            "ipadm create-addr -T dhcp -w soon aggr0",
+            "ipadm delete-addr",
+            "dlmp",
+        ] {
+            let error = understood(line).unwrap_err();
+            assert!(error.use_stderr(), "{line}");
+            assert_eq!(usage(&error).exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn options_that_do_not_go_together_are_refused_before_anything_is_asked() {
+        for (line, exit_code) in [
+            ("create-addr aggr0", 2),
+            ("create-addr -T static aggr0", 2),
+            ("create-addr -T dhcp -a 192.0.2.1 aggr0", 2),
+            ("create-addr -T dhcp -d aggr0", 2),
+            ("create-addr -a 192.0.2.1 -w 5 aggr0", 2),
+            ("create-addr -a 192.0.2.1 -h host aggr0", 2),
+            ("create-aggr -m trunk -l net0 aggr0", 1),
+            ("create-aggr -P L4 -l net0 aggr0", 1),
+            ("create-aggr -L active -l net0 aggr0", 1),
+            ("create-aggr -T short -l net0 aggr0", 1),
+        ] {
+            let words: Vec<OsString> = line.split(' ').map(Into::into).collect();
+            assert_eq!(run(Program::Dlmp, &words).unwrap_err().exit_code(), exit_code, "{line}");
+        }
+    }
+}
