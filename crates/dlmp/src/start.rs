@@ -34,8 +34,8 @@ pub async fn start() -> Result<Connection> {
             "the same command with sudo",
         ));
     }
-    let mut log = Log::open(&runtime_dir()?)?;
     let mut command = Command::new(program()?);
+    let mut log = Log::open(&runtime_dir()?)?;
     for variable in PATHS {
         if let Some(path) = std::env::var_os(variable) {
             command.env(variable, std::path::absolute(path)?);

@@ -2,9 +2,9 @@
 //! process and socket in it, and a directory of its own.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
@@ -32,7 +32,7 @@ pub fn within(name: &str, test: impl FnOnce(&Place) + Send) {
     let place = Place { directory };
     fs::create_dir(&place.directory).unwrap();
     // A copy, since the build's directory may be closed to other users.
-    fs::copy(env!("CARGO_BIN_EXE_dlmp"), place.path("dlmp")).unwrap();
+    install(Path::new(env!("CARGO_BIN_EXE_dlmp")), &place.path("dlmp"));
     for program in ["dladm", "dlstat", "ipadm", "ldm"] {
         symlink("dlmp", place.path(program)).unwrap();
     }
@@ -58,21 +58,19 @@ impl Place {
 
     /// Writes a program beside the command.
     pub fn script(&self, name: &str, text: &str) {
-        let path = self.path(name);
-        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let text_file = self.path("script");
+        fs::write(&text_file, format!("#!/bin/sh\n{text}\n")).unwrap();
+        install(&text_file, &self.path(name));
     }
 
     /// Runs a line of one of our programs.
     pub fn run(&self, line: &str) -> Outcome {
-        outcome(self.command(line))
+        outcome(&mut self.command(line))
     }
 
     /// The same as a user without privileges.
     pub fn run_as_nobody(&self, line: &str) -> Outcome {
-        let mut command = self.command(line);
-        command.uid(NOBODY).gid(NOBODY);
-        outcome(command)
+        outcome(self.command(line).uid(NOBODY).gid(NOBODY))
     }
 
     /// A line of one of our programs, to be run.
@@ -95,14 +93,22 @@ impl Place {
     }
 }
 
-fn ip(words: &[&str]) {
-    let mut command = Command::new("ip");
-    command.args(words);
-    let ip = outcome(command);
-    assert_eq!(ip.code, 0, "ip {words:?}: {}", ip.err);
+/// Makes an executable file in another process: a file that is open for writing here may be so in
+/// a child that another test starts at that moment, and cannot be run then.
+fn install(from: &Path, to: &Path) {
+    succeed(Command::new("install").args(["-m", "755"]).args([from, to]));
 }
 
-fn outcome(mut command: Command) -> Outcome {
+fn ip(words: &[&str]) {
+    succeed(Command::new("ip").args(words));
+}
+
+fn succeed(command: &mut Command) {
+    let outcome = outcome(command);
+    assert_eq!(outcome.code, 0, "{command:?}: {}", outcome.err);
+}
+
+fn outcome(command: &mut Command) -> Outcome {
     let output = command.output().unwrap();
     Outcome {
         code: output.status.code().expect("the command was killed"),
