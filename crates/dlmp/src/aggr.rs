@@ -1,166 +1,295 @@
-//! The aggregation commands of `dladm`.
+//! Aggregations: making, changing, deleting and showing them.
 
+use clap::{Args, ValueEnum};
 use dlmp_api::client::Dlmpd;
-use dlmp_api::{Aggregation, NewAggregation, PortChange};
-use dlmp_netlink::Netlink;
+use dlmp_api::{Aggregation, NewAggregation, Port, PortChange};
 use dlmp_wire::MacAddr;
 
-use crate::cli::{AddAggr, CreateAggr, DeleteAggr, RemoveAggr, ShowAggr};
-use crate::daemon;
-use crate::failure::Failure;
-use crate::output::{Cell, Table};
+use crate::daemon::{self, answer};
+use crate::failure::{Failure, Result};
+use crate::output::{Cell, Column, Format, Table};
+use crate::table::Run;
 
-/// `create-aggr`: starts the daemon when none runs here.
-pub async fn create(arguments: CreateAggr) -> Result<(), Failure> {
-    match arguments.mode.as_str() {
-        "dlmp" => {}
-        "trunk" => {
-            return Err(Failure::Refused(
-                "trunk mode needs its switch configured (LACP), which is what Linux bonding does; this makes dlmp \
-                 aggregations, which need no switch configuration\n  try: dladm create-aggr -m dlmp ..., or for a \
-                 trunk: ip link add type bond mode 802.3ad"
-                    .into(),
-            ));
-        }
-        other => return Err(Failure::Usage(format!("there is no mode {other:?}; there is: dlmp"))),
+/// Create an aggregation of links
+///
+/// Links that become ports must have no IP address. The default mode is dlmp, unlike in Solaris:
+/// trunk mode needs switches that take part in it and does not exist here.
+#[derive(Debug, Args)]
+pub struct Create {
+    /// Not beyond the next boot
+    #[arg(short)]
+    temporary: bool,
+    /// Take links whose speeds differ or that cannot report their state
+    #[arg(short)]
+    force: bool,
+    /// Mode of the aggregation
+    #[arg(short, value_enum, default_value = "dlmp")]
+    mode: Mode,
+    /// MAC address of the aggregation; a random one of 2:8:20:* when absent
+    #[arg(short = 'u', value_name = "ADDRESS")]
+    mac: Option<MacAddr>,
+    /// Link that becomes a port; give it once for each
+    #[arg(short = 'l', value_name = "LINK", required = true)]
+    ports: Vec<String>,
+    /// Load balancing of trunk mode
+    #[arg(short = 'P', value_name = "POLICY", hide = true)]
+    policy: Option<String>,
+    /// LACP of trunk mode
+    #[arg(short = 'L', value_name = "MODE", hide = true)]
+    lacp_mode: Option<String>,
+    /// LACP timer of trunk mode
+    #[arg(short = 'T', value_name = "TIME", hide = true)]
+    lacp_timer: Option<String>,
+    /// Name of the aggregation
+    name: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    Dlmp,
+    /// Solaris has it: refused with a reason instead of as a word that nobody knows.
+    #[value(hide = true)]
+    Trunk,
+}
+
+/// Delete an aggregation
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// Until the next boot only
+    #[arg(short)]
+    temporary: bool,
+    /// The aggregation
+    name: String,
+}
+
+/// Add ports to an aggregation
+#[derive(Debug, Args)]
+pub struct Add {
+    /// Until the next boot only
+    #[arg(short)]
+    temporary: bool,
+    /// Take links whose speeds differ or that cannot report their state
+    #[arg(short)]
+    force: bool,
+    /// Link that becomes a port; give it once for each
+    #[arg(short = 'l', value_name = "LINK", required = true)]
+    ports: Vec<String>,
+    /// The aggregation
+    name: String,
+}
+
+/// Remove ports from an aggregation
+#[derive(Debug, Args)]
+pub struct Remove {
+    /// Until the next boot only
+    #[arg(short)]
+    temporary: bool,
+    /// Port to remove; give it once for each
+    #[arg(short = 'l', value_name = "LINK", required = true)]
+    ports: Vec<String>,
+    /// The aggregation
+    name: String,
+}
+
+/// Show aggregations
+#[derive(Debug, Args)]
+pub struct Show {
+    /// Show each aggregation's ports
+    #[arg(short = 'x')]
+    extended: bool,
+    #[command(flatten)]
+    format: Format,
+    /// Only this aggregation
+    name: Option<String>,
+}
+
+const PLAIN: [Column; 7] = [
+    Column::new("LINK", 12),
+    Column::new("MODE", 5),
+    Column::new("POLICY", 6),
+    Column::new("ADDRPOLICY", 10),
+    Column::new("LACPACTIVITY", 12),
+    Column::new("LACPTIMER", 9),
+    Column::extra("DETECTION", 9),
+];
+
+const EXTENDED: [Column; 10] = [
+    Column::new("LINK", 10),
+    Column::new("PORT", 10),
+    Column::new("SPEED", 7),
+    Column::new("DUPLEX", 7),
+    Column::new("STATE", 7),
+    Column::new("ADDRESS", 17),
+    Column::new("PORTSTATE", 9),
+    Column::extra("HEALTH", 7),
+    Column::extra("CLIENTS", 10),
+    Column::extra("REASON", 6),
+];
+
+impl Create {
+    /// Refuses what belongs to trunk mode.
+    fn check_mode(&self) -> Result<()> {
+        let trunk_only = [(&self.policy, "-P"), (&self.lacp_mode, "-L"), (&self.lacp_timer, "-T")];
+        let refused = if self.mode == Mode::Trunk {
+            "-m trunk: there is no trunk mode"
+        } else if let Some((_, option)) = trunk_only.iter().find(|(value, _)| value.is_some()) {
+            &format!("{option} belongs to trunk mode, which does not exist")
+        } else {
+            return Ok(());
+        };
+        let ports: String = self.ports.iter().map(|port| format!(" -l {port}")).collect();
+        Err(Failure::refused(
+            format!("{refused} here: only dlmp, which needs no policy and no LACP on the switches"),
+            format!("dladm create-aggr -m dlmp{ports} {}", self.name),
+        ))
     }
-    if arguments.policy.is_some() || arguments.lacp.is_some() || arguments.timer.is_some() {
-        return Err(Failure::Refused(
-            "-P, -L and -T are options of trunk mode; a dlmp aggregation has no LACP and spreads clients by itself"
-                .into(),
-        ));
+}
+
+impl Run for Create {
+    async fn run(self) -> Result<()> {
+        self.check_mode()?;
+        let mut daemon = daemon::find_or_start().await?;
+        let request = NewAggregation {
+            name: self.name,
+            ports: self.ports,
+            mac: self.mac.map(|mac| mac.to_string()),
+            temporary: self.temporary,
+            force: self.force,
+        };
+        answer(daemon.create_aggregation(&request).await)
     }
-    let request = NewAggregation {
-        name: arguments.name,
-        ports: arguments.links,
-        mac: arguments.mac,
-        temporary: arguments.temporary,
-        force: arguments.force,
-    };
-    Ok(daemon::start().await?.create_aggregation(&request).await??)
 }
 
-/// `delete-aggr`.
-pub async fn delete(arguments: DeleteAggr) -> Result<(), Failure> {
-    Ok(daemon::connect()?.delete_aggregation(&arguments.name, arguments.temporary).await??)
+impl Run for Delete {
+    async fn run(self) -> Result<()> {
+        answer(daemon::require()?.delete_aggregation(&self.name, self.temporary).await)
+    }
 }
 
-/// `add-aggr`.
-pub async fn add(arguments: AddAggr) -> Result<(), Failure> {
-    let request = PortChange {
-        aggregation: arguments.name,
-        ports: arguments.links,
-        temporary: arguments.temporary,
-        force: arguments.force,
-    };
-    Ok(daemon::connect()?.add_ports(&request).await??)
+impl Run for Add {
+    async fn run(self) -> Result<()> {
+        let Self { temporary, force, ports, name: aggregation } = self;
+        answer(daemon::require()?.add_ports(&PortChange { aggregation, ports, temporary, force }).await)
+    }
 }
 
-/// `remove-aggr`.
-pub async fn remove(arguments: RemoveAggr) -> Result<(), Failure> {
-    let request = PortChange {
-        aggregation: arguments.name,
-        ports: arguments.links,
-        temporary: arguments.temporary,
-        force: false,
-    };
-    Ok(daemon::connect()?.remove_ports(&request).await??)
+impl Run for Remove {
+    async fn run(self) -> Result<()> {
+        let Self { temporary, ports, name: aggregation } = self;
+        answer(daemon::require()?.remove_ports(&PortChange { aggregation, ports, temporary, force: false }).await)
+    }
 }
 
-/// `show-aggr`.
-pub async fn show(arguments: ShowAggr) -> Result<(), Failure> {
-    let aggregations = list(arguments.name.as_deref()).await?;
-    let table = if arguments.extended { extended(&aggregations) } else { plain(&aggregations) };
-    table.put_out(&arguments.output)
+impl Run for Show {
+    async fn run(self) -> Result<()> {
+        let aggregations = match daemon::find_to_show().await? {
+            Some(mut daemon) => answer(daemon.list_aggregations().await)?.aggregations,
+            None => Vec::new(),
+        };
+        let aggregations = only(aggregations, self.name.as_deref(), |aggregation| &aggregation.name)?;
+        self.format.print(&if self.extended { extended(&aggregations)? } else { plain(&aggregations) })
+    }
 }
 
-/// All aggregations, or the one of that name.
+/// Those of the aggregation that was named, or all.
 ///
 /// # Errors
-/// There is none of that name.
-pub async fn list(only: Option<&str>) -> Result<Vec<Aggregation>, Failure> {
-    let links = Netlink::connect()?.links().await?;
-    let mut aggregations = match daemon::look(&links)? {
-        Some(mut connection) => connection.list_aggregations().await??.aggregations,
-        None => Vec::new(),
-    };
-    if let Some(name) = only {
-        aggregations.retain(|aggregation| aggregation.name == name);
-        if aggregations.is_empty() {
-            return Err(Failure::Refused(format!("there is no aggregation {name}\n  try: dladm show-aggr")));
+/// None has that name.
+pub fn only<T>(mut all: Vec<T>, name: Option<&str>, name_of: impl Fn(&T) -> &str) -> Result<Vec<T>> {
+    if let Some(name) = name {
+        all.retain(|one| name_of(one) == name);
+        if all.is_empty() {
+            return Err(Failure::refused(format!("there is no aggregation {name}"), "dladm show-aggr"));
         }
     }
-    Ok(aggregations)
+    Ok(all)
 }
 
-/// The columns of Solaris; all but the first two belong to trunk mode.
 fn plain(aggregations: &[Aggregation]) -> Table {
-    let mut table = Table::new(&["LINK", "MODE", "POLICY", "ADDRPOLICY", "LACPACTIVITY", "LACPTIMER"]);
-    for aggregation in aggregations {
-        let (name, mode) = (Cell::text(&aggregation.name), Cell::text(&aggregation.mode));
-        table.row([name, mode, Cell::None, Cell::None, Cell::None, Cell::None]);
-    }
-    table
+    let row = |aggregation: &Aggregation| {
+        vec![
+            Cell::Text(aggregation.name.clone()),
+            Cell::Text(aggregation.mode.clone()),
+            Cell::Absent,
+            Cell::Absent,
+            Cell::Absent,
+            Cell::Absent,
+            Cell::Text(aggregation.detection.clone()),
+        ]
+    };
+    Table { columns: &PLAIN, rows: aggregations.iter().map(row).collect() }
 }
 
-fn extended(aggregations: &[Aggregation]) -> Table {
-    let mut table = Table::new(&["LINK", "PORT", "SPEED", "DUPLEX", "STATE", "ADDRESS", "PORTSTATE"]);
+fn extended(aggregations: &[Aggregation]) -> Result<Table> {
+    let mut rows = Vec::new();
     for aggregation in aggregations {
-        table.row([
-            Cell::text(&aggregation.name),
-            Cell::None,
+        rows.push(vec![
+            Cell::Text(aggregation.name.clone()),
+            Cell::Absent,
             speed(aggregation.speed),
-            Cell::text(&aggregation.duplex),
-            Cell::text(&aggregation.state),
-            address(Some(&aggregation.mac)),
-            Cell::None,
+            Cell::Text(aggregation.duplex.clone()),
+            Cell::Text(aggregation.state.clone()),
+            mac(Some(&aggregation.mac))?,
+            Cell::Absent,
+            Cell::Absent,
+            Cell::Absent,
+            Cell::Absent,
         ]);
         for port in &aggregation.ports {
-            table.row([
-                Cell::Ditto(aggregation.name.clone()),
-                Cell::text(&port.name),
-                speed(port.speed),
-                Cell::text(&port.duplex),
-                Cell::text(&port.state),
-                address(port.mac.as_deref()),
-                Cell::text(&port.portstate),
-            ]);
+            rows.push(port_row(&aggregation.name, port)?);
         }
     }
-    table
+    Ok(Table { columns: &EXTENDED, rows })
 }
 
-fn speed(megabits: Option<i64>) -> Cell {
-    megabits.map_or(Cell::Number(0, "0Mb".into()), |speed| Cell::Number(speed, format!("{speed}Mb")))
+fn port_row(aggregation: &str, port: &Port) -> Result<Vec<Cell>> {
+    Ok(vec![
+        Cell::Repeated(aggregation.into()),
+        Cell::Text(port.name.clone()),
+        speed(port.speed),
+        Cell::Text(port.duplex.clone()),
+        Cell::Text(port.state.clone()),
+        mac(port.mac.as_deref())?,
+        Cell::Text(port.portstate.clone()),
+        Cell::Text(port.health.clone()),
+        Cell::list(port.clients.clone()),
+        Cell::Text(port.reason.clone()),
+    ])
 }
 
-/// As Solaris prints it, without leading zeros.
-fn address(mac: Option<&str>) -> Cell {
-    Cell::maybe(mac.map(|text| match text.parse::<MacAddr>() {
-        Ok(mac) => mac.short().to_string(),
-        Err(_) => text.to_owned(),
-    }))
+fn speed(speed: Option<i64>) -> Cell {
+    Cell::Speed(speed.and_then(|speed| u64::try_from(speed).ok()))
+}
+
+fn mac(text: Option<&str>) -> Result<Cell> {
+    let Some(text) = text else {
+        return Ok(Cell::Absent);
+    };
+    let mac = text.parse().map_err(|error| Failure::Refused(format!("dlmpd answered {text:?}, which is {error}")))?;
+    Ok(Cell::Mac(mac))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Output;
 
-    #[test]
-    fn the_published_transcript_has_these_cells() {
-        let port = |name: &str, mac: &str| dlmp_api::Port {
+    fn port(name: &str, mac: Option<&str>, state: &str) -> Port {
+        let up = state == "up";
+        Port {
             name: name.into(),
-            mac: Some(mac.into()),
-            state: "up".into(),
-            speed: Some(1000),
-            duplex: "full".into(),
-            health: "active".into(),
-            reason: "its link is up".into(),
-            portstate: "attached".into(),
-            clients: vec![],
-        };
-        let aggregation = Aggregation {
+            mac: mac.map(Into::into),
+            state: state.into(),
+            speed: up.then_some(1000),
+            duplex: if up { "full" } else { "unknown" }.into(),
+            health: if up { "active" } else { "failed" }.into(),
+            reason: format!("its link is {state}"),
+            portstate: if mac.is_some() { "attached" } else { "detached" }.into(),
+            clients: if up { vec!["aggr0".into()] } else { vec![] },
+        }
+    }
+
+    fn aggregation(ports: Vec<Port>) -> Aggregation {
+        Aggregation {
             name: "aggr0".into(),
             mode: "dlmp".into(),
             mac: "02:08:20:88:84:ba".into(),
@@ -171,18 +300,58 @@ mod tests {
             temporary: false,
             detection: "link".into(),
             multicast_port: Some("net0".into()),
-            ports: vec![port("net0", "00:14:4f:f9:cf:47"), port("net1", "00:14:4f:fb:f5:33")],
-        };
-        let aggregations = [aggregation];
-        insta::assert_snapshot!(extended(&aggregations).render(&Output::default()).unwrap(), @r"
-        LINK    PORT   SPEED    DUPLEX   STATE   ADDRESS            PORTSTATE
-        aggr0   --     1000Mb   full     up      2:8:20:88:84:ba    --
-                net0   1000Mb   full     up      0:14:4f:f9:cf:47   attached
-                net1   1000Mb   full     up      0:14:4f:fb:f5:33   attached
+            ports,
+        }
+    }
+
+    fn published() -> [Aggregation; 1] {
+        [aggregation(vec![
+            port("net0", Some("00:14:4f:f9:cf:47"), "up"),
+            port("net1", Some("00:14:4f:fb:f5:33"), "up"),
+        ])]
+    }
+
+    #[test]
+    fn show_aggr_has_the_cells_of_the_published_transcript() {
+        insta::assert_snapshot!(Format::default().render(&plain(&published()), true).unwrap(), @r"
+        LINK          MODE   POLICY  ADDRPOLICY  LACPACTIVITY  LACPTIMER
+        aggr0         dlmp   --      --          --            --
         ");
-        insta::assert_snapshot!(plain(&aggregations).render(&Output::default()).unwrap(), @r"
-        LINK    MODE   POLICY   ADDRPOLICY   LACPACTIVITY   LACPTIMER
-        aggr0   dlmp   --       --           --             --
+    }
+
+    #[test]
+    fn show_aggr_x_has_the_cells_of_the_published_transcript() {
+        insta::assert_snapshot!(Format::default().render(&extended(&published()).unwrap(), true).unwrap(), @r"
+        LINK        PORT        SPEED    DUPLEX   STATE    ADDRESS            PORTSTATE
+        aggr0       --          1000Mb   full     up       2:8:20:88:84:ba    --
+                    net0        1000Mb   full     up       0:14:4f:f9:cf:47   attached
+                    net1        1000Mb   full     up       0:14:4f:fb:f5:33   attached
         ");
+    }
+
+    #[test]
+    fn every_field_says_why_a_port_is_failed() {
+        let aggregations = [aggregation(vec![
+            port("net0", Some("00:14:4f:f9:cf:47"), "up"),
+            port("net1", Some("00:14:4f:fb:f5:33"), "down"),
+            port("net2", None, "absent"),
+        ])];
+        let format = Format::default().all_columns();
+        insta::assert_snapshot!(format.render(&extended(&aggregations).unwrap(), true).unwrap(), @r"
+        LINK        PORT        SPEED    DUPLEX   STATE    ADDRESS            PORTSTATE  HEALTH   CLIENTS     REASON
+        aggr0       --          1000Mb   full     up       2:8:20:88:84:ba    --         --       --          --
+                    net0        1000Mb   full     up       0:14:4f:f9:cf:47   attached   active   aggr0       its link is up
+                    net1        0Mb      unknown  down     0:14:4f:fb:f5:33   attached   failed   --          its link is down
+                    net2        0Mb      unknown  absent   --                 detached   failed   --          its link is absent
+        ");
+        insta::assert_snapshot!(format.render(&plain(&aggregations), true).unwrap(), @r"
+        LINK          MODE   POLICY  ADDRPOLICY  LACPACTIVITY  LACPTIMER  DETECTION
+        aggr0         dlmp   --      --          --            --         link
+        ");
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_not_shown_as_one() {
+        assert_eq!(mac(Some("nonsense")).unwrap_err().exit_code(), 1);
     }
 }

@@ -1,124 +1,95 @@
-//! Reaching the daemon of this network namespace, and starting it when something is to be made.
+//! The daemon of this network namespace: finding it, and saying what to do when it is not there.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::io::ErrorKind;
+use std::time::Duration;
 
 use dlmp_api::client::{self, Connection, Dlmpd};
-use dlmp_netlink::Link;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Result};
+use crate::{link, start};
 
-/// How long a daemon may take to answer after its start.
-const START: Duration = Duration::from_secs(10);
-/// How often it is looked whether it answers.
-const POLL: Duration = Duration::from_millis(20);
-/// How many lines of its log are shown when it does not start.
-const LOG_LINES: usize = 5;
+/// How often, and after what pause, a daemon that ends is looked for again.
+const ENDING_LOOKS: u32 = 50;
+const ENDING_LOOK: Duration = Duration::from_millis(20);
 
-/// The daemon, for a change. It must run.
+/// The daemon, if one serves this namespace.
 ///
 /// # Errors
-/// Nobody answers.
-pub fn connect() -> Result<Connection, Failure> {
-    reach()?.ok_or_else(|| Failure::Refused(not_running("")))
-}
-
-/// The daemon, for a look: `None` when none runs and none is needed, since there is no aggregation.
-///
-/// # Errors
-/// There is an aggregation, and nobody answers for it.
-pub fn look(links: &[Link]) -> Result<Option<Connection>, Failure> {
-    let connection = reach()?;
-    if connection.is_none()
-        && let Some(link) = links.iter().find(|link| crate::link::is_aggregation(link))
-    {
-        let there = format!("; the aggregation {} goes on forwarding, but nobody watches its ports", link.name);
-        return Err(Failure::Refused(not_running(&there)));
-    }
-    Ok(connection)
-}
-
-/// The daemon, started if none runs here.
-///
-/// # Errors
-/// It could not be started.
-pub async fn start() -> Result<Connection, Failure> {
-    let deadline = Instant::now() + START;
-    while let Some(mut connection) = reach()? {
-        // One that is about to end, having nothing left to do, does not answer any more.
-        match connection.get_info().await {
-            Ok(answer) => return answer.map(|_| connection).map_err(Failure::from),
-            Err(_) if Instant::now() < deadline => tokio::time::sleep(POLL).await,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    if !nix::unistd::geteuid().is_root() {
-        return Err(Failure::Refused(
-            "dlmpd is not running in this network namespace, and only root can start it\n  try: sudo".into(),
-        ));
-    }
-    let runtime = std::env::var_os("DLMP_RUNTIME_DIR").map_or_else(|| PathBuf::from("/run/dlmp"), PathBuf::from);
-    let log = runtime.join("dlmpd.log");
-    let child = spawn(&runtime, &log).map_err(|error| Failure::Refused(format!("cannot start dlmpd: {error}")))?;
-    wait(child, &log).await
-}
-
-/// Refused connections mean that nobody listens; anything else is an error.
-fn reach() -> Result<Option<Connection>, Failure> {
+/// Its socket cannot be used, such as when somebody other than root serves it.
+pub fn find() -> Result<Option<Connection>> {
     match client::connect() {
         Ok(connection) => Ok(Some(connection)),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(None),
-        Err(error) => Err(Failure::Refused(error.to_string())),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(None),
+        Err(error) => Err(Failure::Refused(format!("cannot reach dlmpd: {error}"))),
     }
 }
 
-fn not_running(more: &str) -> String {
-    format!("dlmpd is not running in this network namespace{more}\n  try: dlmpd &")
+/// The daemon, which must be there because the command changes what it keeps.
+///
+/// # Errors
+/// As [`find`], and when there is none.
+pub fn require() -> Result<Connection> {
+    find()?.ok_or_else(|| {
+        Failure::refused("dlmpd is not running in this network namespace, and only it can change this", "dlmpd &")
+    })
 }
 
-/// Starts the program beside our own, else the one in PATH, on its own: it outlives us.
-fn spawn(runtime: &Path, log: &Path) -> io::Result<Child> {
-    fs::create_dir_all(runtime)?;
-    let log = OpenOptions::new().create(true).append(true).open(log)?;
-    let beside = std::env::current_exe()?.with_file_name("dlmpd");
-    let program = if beside.exists() { beside } else { PathBuf::from("dlmpd") };
-    Command::new(program)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .current_dir("/")
-        // Not a member of our terminal's foreground group, whose signals are meant for us.
-        .process_group(0)
-        .spawn()
+/// The daemon, started when there is none.
+///
+/// # Errors
+/// As [`find`], and when it cannot be started.
+pub async fn find_or_start() -> Result<Connection> {
+    // A daemon that is about to end, having nothing left to do, is there but does not answer any more.
+    for _ in 0..ENDING_LOOKS {
+        let Some(mut connection) = find()? else { break };
+        match connection.get_info().await {
+            Ok(answer) => return answer.map(|_| connection).map_err(Failure::from),
+            Err(_) => tokio::time::sleep(ENDING_LOOK).await,
+        }
+    }
+    start::start().await
 }
 
-async fn wait(mut child: Child, log: &Path) -> Result<Connection, Failure> {
-    let deadline = Instant::now() + START;
-    loop {
-        if let Some(mut connection) = reach()? {
-            // It listens before it has restored everything; the answer comes after.
-            connection.get_info().await??;
-            return Ok(connection);
-        }
-        if let Some(status) = child.try_wait()? {
-            return Err(Failure::Refused(format!("dlmpd did not start ({status}):\n{}", tail(log))));
-        }
-        if Instant::now() > deadline {
-            return Err(Failure::Refused(format!(
-                "dlmpd was started but does not answer; its log is {}",
-                log.display()
-            )));
-        }
-        tokio::time::sleep(POLL).await;
+/// The daemon, to show what it knows. Absent when there is none and nothing that it would know of.
+///
+/// # Errors
+/// As [`find`], and when there is no daemon though an aggregation is there.
+pub async fn find_to_show() -> Result<Option<Connection>> {
+    let found = find()?;
+    if found.is_none() {
+        refuse_orphans(&link::links().await?)?;
+    }
+    Ok(found)
+}
+
+/// Refuses when one of the links is an aggregation: for when no daemon answers.
+///
+/// # Errors
+/// There is an aggregation, so a daemon is missing.
+pub fn refuse_orphans(links: &[dlmp_netlink::Link]) -> Result<()> {
+    match links.iter().find(|link| link::is_aggregation(link)) {
+        Some(link) => Err(Failure::refused(
+            format!(
+                "dlmpd is not running in this network namespace, though the aggregation {} is there; \
+                 its datapath keeps forwarding, but nobody watches its ports",
+                link.name
+            ),
+            "dlmpd &",
+        )),
+        None => Ok(()),
     }
 }
 
-fn tail(log: &Path) -> String {
-    let text = File::open(log).and_then(io::read_to_string).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+/// The daemon's answer, or why there is none.
+///
+/// # Errors
+/// The daemon refused, or the connection broke.
+pub fn answer<T>(reply: zlink::Result<std::result::Result<T, dlmp_api::Error>>) -> Result<T> {
+    match reply {
+        Ok(answer) => Ok(answer?),
+        Err(error) => Err(Failure::refused(
+            format!("dlmpd did not answer: {error}"),
+            "dladm show-aggr (to see what was done), and the daemon's log",
+        )),
+    }
 }

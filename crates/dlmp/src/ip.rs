@@ -1,298 +1,244 @@
-//! IP interfaces and addresses: `ipadm`.
+//! IP interfaces and addresses: making and deleting them.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::io::Write;
+use std::net::IpAddr;
+use std::time::Duration;
 
-use dlmp_api::client::Dlmpd;
-use dlmp_api::{Address as Object, NewAddress};
-use dlmp_netlink::{Address, Link, Netlink};
+use clap::{ArgAction, Args, ValueEnum};
+use dlmp_api::client::{Connection, Dlmpd};
+use dlmp_api::{Address, NewAddress};
+use tokio::time::{Instant, sleep};
 
-use crate::cli::{CreateAddr, CreateIp, DeleteAddr, DeleteIp, ShowIp, ShowOne};
-use crate::daemon;
-use crate::failure::Failure;
-use crate::output::{Cell, Table};
+use crate::daemon::{self, answer};
+use crate::failure::{Failure, Result};
+use crate::table::Run;
 
-/// How long `create-addr -T dhcp` waits for a lease when not told.
-const WAIT: Duration = Duration::from_secs(120);
-/// How often it looks.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often a DHCP address is looked at while it is waited for.
+const LOOK: Duration = Duration::from_millis(50);
 
-/// `create-ip`: starts the daemon when none runs here.
-pub async fn create_interface(arguments: CreateIp) -> Result<(), Failure> {
-    Ok(daemon::start().await?.create_interface(&arguments.name, arguments.temporary).await??)
+/// Create an IP interface on a link
+#[derive(Debug, Args)]
+pub struct CreateIp {
+    /// Not beyond the next boot
+    #[arg(short)]
+    temporary: bool,
+    /// The link
+    interface: String,
 }
 
-/// `delete-ip`.
-pub async fn delete_interface(arguments: DeleteIp) -> Result<(), Failure> {
-    Ok(daemon::connect()?.delete_interface(&arguments.name).await??)
+/// Delete an IP interface with all its addresses
+#[derive(Debug, Args)]
+pub struct DeleteIp {
+    /// The interface
+    interface: String,
 }
 
-/// `create-addr`: starts the daemon when none runs here; waits for a lease.
-pub async fn create_address(arguments: CreateAddr) -> Result<(), Failure> {
-    let kind = match (arguments.kind.as_deref(), &arguments.address) {
-        (None | Some("static"), Some(_)) => "static",
-        (Some("dhcp"), None) => "dhcp",
-        (Some("dhcp"), Some(_)) => {
-            return Err(Failure::Usage("-a is for static addresses; a DHCP server chooses its own".into()));
-        }
-        (None | Some("static"), None) => {
-            return Err(Failure::Usage("a static address needs -a ADDRESS[/PREFIX]; for DHCP: -T dhcp".into()));
-        }
-        (Some(other), _) => {
-            return Err(Failure::Usage(format!("there is no kind of address {other:?}; there are: static, dhcp")));
-        }
-    };
-    if kind == "static" && (arguments.wait.is_some() || arguments.hostname.is_some()) {
-        return Err(Failure::Usage("-w and -h are for DHCP".into()));
-    }
-    if kind == "dhcp" && arguments.down {
-        return Err(Failure::Usage("-d is for static addresses".into()));
-    }
-    let wait = wait(arguments.wait.as_deref())?;
-    let address = arguments.address.map(|text| text.strip_prefix("local=").map_or(text.clone(), str::to_owned));
-    let request = NewAddress {
-        object: arguments.object,
-        kind: kind.into(),
-        address,
-        hostname: arguments.hostname,
-        down: arguments.down,
-        temporary: arguments.temporary,
-    };
-    let mut connection = daemon::start().await?;
-    let object = connection.create_address(&request).await??.object;
-    if !request.object.contains('/') {
-        writeln!(io::stdout(), "{object}")?;
-    }
-    if kind == "dhcp" {
-        await_lease(&mut connection, &object, wait).await?;
-    }
-    Ok(())
+/// Create an address on an IP interface
+///
+/// Given an interface instead of an address object, it prints the name that it chose.
+#[derive(Debug, Args)]
+// -h is the host name here, as in Solaris.
+#[command(disable_help_flag = true)]
+pub struct CreateAddr {
+    /// Not beyond the next boot
+    #[arg(short)]
+    temporary: bool,
+    /// Where the address comes from; static when -a is given
+    #[arg(short = 'T', value_enum, value_name = "TYPE")]
+    kind: Option<Kind>,
+    /// Keep a static address down: known, but not on the interface
+    #[arg(short)]
+    down: bool,
+    /// The static address; the prefix is that of its class, or 64 for IPv6, when absent
+    #[arg(short, value_name = "[local=]ADDRESS[/PREFIX]", value_parser = local_address)]
+    address: Option<String>,
+    /// How long to wait for DHCP: 120 seconds when absent
+    #[arg(short, value_name = "SECONDS|forever", value_parser = wait)]
+    wait: Option<Wait>,
+    /// Host name to ask the DHCP server for
+    #[arg(short = 'h', value_name = "HOSTNAME")]
+    hostname: Option<String>,
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
+    /// Address object, such as aggr0/v4, or an interface
+    #[arg(value_name = "ADDROBJ|INTERFACE")]
+    object: String,
 }
 
-/// `delete-addr`.
-pub async fn delete_address(arguments: DeleteAddr) -> Result<(), Failure> {
-    Ok(daemon::connect()?.delete_address(&arguments.object, arguments.release).await??)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    Static,
+    Dhcp,
 }
 
-/// `show-addr`: all, or an object, or those of an interface.
-pub async fn show_addresses(arguments: ShowOne) -> Result<(), Failure> {
-    let view = View::take().await?;
-    let mut table = Table::new(&["ADDROBJ", "TYPE", "STATE", "ADDR"]);
-    let mut found = arguments.name.is_none();
-    for row in view.rows() {
-        let wanted = arguments
-            .name
-            .as_deref()
-            .is_none_or(|name| row.object == name || row.interface == name.trim_end_matches('/'));
-        if wanted {
-            found = true;
-            table.row([Cell::text(row.object), Cell::text(row.kind), Cell::text(row.state), Cell::maybe(row.address)]);
-        }
-    }
-    if !found {
-        let name = arguments.name.unwrap_or_default();
-        return Err(Failure::Refused(format!(
-            "there is no address object or interface {name} with addresses\n  try: ipadm show-addr"
-        )));
-    }
-    table.put_out(&arguments.output)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Seconds(u32),
+    Forever,
 }
 
-/// `show-if`.
-pub async fn show_interfaces(arguments: ShowOne) -> Result<(), Failure> {
-    let view = View::take().await?;
-    let mut interfaces = view.interfaces();
-    if let Some(name) = &arguments.name {
-        interfaces.retain(|interface| interface == name);
-        if interfaces.is_empty() {
-            return Err(Failure::Refused(format!("there is no IP interface {name}\n  try: ipadm show-if")));
-        }
-    }
-    let rows = view.rows();
-    let mut table = Table::new(&["IFNAME", "CLASS", "STATE", "ACTIVE", "OVER"]);
-    for name in interfaces {
-        let active = rows.iter().any(|row| row.interface == name && row.state == "ok");
-        let active = Cell::text(if active { "yes" } else { "no" });
-        table.row([
-            Cell::text(&name),
-            Cell::text(view.class(&name)),
-            Cell::text(view.state(&name)),
-            active,
-            Cell::None,
-        ]);
-    }
-    table.put_out(&arguments.output)
+/// Delete an address
+#[derive(Debug, Args)]
+pub struct DeleteAddr {
+    /// Release the DHCP lease; without it the address stays ours until the lease ends
+    #[arg(short)]
+    release: bool,
+    /// Address object, such as aggr0/v4
+    #[arg(value_name = "ADDROBJ")]
+    object: String,
 }
 
-/// Bare `ipadm`: interfaces, and their addresses under them.
-pub async fn show_all(arguments: ShowIp) -> Result<(), Failure> {
-    let view = View::take().await?;
-    let rows = view.rows();
-    let mut table = Table::new(&["NAME", "CLASS/TYPE", "STATE", "UNDER", "ADDR"]);
-    let indent = if arguments.output.json || arguments.output.parseable { "" } else { "  " };
-    for name in view.interfaces() {
-        table.row([
-            Cell::text(&name),
-            Cell::text(view.class(&name)),
-            Cell::text(view.state(&name)),
-            Cell::None,
-            Cell::None,
-        ]);
-        for row in rows.iter().filter(|row| row.interface == name) {
-            table.row([
-                Cell::text(format!("{indent}{}", row.object)),
-                Cell::text(&row.kind),
-                Cell::text(&row.state),
-                Cell::None,
-                Cell::maybe(row.address.as_deref()),
-            ]);
-        }
+impl Run for CreateIp {
+    async fn run(self) -> Result<()> {
+        answer(daemon::find_or_start().await?.create_interface(&self.interface, self.temporary).await)
     }
-    table.put_out(&arguments.output)
 }
 
-async fn await_lease(
-    connection: &mut dlmp_api::client::Connection,
-    object: &str,
-    wait: Option<Duration>,
-) -> Result<(), Failure> {
-    let start = Instant::now();
-    loop {
-        let addresses = connection.list_addresses().await??.addresses;
-        let shown = addresses.into_iter().find(|address| address.object == object);
-        let Some(shown) = shown else {
-            return Err(Failure::Refused(format!("{object} was deleted meanwhile")));
+impl Run for DeleteIp {
+    async fn run(self) -> Result<()> {
+        answer(daemon::require()?.delete_interface(&self.interface).await)
+    }
+}
+
+impl Run for DeleteAddr {
+    async fn run(self) -> Result<()> {
+        answer(daemon::require()?.delete_address(&self.object, self.release).await)
+    }
+}
+
+impl Run for CreateAddr {
+    async fn run(self) -> Result<()> {
+        let kind = self.checked_kind()?;
+        let given = self.object.clone();
+        let mut daemon = daemon::find_or_start().await?;
+        let request = NewAddress {
+            object: self.object,
+            kind: if kind == Kind::Static { "static" } else { "dhcp" }.into(),
+            address: self.address,
+            hostname: self.hostname,
+            down: self.down,
+            temporary: self.temporary,
         };
-        if shown.state == "ok" {
+        let object = answer(daemon.create_address(&request).await)?.object;
+        if object != given {
+            let mut out = std::io::stdout();
+            writeln!(out, "{object}").and_then(|()| out.flush())?;
+        }
+        match kind {
+            Kind::Static => Ok(()),
+            Kind::Dhcp => wait_for_lease(&mut daemon, &object, self.wait.unwrap_or(Wait::Seconds(120))).await,
+        }
+    }
+}
+
+impl CreateAddr {
+    /// Refuses options that do not go together.
+    fn checked_kind(&self) -> Result<Kind> {
+        let kind = match (self.kind, &self.address) {
+            (Some(kind), _) => kind,
+            (None, Some(_)) => Kind::Static,
+            (None, None) => return usage("either -T dhcp or -a ADDRESS is needed"),
+        };
+        match kind {
+            Kind::Static if self.address.is_none() => usage("-T static needs -a ADDRESS"),
+            Kind::Static if self.wait.is_some() => usage("-w goes with -T dhcp: a static address is there at once"),
+            Kind::Static if self.hostname.is_some() => usage("-h goes with -T dhcp: it is for the DHCP server"),
+            Kind::Dhcp if self.address.is_some() => usage("-a goes with -T static: DHCP brings the address"),
+            Kind::Dhcp if self.down => usage("-d goes with -T static: DHCP brings the address up"),
+            kind => Ok(kind),
+        }
+    }
+}
+
+fn usage<T>(text: &str) -> Result<T> {
+    Err(Failure::Usage(text.into()))
+}
+
+/// Waits until the DHCP client has brought an address.
+async fn wait_for_lease(daemon: &mut Connection, object: &str, wait: Wait) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        let addresses = answer(daemon.list_addresses().await)?.addresses;
+        let Some(address) = addresses.iter().find(|address| address.object == object) else {
+            return Err(Failure::refused(format!("{object} was deleted while it waited for DHCP"), "ipadm show-addr"));
+        };
+        if address.state == "ok" {
             return Ok(());
         }
-        if wait.is_some_and(|wait| start.elapsed() >= wait) {
-            let problem = shown.problem.map(|problem| format!(" ({problem})")).unwrap_or_default();
-            return Err(Failure::Refused(format!(
-                "no DHCP server has given {object} an address yet{problem}; dlmpd goes on asking\n  try: ipadm show-addr {object}"
-            )));
+        if let Wait::Seconds(seconds) = wait
+            && started.elapsed() >= Duration::from_secs(seconds.into())
+        {
+            return Err(no_lease(address, seconds));
         }
-        tokio::time::sleep(LOOK).await;
+        sleep(LOOK).await;
     }
 }
 
-/// How long to wait for a lease: `None` is for ever.
-fn wait(text: Option<&str>) -> Result<Option<Duration>, Failure> {
+fn no_lease(address: &Address, seconds: u32) -> Failure {
+    let object = &address.object;
+    let problem = address.problem.as_ref().map(|problem| format!(" ({problem})")).unwrap_or_default();
+    Failure::refused(
+        format!("{object} has no address after {seconds} s{problem}; its DHCP client goes on asking in the background"),
+        format!("ipadm show-addr {object}, or to give up: ipadm delete-addr {object}"),
+    )
+}
+
+/// Reads `[local=]address[/prefix]`.
+fn local_address(text: &str) -> std::result::Result<String, String> {
+    if text.starts_with("remote=") {
+        return Err("point-to-point addresses are for tunnels, which ipadm does not make here".into());
+    }
+    let text = text.strip_prefix("local=").unwrap_or(text);
+    let (address, prefix) = text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
+    let address: IpAddr = address.parse().map_err(|_| format!("{address:?} is not an IP address"))?;
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    if let Some(prefix) = prefix
+        && !prefix.parse().is_ok_and(|bits: u8| bits <= longest)
+    {
+        return Err(format!("{prefix:?} is not a prefix length: 0 to {longest}"));
+    }
+    Ok(text.into())
+}
+
+/// Reads a number of seconds, or `forever`.
+fn wait(text: &str) -> std::result::Result<Wait, String> {
     match text {
-        None => Ok(Some(WAIT)),
-        Some("forever") => Ok(None),
-        Some(text) => match text.parse() {
-            Ok(seconds) => Ok(Some(Duration::from_secs(seconds))),
-            Err(_) => Err(Failure::Usage(format!("-w takes seconds or \"forever\", not {text:?}"))),
-        },
+        "forever" => Ok(Wait::Forever),
+        _ => text.parse().map(Wait::Seconds).map_err(|_| "a whole number of seconds, or forever".into()),
     }
 }
 
-/// The kernel's addresses and the daemon's objects, at one moment.
-struct View {
-    links: Vec<Link>,
-    addresses: Vec<Address>,
-    interfaces: Vec<String>,
-    objects: Vec<Object>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// An address, as it is shown.
-struct Row {
-    interface: String,
-    object: String,
-    kind: String,
-    state: String,
-    address: Option<String>,
-}
-
-impl View {
-    async fn take() -> Result<Self, Failure> {
-        let netlink = Netlink::connect()?;
-        let (links, addresses) = (netlink.links().await?, netlink.addresses().await?);
-        let (mut interfaces, mut objects) = (Vec::new(), Vec::new());
-        if let Some(mut connection) = daemon::look(&links)? {
-            interfaces = connection.list_interfaces().await??.interfaces.into_iter().map(|i| i.name).collect();
-            objects = connection.list_addresses().await??.addresses;
-        }
-        Ok(Self { links, addresses, interfaces, objects })
-    }
-
-    /// The daemon's interfaces, and every link with an address that somebody gave it.
-    fn interfaces(&self) -> Vec<String> {
-        let mut names: BTreeSet<&str> = self.interfaces.iter().map(String::as_str).collect();
-        for address in self.addresses.iter().filter(|address| !address.kernel_made || self.is_loopback(address.index)) {
-            names.extend(self.name(address.index));
-        }
-        // The loopback first, as everywhere.
-        let mut names: Vec<String> = names.into_iter().map(str::to_owned).collect();
-        names.sort_by_key(|name| (self.class(name) != "loopback", name.clone()));
-        names
-    }
-
-    /// Objects by name; the loopback's own addresses as `lo/v4` and `lo/v6`; what nobody named as `IF/?`,
-    /// as illumos does.
-    fn rows(&self) -> Vec<Row> {
-        let mut rows: Vec<Row> = self.objects.iter().map(Row::from).collect();
-        let mut loopback = BTreeMap::new();
-        for address in &self.addresses {
-            let Some(interface) = self.name(address.index) else { continue };
-            let text = format!("{}/{}", address.address, address.prefix_len);
-            let named = rows.iter().any(|row| row.interface == interface && row.address.as_deref() == Some(&text));
-            if named {
-                continue;
-            }
-            let family = if address.address.is_ipv4() { "v4" } else { "v6" };
-            let first = self.is_loopback(address.index) && loopback.insert(family, ()).is_none();
-            let state = match (address.duplicate, address.tentative) {
-                (true, _) => "duplicate",
-                (_, true) => "tentative",
-                _ => "ok",
-            };
-            rows.push(Row {
-                interface: interface.to_owned(),
-                object: if first { format!("{interface}/{family}") } else { format!("{interface}/?") },
-                kind: if address.kernel_made && !self.is_loopback(address.index) { "addrconf" } else { "static" }
-                    .into(),
-                state: state.into(),
-                address: Some(text),
-            });
-        }
-        rows.sort_by_key(|row| (self.class(&row.interface) != "loopback", row.interface.clone()));
-        rows
-    }
-
-    fn class(&self, name: &str) -> &'static str {
-        if self.links.iter().any(|link| link.name == name && link.loopback) { "loopback" } else { "ip" }
-    }
-
-    fn state(&self, name: &str) -> &'static str {
-        match self.links.iter().find(|link| link.name == name) {
-            None => "disabled",
-            Some(link) if !link.admin_up => "down",
-            Some(link) if link.lower_up => "ok",
-            Some(_) => "failed",
+    #[test]
+    fn a_local_address_is_read_with_and_without_its_word() {
+        for (text, read) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("192.0.2.1/24", "192.0.2.1/24"),
+            ("local=192.0.2.1/32", "192.0.2.1/32"),
+            ("local=2001:db8::1/128", "2001:db8::1/128"),
+        ] {
+            assert_eq!(local_address(text), Ok(read.to_owned()), "{text}");
         }
     }
 
-    fn name(&self, index: u32) -> Option<&str> {
-        self.links.iter().find(|link| link.index == index).map(|link| link.name.as_str())
+    #[test]
+    fn anything_else_is_no_address() {
+        for text in ["", "local=", "192.0.2.1/33", "2001:db8::1/129", "192.0.2.1/", "192.0.2.1/a", "host", "remote=::1"]
+        {
+            assert!(local_address(text).is_err(), "{text}");
+        }
     }
 
-    fn is_loopback(&self, index: u32) -> bool {
-        self.links.iter().any(|link| link.index == index && link.loopback)
-    }
-}
-
-impl From<&Object> for Row {
-    fn from(object: &Object) -> Self {
-        let interface = object.object.split_once('/').map_or(object.object.as_str(), |(interface, _)| interface);
-        Self {
-            interface: interface.to_owned(),
-            object: object.object.clone(),
-            kind: object.kind.clone(),
-            state: object.state.clone(),
-            address: object.address.clone(),
+    #[test]
+    fn waiting_takes_seconds_or_forever() {
+        assert_eq!(wait("0"), Ok(Wait::Seconds(0)));
+        assert_eq!(wait("forever"), Ok(Wait::Forever));
+        for text in ["", "-1", "1.5", "soon", "4294967296"] {
+            assert!(wait(text).is_err(), "{text}");
         }
     }
 }

@@ -1,65 +1,63 @@
-//! `dlmp`: the one command. Called as `dladm`, `dlstat`, `ipadm` or `ldm` it shows that name's part of
-//! the same table, so that the lines of the Solaris manuals run word for word.
+//! `dlmp`: the one command. Called by the name `dladm`, `dlstat`, `ipadm` or `ldm` it shows that
+//! name's part of the same table of commands.
+//!
+//! Exit codes: 0 done, 1 refused or failed, 2 not understood.
 
 mod aggr;
-mod cli;
 mod daemon;
 mod failure;
 mod ip;
+mod ip_show;
 mod link;
 mod output;
+mod start;
 mod stat;
+mod sys;
+mod table;
 
-use std::io::{self, Write};
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
-use cli::{Command, Dladm, Invocation, Ipadm};
 use failure::Failure;
+use table::Program;
 
 fn main() -> ExitCode {
-    let invocation = match Invocation::parse(std::env::args_os()) {
-        Ok(invocation) => invocation,
-        Err(error) => error.exit(),
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("{}: {error}", invocation.called);
-            return ExitCode::FAILURE;
-        }
-    };
-    match runtime.block_on(run(invocation.command)) {
-        Ok(()) => ExitCode::SUCCESS,
-        // Whoever read our output has had enough.
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+    let mut arguments = std::env::args_os().map(hyphenated);
+    let called = arguments.next().unwrap_or_default();
+    let program = Program::called(&Path::new(&called).file_name().unwrap_or_default().to_string_lossy());
+    let arguments: Vec<OsString> = arguments.collect();
+    match table::run(program, &arguments) {
+        Ok(()) | Err(Failure::Closed) => ExitCode::SUCCESS,
         Err(failure) => {
-            let _ = writeln!(io::stderr(), "{}: {}: {failure}", invocation.called, invocation.subcommand);
-            failure.exit_code()
+            eprintln!("{}: {failure}", table::prefix(program, &arguments));
+            ExitCode::from(failure.exit_code())
         }
     }
 }
 
-async fn run(command: Command) -> Result<(), Failure> {
-    match command {
-        Command::Dladm(command) => match command {
-            Dladm::CreateAggr(arguments) => aggr::create(arguments).await,
-            Dladm::DeleteAggr(arguments) => aggr::delete(arguments).await,
-            Dladm::AddAggr(arguments) => aggr::add(arguments).await,
-            Dladm::RemoveAggr(arguments) => aggr::remove(arguments).await,
-            Dladm::ShowAggr(arguments) => aggr::show(arguments).await,
-            Dladm::ShowLink(arguments) => link::show_links(arguments).await,
-            Dladm::ShowPhys(arguments) => link::show_devices(arguments).await,
-        },
-        Command::Ipadm(command) => match command {
-            Ipadm::CreateIp(arguments) => ip::create_interface(arguments).await,
-            Ipadm::DeleteIp(arguments) => ip::delete_interface(arguments).await,
-            Ipadm::CreateAddr(arguments) => ip::create_address(arguments).await,
-            Ipadm::DeleteAddr(arguments) => ip::delete_address(arguments).await,
-            Ipadm::ShowAddr(arguments) => ip::show_addresses(arguments).await,
-            Ipadm::ShowIf(arguments) => ip::show_interfaces(arguments).await,
-            Ipadm::ShowIp(arguments) => ip::show_all(arguments).await,
-        },
-        Command::StatLink(arguments) => stat::show_links(arguments).await,
-        Command::StatAggr(arguments) => stat::show_aggregations(arguments).await,
+/// Documents print options with an en dash where a hyphen is meant: a leading one is taken as such.
+fn hyphenated(argument: OsString) -> OsString {
+    match argument.to_str().and_then(|text| text.strip_prefix('\u{2013}')) {
+        Some(rest) => format!("-{rest}").into(),
+        None => argument,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leading_en_dash_is_a_hyphen() {
+        assert_eq!(hyphenated("\u{2013}T".into()), "-T");
+        assert_eq!(hyphenated("\u{2013}nS".into()), "-nS");
+    }
+
+    #[test]
+    fn any_other_dash_is_left_alone() {
+        for text in ["-T", "aggr\u{2013}0", "\u{2014}T", ""] {
+            assert_eq!(hyphenated(text.into()), text);
+        }
     }
 }

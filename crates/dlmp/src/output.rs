@@ -1,195 +1,382 @@
-//! Tables for people, colon-separated fields for scripts, JSON for programs.
+//! Tables: for people in columns, for scripts with `-p -o`, for programs with `-j`.
 
-use std::io::{self, Write};
+use std::io::Write;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table as Grid, presets};
-use serde_json::{Map, Value};
+use clap::Args;
+use dlmp_wire::MacAddr;
+use serde_json::{Map, Value, json};
 
-use crate::cli::Output;
-use crate::failure::Failure;
+use crate::failure::{Failure, Result};
 
-/// One field of a row.
+/// How a table is to be printed.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Format {
+    /// Parseable: no header, fields joined by `:`; needs -o
+    #[arg(short, requires = "fields", conflicts_with = "json")]
+    parseable: bool,
+    /// Show these fields, in this order; `all` for every field there is
+    #[arg(short = 'o', value_name = "FIELD,...", value_delimiter = ',')]
+    fields: Vec<String>,
+    /// Print JSON
+    #[arg(short)]
+    json: bool,
+}
+
+/// A column of a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    /// Its heading.
+    pub name: &'static str,
+    /// Characters that it takes at least, so that rows printed later stay in line.
+    pub width: usize,
+    /// Shown without being asked for. JSON always holds every column.
+    pub default: bool,
+}
+
+/// One value of a table.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cell {
+    /// There is none: `--`, empty with `-p`, null in JSON.
+    Absent,
+    /// There is one that cannot be found out now: `?`, empty with `-p`, null in JSON.
+    Unknown,
     /// Text.
     Text(String),
-    /// A number with the text that people see for it.
-    Number(i64, String),
-    /// A value that people see only in the row above, as they would a ditto mark.
-    Ditto(String),
-    /// Nothing to say: `--`.
-    None,
+    /// Text that repeats the row above: blank in columns, printed with `-p` and in JSON.
+    Repeated(String),
+    /// Text that stands under the row above: indented in columns.
+    Indented(String),
+    /// A number.
+    Number(u64),
+    /// A counter: scaled by thousands in columns (`1.50K`).
+    Counter(u64),
+    /// A speed in Mb/s: `1000Mb`, and `0Mb` when the device does not say.
+    Speed(Option<u64>),
+    /// A MAC address, printed without leading zeros as Solaris does.
+    Mac(MacAddr),
+    /// Several names.
+    List(Vec<String>),
+    /// Counters by name; those that are zero are left out except in JSON.
+    Counters(Vec<(String, u64)>),
+}
+
+/// Rows under columns.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// The columns.
+    pub columns: &'static [Column],
+    /// The rows, each with one cell a column.
+    pub rows: Vec<Vec<Cell>>,
+}
+
+impl Column {
+    /// A column that is shown by default.
+    pub const fn new(name: &'static str, width: usize) -> Self {
+        Self { name, width, default: true }
+    }
+
+    /// Its JSON key: the heading in lower case, up to a slash.
+    fn key(&self) -> String {
+        self.name.split('/').next().unwrap_or(self.name).to_lowercase()
+    }
+
+    /// A column that is shown when `-o` asks for it.
+    pub const fn extra(name: &'static str, width: usize) -> Self {
+        Self { name, width, default: false }
+    }
+}
+
+impl Format {
+    /// Prints a table to standard output.
+    ///
+    /// # Errors
+    /// `-o` names an unknown field, or standard output cannot be written to.
+    pub fn print(&self, table: &Table) -> Result<()> {
+        self.print_rows(table, true)
+    }
+
+    /// As [`Format::print`], and leaves the heading out when this is not the first of a series.
+    pub fn print_rows(&self, table: &Table, first: bool) -> Result<()> {
+        let text = self.render(table, first)?;
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        Ok(out.flush()?)
+    }
+
+    /// Checks the names given with `-o`, before anything that takes time.
+    pub fn check(&self, columns: &[Column]) -> Result<()> {
+        self.selected(columns).map(drop)
+    }
+
+    /// The same with every column, unless `-o` says otherwise.
+    pub fn all_columns(mut self) -> Self {
+        if self.fields.is_empty() {
+            self.fields.push("all".into());
+        }
+        self
+    }
+
+    /// The text of a table.
+    pub fn render(&self, table: &Table, heading: bool) -> Result<String> {
+        let selected = self.selected(table.columns)?;
+        let text = if self.json {
+            json_text(table, &selected)
+        } else if self.parseable {
+            parseable_text(table, &selected)
+        } else {
+            column_text(table, &selected, heading)
+        };
+        Ok(text)
+    }
+
+    /// Indices of the columns to print.
+    fn selected(&self, columns: &[Column]) -> Result<Vec<usize>> {
+        if self.fields.is_empty() {
+            return Ok((0..columns.len()).filter(|&index| self.json || columns[index].default).collect());
+        }
+        let mut selected = Vec::new();
+        for field in &self.fields {
+            if field.eq_ignore_ascii_case("all") {
+                selected.extend(0..columns.len());
+                continue;
+            }
+            match columns.iter().position(|column| column.name.eq_ignore_ascii_case(field)) {
+                Some(index) => selected.push(index),
+                None => {
+                    let known: Vec<_> = columns.iter().map(|column| column.name.to_lowercase()).collect();
+                    return Err(Failure::Usage(format!(
+                        "unknown field {field:?} for -o; the fields are: {}, all",
+                        known.join(", ")
+                    )));
+                }
+            }
+        }
+        Ok(selected)
+    }
+}
+
+fn column_text(table: &Table, selected: &[usize], heading: bool) -> String {
+    let names = selected.iter().map(|&index| table.columns[index].name.to_owned()).collect();
+    let rows = table.rows.iter().map(|row| selected.iter().map(|&index| row[index].shown()).collect());
+    let lines: Vec<Vec<String>> = std::iter::once(names).chain(rows).collect();
+    let width = |at: usize| {
+        let longest = lines.iter().map(|line| line[at].chars().count()).max();
+        longest.unwrap_or(0).max(table.columns[selected[at]].width)
+    };
+    let widths: Vec<usize> = (0..selected.len()).map(width).collect();
+    let mut text = String::new();
+    for line in lines.iter().skip(usize::from(!heading)) {
+        let padded: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(padded.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// `dladm`(8), "Parseable Output Format": `:` and `\` are escaped, but not where a single field
+/// leaves nothing to confuse them with.
+fn parseable_text(table: &Table, selected: &[usize]) -> String {
+    let escaped = |cell: &Cell| match selected.len() {
+        1 => cell.parseable(),
+        _ => cell.parseable().replace('\\', "\\\\").replace(':', "\\:"),
+    };
+    let line = |row: &Vec<Cell>| {
+        let fields: Vec<String> = selected.iter().map(|&index| escaped(&row[index])).collect();
+        fields.join(":") + "\n"
+    };
+    table.rows.iter().map(line).collect()
+}
+
+fn json_text(table: &Table, selected: &[usize]) -> String {
+    let object = |row: &Vec<Cell>| -> Value {
+        let entry = |&index: &usize| (table.columns[index].key(), row[index].json());
+        selected.iter().map(entry).collect::<Map<_, _>>().into()
+    };
+    let rows: Vec<Value> = table.rows.iter().map(object).collect();
+    format!("{}\n", Value::from(rows))
 }
 
 impl Cell {
-    /// Text.
-    pub fn text(text: impl Into<String>) -> Self {
-        Self::Text(text.into())
+    /// Text, or [`Cell::Absent`].
+    pub fn text(text: Option<impl Into<String>>) -> Self {
+        text.map_or(Self::Absent, |text| Self::Text(text.into()))
     }
 
-    /// A number that people see as it is.
-    pub fn number(number: impl Into<i64>) -> Self {
-        let number = number.into();
-        Self::Number(number, number.to_string())
+    /// A list, or [`Cell::Absent`] for an empty one.
+    pub fn list(names: Vec<String>) -> Self {
+        if names.is_empty() { Self::Absent } else { Self::List(names) }
     }
 
-    /// Text, or nothing to say.
-    pub fn maybe(text: Option<impl Into<String>>) -> Self {
-        text.map_or(Self::None, Self::text)
-    }
-
-    fn shown(&self) -> &str {
+    fn shown(&self) -> String {
         match self {
-            Self::Text(text) | Self::Number(_, text) => text,
-            Self::Ditto(_) => "",
-            Self::None => "--",
+            Self::Absent => "--".into(),
+            Self::Unknown => "?".into(),
+            Self::Repeated(_) => String::new(),
+            Self::Indented(text) => format!("  {text}"),
+            Self::Counter(number) => scaled(*number),
+            Self::Counters(counters) if counters.iter().all(|(_, count)| *count == 0) => "--".into(),
+            other => other.parseable(),
         }
     }
 
-    /// As Solaris does it: a colon and a backslash are escaped, and nothing stays nothing.
     fn parseable(&self) -> String {
         match self {
-            Self::Text(text) | Self::Ditto(text) => text.replace('\\', "\\\\").replace(':', "\\:"),
-            Self::Number(number, _) => number.to_string(),
-            Self::None => "--".into(),
+            Self::Absent | Self::Unknown => String::new(),
+            Self::Text(text) | Self::Repeated(text) | Self::Indented(text) => text.clone(),
+            Self::Number(number) | Self::Counter(number) => number.to_string(),
+            Self::Speed(speed) => format!("{}Mb", speed.unwrap_or(0)),
+            Self::Mac(mac) => mac.short().to_string(),
+            Self::List(names) => names.join(","),
+            Self::Counters(counters) => {
+                let counted = counters.iter().filter(|(_, count)| *count != 0);
+                counted.map(|(name, count)| format!("{name}={count}")).collect::<Vec<_>>().join(",")
+            }
         }
     }
 
     fn json(&self) -> Value {
         match self {
-            Self::Text(text) | Self::Ditto(text) => Value::from(text.as_str()),
-            Self::Number(number, _) => Value::from(*number),
-            Self::None => Value::Null,
+            Self::Absent | Self::Unknown => Value::Null,
+            Self::Text(text) | Self::Repeated(text) | Self::Indented(text) => json!(text),
+            Self::Number(number) | Self::Counter(number) => json!(number),
+            Self::Speed(speed) => json!(speed),
+            Self::Mac(mac) => json!(mac.to_string()),
+            Self::List(names) => json!(names),
+            Self::Counters(counters) => {
+                counters.iter().map(|(name, count)| (name.clone(), json!(count))).collect::<Map<_, _>>().into()
+            }
         }
     }
 }
 
-/// Rows under the names of their fields.
-#[derive(Debug)]
-pub struct Table {
-    fields: &'static [&'static str],
-    rows: Vec<Vec<Cell>>,
-}
-
-impl Table {
-    /// Without rows.
-    pub const fn new(fields: &'static [&'static str]) -> Self {
-        Self { fields, rows: Vec::new() }
+/// A counter as `dlstat`(8) prints it: as it is below 1000, else in thousands with two decimals.
+fn scaled(number: u64) -> String {
+    if number < 1000 {
+        return number.to_string();
     }
-
-    /// Adds a row: as many cells as there are fields.
-    pub fn row<const N: usize>(&mut self, cells: [Cell; N]) {
-        debug_assert_eq!(N, self.fields.len());
-        self.rows.push(cells.into());
+    // In integers, because a double would round 999_999 up to "1000.00K".
+    let (mut unit, mut rest) = (1000, ["M", "G", "T", "P", "E"].iter());
+    let mut letter = "K";
+    while number / unit >= 1000
+        && let Some(next) = rest.next()
+    {
+        unit *= 1000;
+        letter = next;
     }
-
-    /// Puts the table out as was asked for.
-    ///
-    /// # Errors
-    /// A field that there is none of, or the output failed.
-    pub fn put_out(&self, output: &Output) -> Result<(), Failure> {
-        let text = self.render(output)?;
-        io::stdout().write_all(text.as_bytes())?;
-        Ok(())
-    }
-
-    pub(crate) fn render(&self, output: &Output) -> Result<String, Failure> {
-        if output.json {
-            let rows: Vec<Value> = self.rows.iter().map(|row| self.object(row)).collect();
-            return Ok(format!("{}\n", Value::from(rows)));
-        }
-        let columns = self.columns(&output.fields)?;
-        if output.parseable {
-            return Ok((self.rows.iter())
-                .map(|row| columns.iter().map(|&at| row[at].parseable()).collect::<Vec<_>>().join(":") + "\n")
-                .collect());
-        }
-        Ok(self.grid(&columns))
-    }
-
-    /// Keys are the names of the fields in lower case, up to a slash.
-    fn object(&self, row: &[Cell]) -> Value {
-        let key = |field: &str| field.split('/').next().unwrap_or(field).to_lowercase();
-        let fields = self.fields.iter().zip(row).map(|(field, cell)| (key(field), cell.json()));
-        Value::from(fields.collect::<Map<_, _>>())
-    }
-
-    fn columns(&self, wanted: &[String]) -> Result<Vec<usize>, Failure> {
-        if wanted.is_empty() || wanted.iter().any(|field| field.eq_ignore_ascii_case("all")) {
-            return Ok((0..self.fields.len()).collect());
-        }
-        (wanted.iter())
-            .map(|wanted| {
-                self.fields.iter().position(|field| field.eq_ignore_ascii_case(wanted)).ok_or_else(|| {
-                    let known = self.fields.join(", ").to_lowercase();
-                    Failure::Usage(format!("there is no field {wanted:?}; there are: {known}"))
-                })
-            })
-            .collect()
-    }
-
-    fn grid(&self, columns: &[usize]) -> String {
-        let mut grid = Grid::new();
-        grid.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        grid.set_header(columns.iter().map(|&at| self.fields[at]));
-        for row in &self.rows {
-            grid.add_row(columns.iter().map(|&at| row[at].shown()));
-        }
-        for column in grid.column_iter_mut() {
-            column.set_padding((0, 3));
-            column.set_cell_alignment(CellAlignment::Left);
-        }
-        grid.lines().map(|line| format!("{}\n", line.trim_end())).collect()
-    }
+    format!("{}.{:02}{letter}", number / unit, number % unit / (unit / 100))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const COLUMNS: [Column; 5] = [
+        Column::new("LINK", 8),
+        Column::new("CLASS/TYPE", 4),
+        Column::new("IPKTS", 8),
+        Column::new("ADDRESS", 4),
+        Column::extra("RULES", 4),
+    ];
+
     fn table() -> Table {
-        let mut table = Table::new(&["LINK", "PORT", "SPEED", "ADDRESS"]);
-        table.row([
-            Cell::text("aggr0"),
-            Cell::None,
-            Cell::Number(1000, "1000Mb".into()),
-            Cell::text("2:8:20:88:84:ba"),
-        ]);
-        table.row([Cell::Ditto("aggr0".into()), Cell::text("net0"), Cell::None, Cell::text("a\\b")]);
-        table
+        let mac = Cell::Mac(MacAddr([0x02, 0x08, 0x20, 0x88, 0x84, 0xba]));
+        let rules = vec![("reflection".into(), 3), ("nobody".into(), 0), ("b\\w".into(), 1)];
+        let none = vec![("reflection".into(), 0)];
+        Table {
+            columns: &COLUMNS,
+            rows: vec![
+                vec![Cell::Text("aggr0".into()), Cell::Absent, Cell::Counter(1_234_567), mac, Cell::Counters(rules)],
+                vec![
+                    Cell::Repeated("aggr0".into()),
+                    Cell::Speed(None),
+                    Cell::Counter(999),
+                    Cell::Unknown,
+                    Cell::Counters(none),
+                ],
+                vec![
+                    Cell::Indented("net0".into()),
+                    Cell::Speed(Some(1000)),
+                    Cell::Number(5000),
+                    Cell::List(vec!["a".into(), "b".into()]),
+                    Cell::Absent,
+                ],
+            ],
+        }
     }
 
-    fn render(parseable: bool, json: bool, fields: &[&str]) -> String {
+    fn rendered(parseable: bool, fields: &[&str], json: bool) -> String {
         let fields = fields.iter().map(|&field| field.to_owned()).collect();
-        table().render(&Output { parseable, fields, json }).unwrap()
+        Format { parseable, fields, json }.render(&table(), true).unwrap()
     }
 
     #[test]
-    fn people_see_columns() {
-        insta::assert_snapshot!(render(false, false, &[]), @r"
-        LINK    PORT   SPEED    ADDRESS
-        aggr0   --     1000Mb   2:8:20:88:84:ba
-                net0   --       a\b
+    fn people_get_columns() {
+        insta::assert_snapshot!(rendered(false, &[], false), @r"
+        LINK      CLASS/TYPE  IPKTS     ADDRESS
+        aggr0     --          1.23M     2:8:20:88:84:ba
+                  0Mb         999       ?
+          net0    1000Mb      5000      a,b
         ");
     }
 
     #[test]
-    fn scripts_see_escaped_fields_in_their_order() {
-        insta::assert_snapshot!(render(true, false, &["address", "LINK", "speed"]), @r"
-        2\:8\:20\:88\:84\:ba:aggr0:1000
-        a\\b:aggr0:--
+    fn fields_are_chosen_and_ordered_by_name_in_any_case() {
+        insta::assert_snapshot!(rendered(false, &["rules", "Link"], false), @r"
+        RULES               LINK
+        reflection=3,b\w=1  aggr0
+        --
+        --                    net0
+        ");
+        assert_eq!(rendered(false, &["ALL"], false).lines().next(), rendered(false, &["all"], false).lines().next());
+    }
+
+    #[test]
+    fn scripts_get_escaped_fields_and_plain_numbers() {
+        insta::assert_snapshot!(rendered(true, &["all"], false), @r"
+        aggr0::1234567:2\:8\:20\:88\:84\:ba:reflection=3,b\\w=1
+        aggr0:0Mb:999::
+        net0:1000Mb:5000:a,b:
         ");
     }
 
     #[test]
-    fn programs_see_real_numbers_and_nulls() {
-        insta::assert_snapshot!(render(false, true, &[]), @r#"[{"address":"2:8:20:88:84:ba","link":"aggr0","port":null,"speed":1000},{"address":"a\\b","link":"aggr0","port":"net0","speed":null}]"#);
+    fn a_single_field_needs_no_escape() {
+        assert_eq!(rendered(true, &["address"], false), "2:8:20:88:84:ba\n\na,b\n");
     }
 
     #[test]
-    fn an_unknown_field_is_refused_with_the_known_ones() {
-        let output = Output { fields: vec!["colour".into()], ..Output::default() };
-        let failure = table().render(&output).unwrap_err();
-        assert!(failure.to_string().contains("link, port, speed, address"), "{failure}");
+    fn programs_get_every_column_as_typed_json() {
+        insta::assert_snapshot!(rendered(false, &[], true), @r#"[{"link":"aggr0","class":null,"ipkts":1234567,"address":"02:08:20:88:84:ba","rules":{"reflection":3,"nobody":0,"b\\w":1}},{"link":"aggr0","class":null,"ipkts":999,"address":null,"rules":{"reflection":0}},{"link":"net0","class":1000,"ipkts":5000,"address":["a","b"],"rules":null}]"#);
+    }
+
+    #[test]
+    fn an_empty_table_is_a_heading_or_an_empty_array() {
+        let empty = Table { columns: &COLUMNS, rows: vec![] };
+        assert_eq!(Format::default().render(&empty, true).unwrap(), "LINK      CLASS/TYPE  IPKTS     ADDRESS\n");
+        assert_eq!(Format { json: true, ..Format::default() }.render(&empty, true).unwrap(), "[]\n");
+    }
+
+    #[test]
+    fn an_unknown_field_is_a_usage_error_that_names_the_known_ones() {
+        let format = Format { fields: vec!["link".into(), "colour".into()], ..Format::default() };
+        let failure = format.render(&table(), true).unwrap_err();
+        assert_eq!(failure.exit_code(), 2);
+        insta::assert_snapshot!(failure, @r#"unknown field "colour" for -o; the fields are: link, class/type, ipkts, address, rules, all"#);
+    }
+
+    #[test]
+    fn counters_are_scaled_by_thousands_and_never_rounded_up() {
+        let expected = [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1.00K"),
+            (1999, "1.99K"),
+            (999_999, "999.99K"),
+            (101_880_000, "101.88M"),
+            (u64::MAX, "18.44E"),
+        ];
+        for (number, text) in expected {
+            assert_eq!(scaled(number), text);
+        }
     }
 }

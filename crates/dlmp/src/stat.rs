@@ -1,150 +1,361 @@
-//! Traffic: `dlstat`.
+//! Traffic counters of links and aggregations (`dlstat`).
 //!
-//! Frames leave an aggregation before its device counts them, so for aggregations the datapath's own
-//! counters are shown; for every other link the device's.
+//! Frames of an aggregation pass the devices' own counters by, so the daemon counts for it.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
+use clap::Args;
 use dlmp_api::PortStatistics;
 use dlmp_api::client::Dlmpd;
-use dlmp_netlink::{Link, Netlink};
+use dlmp_netlink::Link;
 
-use crate::cli::{Output, Stat};
-use crate::failure::Failure;
-use crate::output::{Cell, Table};
-use crate::{aggr, daemon, link};
+use crate::aggr::only;
+use crate::daemon::{self, answer};
+use crate::failure::{Failure, Result};
+use crate::link::{self, Class};
+use crate::output::{Cell, Column, Format, Table};
+use crate::table::Run;
 
-/// Packets and bytes in, packets and bytes out.
-type Counts = [i64; 4];
-
-/// `dlstat show-link`.
-pub async fn show_links(arguments: Stat) -> Result<(), Failure> {
-    let netlink = Netlink::connect()?;
-    let mut before = BTreeMap::new();
-    repeat(&arguments, async |output| {
-        let links = link::named(netlink.links().await?, arguments.name.as_deref())?;
-        let ports = statistics(&links).await?;
-        let mut table = Table::new(&["LINK", "IPKTS", "RBYTES", "OPKTS", "OBYTES"]);
-        for link in links.iter().filter(|link| link::is_shown(link)) {
-            let now = counts(link, &ports);
-            let since = difference(now, before.insert(link.name.clone(), now));
-            let [a, b, c, d] = since.map(scaled);
-            table.row([Cell::text(&link.name), a, b, c, d]);
-        }
-        table.put_out(output)
-    })
-    .await
+/// Show the traffic of links
+#[derive(Debug, Args)]
+pub struct ShowLink {
+    #[command(flatten)]
+    format: Format,
+    #[command(flatten)]
+    repeat: Repeat,
 }
 
-/// `dlstat show-aggr`.
-pub async fn show_aggregations(arguments: Stat) -> Result<(), Failure> {
-    let mut before = BTreeMap::new();
-    repeat(&arguments, async |output| {
-        let aggregations = aggr::list(arguments.name.as_deref()).await?;
-        let all = if aggregations.is_empty() { Vec::new() } else { daemon::connect()?.get_statistics().await??.ports };
-        let mut table = Table::new(&["LINK", "PORT", "IPKTS", "RBYTES", "OPKTS", "OBYTES"]);
-        let mut rules = Table::new(&["LINK", "PORT", "RULE", "COUNT"]);
-        for aggregation in &aggregations {
-            let ports: Vec<_> = all.iter().filter(|port| port.aggregation == aggregation.name).collect();
-            let mut sum = [0; 4];
-            let mut rows = Vec::new();
-            for port in &ports {
-                let now = port_counts(port);
-                let since = difference(now, before.insert((port.aggregation.clone(), port.port.clone()), now));
-                sum = add(sum, since);
-                rows.push((port, since.map(scaled)));
-                for rule in port.rules.iter().filter(|rule| rule.count != 0) {
-                    rules.row([
-                        Cell::text(&port.aggregation),
-                        Cell::maybe(Some(&port.port).filter(|name| !name.is_empty())),
-                        Cell::text(&rule.name),
-                        Cell::number(rule.count),
-                    ]);
+/// Show the traffic of aggregations and of each of their ports
+#[derive(Debug, Args)]
+pub struct ShowAggr {
+    /// Show also how often each rule of the datapath applied
+    #[arg(short)]
+    verbose: bool,
+    #[command(flatten)]
+    format: Format,
+    #[command(flatten)]
+    repeat: Repeat,
+}
+
+/// Which link, how often and how many times.
+#[derive(Debug, Args)]
+struct Repeat {
+    /// Print again every so many seconds: first what was counted so far, then what each interval adds
+    #[arg(short, value_name = "SECONDS")]
+    interval: Option<NonZeroU32>,
+    /// Only this link; with -i, a number is how many times to print
+    #[arg(value_name = "LINK] [COUNT", num_args = 0..=2)]
+    operands: Vec<String>,
+}
+
+const LINKS: [Column; 5] = [
+    Column::new("LINK", 12),
+    Column::new("IPKTS", 8),
+    Column::new("RBYTES", 8),
+    Column::new("OPKTS", 8),
+    Column::new("OBYTES", 8),
+];
+
+const AGGREGATIONS: [Column; 7] = [
+    Column::new("LINK", 10),
+    Column::new("PORT", 10),
+    Column::new("IPKTS", 8),
+    Column::new("RBYTES", 8),
+    Column::new("OPKTS", 8),
+    Column::new("OBYTES", 8),
+    Column::extra("RULES", 5),
+];
+
+/// What was counted for one row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Counted {
+    link: String,
+    /// Absent for a link as a whole.
+    port: Option<String>,
+    /// Absent when only a daemon knows and none is there.
+    traffic: Option<Traffic>,
+    /// Frames by the datapath's rules.
+    rules: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Traffic {
+    ipackets: u64,
+    rbytes: u64,
+    opackets: u64,
+    obytes: u64,
+}
+
+impl Run for ShowLink {
+    async fn run(self) -> Result<()> {
+        let (link, count) = self.repeat.operands()?;
+        self.repeat.print(&self.format, &LINKS, count, link_row, async || count_links(link).await).await
+    }
+}
+
+impl Run for ShowAggr {
+    async fn run(self) -> Result<()> {
+        let (link, count) = self.repeat.operands()?;
+        let format = if self.verbose { self.format.all_columns() } else { self.format };
+        self.repeat.print(&format, &AGGREGATIONS, count, port_row, async || count_ports(link).await).await
+    }
+}
+
+impl Repeat {
+    /// The link and the count, in whichever order: a count is a number and needs `-i`.
+    fn operands(&self) -> Result<(Option<&str>, Option<u32>)> {
+        let (mut link, mut count) = (None, None);
+        for operand in &self.operands {
+            match operand.parse::<NonZeroU32>() {
+                Ok(number) if self.interval.is_some() && count.is_none() => count = Some(number.get()),
+                _ if link.is_none() => link = Some(operand.as_str()),
+                _ => {
+                    return Err(Failure::Usage(format!(
+                        "unexpected {operand:?}: one link, and with -i seconds the number of times to print"
+                    )));
                 }
             }
-            let [a, b, c, d] = sum.map(scaled);
-            table.row([Cell::text(&aggregation.name), Cell::None, a, b, c, d]);
-            // The row of no port holds only what was refused before a port was chosen.
-            for (port, [a, b, c, d]) in rows.into_iter().filter(|(port, _)| !port.port.is_empty()) {
-                table.row([Cell::Ditto(aggregation.name.clone()), Cell::text(&port.port), a, b, c, d]);
-            }
         }
-        table.put_out(output)?;
-        if arguments.verbose {
-            rules.put_out(output)?;
+        Ok((link, count))
+    }
+
+    async fn print(
+        &self,
+        format: &Format,
+        columns: &'static [Column],
+        count: Option<u32>,
+        row: fn(&Counted) -> Vec<Cell>,
+        sample: impl AsyncFn() -> Result<Vec<Counted>>,
+    ) -> Result<()> {
+        format.check(columns)?;
+        let times = if self.interval.is_some() { count.unwrap_or(u32::MAX) } else { 1 };
+        let period = Duration::from_secs(self.interval.map_or(1, NonZeroU32::get).into());
+        let mut ticks = tokio::time::interval(period);
+        let mut before = Vec::new();
+        for time in 0..times {
+            ticks.tick().await;
+            let now = sample().await?;
+            let rows = since(&now, &before).iter().map(row).collect();
+            format.print_rows(&Table { columns, rows }, time == 0)?;
+            before = now;
         }
         Ok(())
-    })
-    .await
+    }
 }
 
-/// Puts a table out once, or at every interval.
-async fn repeat(arguments: &Stat, mut put_out: impl AsyncFnMut(&Output) -> Result<(), Failure>) -> Result<(), Failure> {
-    put_out(&arguments.output).await?;
-    let Some(interval) = arguments.interval else {
-        return Ok(());
+/// The links' own counters, except an aggregation's, which are the sums of its ports'.
+async fn count_links(name: Option<&str>) -> Result<Vec<Counted>> {
+    let links = link::links().await?;
+    let shown = link::shown(&links, name)?;
+    let aggregations = match daemon::find()? {
+        Some(mut daemon) => with_sums(&answer(daemon.get_statistics().await)?.ports),
+        None => Vec::new(),
     };
-    let mut left = arguments.count;
-    while left.is_none_or(|left| left > 0) {
-        tokio::time::sleep(Duration::from_secs(interval)).await;
-        put_out(&arguments.output).await?;
-        left = left.map(|left| left - 1);
+    let counted = |(link, class): (&Link, Class)| Counted {
+        link: link.name.clone(),
+        port: None,
+        traffic: match class {
+            Class::Aggr => aggregations.iter().find(|sum| sum.link == link.name).and_then(|sum| sum.traffic),
+            _ => Some(Traffic {
+                ipackets: link.statistics.rx_packets,
+                rbytes: link.statistics.rx_bytes,
+                opackets: link.statistics.tx_packets,
+                obytes: link.statistics.tx_bytes,
+            }),
+        },
+        rules: BTreeMap::new(),
+    };
+    Ok(shown.into_iter().map(counted).collect())
+}
+
+async fn count_ports(name: Option<&str>) -> Result<Vec<Counted>> {
+    let ports = match daemon::find_to_show().await? {
+        Some(mut daemon) => answer(daemon.get_statistics().await)?.ports,
+        None => Vec::new(),
+    };
+    only(with_sums(&ports), name, |counted| &counted.link)
+}
+
+/// The ports of each aggregation, behind their sum. What concerns no port (its name is empty), such
+/// as frames sent while no port was usable, is in the sum only.
+fn with_sums(ports: &[PortStatistics]) -> Vec<Counted> {
+    let mut all = Vec::new();
+    for ports in ports.chunk_by(|one, next| one.aggregation == next.aggregation) {
+        let counted: Vec<Counted> = ports.iter().map(Counted::from).collect();
+        all.extend(sum(&counted));
+        all.extend(counted.into_iter().filter(|counted| counted.port.as_deref() != Some("")));
     }
-    Ok(())
+    all
 }
 
-async fn statistics(links: &[Link]) -> Result<Vec<PortStatistics>, Failure> {
-    match daemon::look(links)? {
-        Some(mut connection) => Ok(connection.get_statistics().await??.ports),
-        None => Ok(Vec::new()),
+fn sum(ports: &[Counted]) -> Option<Counted> {
+    let mut total = Counted { port: None, ..ports.first()?.clone() };
+    for port in &ports[1..] {
+        total.traffic = total.traffic.zip(port.traffic).map(|(one, other)| Traffic {
+            ipackets: one.ipackets + other.ipackets,
+            rbytes: one.rbytes + other.rbytes,
+            opackets: one.opackets + other.opackets,
+            obytes: one.obytes + other.obytes,
+        });
+        for (name, count) in &port.rules {
+            *total.rules.entry(name.clone()).or_default() += count;
+        }
+    }
+    Some(total)
+}
+
+impl From<&PortStatistics> for Counted {
+    fn from(port: &PortStatistics) -> Self {
+        // The protocol has signed numbers only; counters are never below zero.
+        let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
+        Self {
+            link: port.aggregation.clone(),
+            port: Some(port.port.clone()),
+            traffic: Some(Traffic {
+                ipackets: unsigned(port.ipackets),
+                rbytes: unsigned(port.rbytes),
+                opackets: unsigned(port.opackets),
+                obytes: unsigned(port.obytes),
+            }),
+            rules: port.rules.iter().map(|rule| (rule.name.clone(), unsigned(rule.count))).collect(),
+        }
     }
 }
 
-fn counts(link: &Link, ports: &[PortStatistics]) -> Counts {
-    if link::is_aggregation(link) {
-        return (ports.iter()).filter(|port| port.aggregation == link.name).map(port_counts).fold([0; 4], add);
+/// What was counted since the sample before. What was not there then, or started again from zero
+/// since, is counted from zero.
+fn since(now: &[Counted], before: &[Counted]) -> Vec<Counted> {
+    let difference = |now: &Counted| {
+        let before = before.iter().find(|before| before.link == now.link && before.port == now.port);
+        let Some((before, traffic)) = before.and_then(|before| Some((before, before.traffic?))) else {
+            return now.clone();
+        };
+        let less = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now);
+        let rules = now
+            .rules
+            .iter()
+            .map(|(name, &count)| (name.clone(), less(count, before.rules.get(name).copied().unwrap_or(0))));
+        Counted {
+            traffic: now.traffic.map(|now| Traffic {
+                ipackets: less(now.ipackets, traffic.ipackets),
+                rbytes: less(now.rbytes, traffic.rbytes),
+                opackets: less(now.opackets, traffic.opackets),
+                obytes: less(now.obytes, traffic.obytes),
+            }),
+            rules: rules.collect(),
+            ..now.clone()
+        }
+    };
+    now.iter().map(difference).collect()
+}
+
+fn link_row(counted: &Counted) -> Vec<Cell> {
+    let mut row = vec![Cell::Text(counted.link.clone())];
+    row.extend(traffic_cells(counted));
+    row
+}
+
+fn port_row(counted: &Counted) -> Vec<Cell> {
+    let mut row = match &counted.port {
+        None => vec![Cell::Text(counted.link.clone()), Cell::Absent],
+        Some(port) => vec![Cell::Repeated(counted.link.clone()), Cell::Text(port.clone())],
+    };
+    row.extend(traffic_cells(counted));
+    row.push(Cell::Counters(counted.rules.clone().into_iter().collect()));
+    row
+}
+
+fn traffic_cells(counted: &Counted) -> [Cell; 4] {
+    match counted.traffic {
+        Some(traffic) => [traffic.ipackets, traffic.rbytes, traffic.opackets, traffic.obytes].map(Cell::Counter),
+        None => [Cell::Unknown, Cell::Unknown, Cell::Unknown, Cell::Unknown],
     }
-    let device = &link.statistics;
-    [device.rx_packets, device.rx_bytes, device.tx_packets, device.tx_bytes].map(u64::cast_signed)
-}
-
-const fn port_counts(port: &PortStatistics) -> Counts {
-    [port.ipackets, port.rbytes, port.opackets, port.obytes]
-}
-
-fn add(a: Counts, b: Counts) -> Counts {
-    std::array::from_fn(|at| a[at] + b[at])
-}
-
-fn difference(now: Counts, before: Option<Counts>) -> Counts {
-    let before = before.unwrap_or_default();
-    std::array::from_fn(|at| now[at] - before[at])
-}
-
-/// As Solaris scales: up to five digits as they are, then thousands with two decimals.
-fn scaled(count: i64) -> Cell {
-    const UNITS: [&str; 6] = ["", "K", "M", "G", "T", "P"];
-    if count < 100_000 {
-        return Cell::number(count);
-    }
-    let (mut value, mut unit) = (count as f64, 0);
-    while value >= 1000.0 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    Cell::Number(count, format!("{value:.2}{}", UNITS[unit]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dlmp_api::RuleCount;
+
+    fn port(aggregation: &str, port: &str, packets: i64) -> PortStatistics {
+        PortStatistics {
+            aggregation: aggregation.into(),
+            port: port.into(),
+            ipackets: packets,
+            rbytes: packets * 1000,
+            opackets: packets + 1,
+            obytes: packets * 64,
+            rules: vec![RuleCount { name: "rx-reflection".into(), count: packets % 7 }],
+        }
+    }
+
+    fn table(counted: &[Counted], format: &Format) -> String {
+        let rows = counted.iter().map(port_row).collect();
+        format.render(&Table { columns: &AGGREGATIONS, rows }, true).unwrap()
+    }
 
     #[test]
-    fn large_counts_are_scaled_for_people_and_kept_for_programs() {
-        assert_eq!(scaled(0), Cell::Number(0, "0".into()));
-        assert_eq!(scaled(99_999), Cell::Number(99_999, "99999".into()));
-        assert_eq!(scaled(123_456), Cell::Number(123_456, "123.46K".into()));
-        assert_eq!(scaled(7_654_321_000), Cell::Number(7_654_321_000, "7.65G".into()));
+    fn an_aggregation_is_the_sum_of_its_ports_and_of_what_concerned_none() {
+        let ports = [port("aggr0", "net0", 1234), port("aggr0", "net1", 70_000), port("aggr0", "", 3)];
+        let all = with_sums(&[&ports[..], &[port("aggr1", "net2", 0)]].concat());
+        insta::assert_snapshot!(table(&all, &Format::default()), @r"
+        LINK        PORT        IPKTS     RBYTES    OPKTS     OBYTES
+        aggr0       --          71.23K    71.23M    71.24K    4.55M
+                    net0        1.23K     1.23M     1.23K     78.97K
+                    net1        70.00K    70.00M    70.00K    4.48M
+        aggr1       --          0         0         1         0
+                    net2        0         0         1         0
+        ");
+        insta::assert_snapshot!(table(&all, &Format::default().all_columns()), @r"
+        LINK        PORT        IPKTS     RBYTES    OPKTS     OBYTES    RULES
+        aggr0       --          71.23K    71.23M    71.24K    4.55M     rx-reflection=5
+                    net0        1.23K     1.23M     1.23K     78.97K    rx-reflection=2
+                    net1        70.00K    70.00M    70.00K    4.48M     --
+        aggr1       --          0         0         1         0         --
+                    net2        0         0         1         0         --
+        ");
+    }
+
+    #[test]
+    fn an_interval_shows_what_it_added() {
+        let before = with_sums(&[port("aggr0", "net0", 10), port("aggr0", "net1", 0)]);
+        let now = with_sums(&[port("aggr0", "net0", 17), port("aggr0", "net1", 1)]);
+        let packets = |counted: Vec<Counted>| -> Vec<u64> {
+            counted.into_iter().map(|counted| counted.traffic.unwrap().ipackets).collect()
+        };
+        assert_eq!(packets(since(&now, &before)), [8, 7, 1]);
+        assert_eq!(packets(since(&now, &[])), [18, 17, 1]);
+    }
+
+    #[test]
+    fn a_counter_that_started_again_counts_from_zero() {
+        let before = with_sums(&[port("aggr0", "net0", 100)]);
+        let now = with_sums(&[port("aggr0", "net0", 5)]);
+        assert_eq!(since(&now, &before)[1].traffic.unwrap().ipackets, 5);
+    }
+
+    #[test]
+    fn a_link_whose_counters_only_a_missing_daemon_knows_shows_question_marks() {
+        let counted = Counted { link: "aggr0".into(), port: None, traffic: None, rules: BTreeMap::new() };
+        let rows = vec![link_row(&counted)];
+        insta::assert_snapshot!(Format::default().render(&Table { columns: &LINKS, rows }, true).unwrap(), @r"
+        LINK          IPKTS     RBYTES    OPKTS     OBYTES
+        aggr0         ?         ?         ?         ?
+        ");
+    }
+
+    #[test]
+    fn a_number_is_a_count_only_with_an_interval() {
+        let repeat = |interval, operands: &[&str]| Repeat {
+            interval: NonZeroU32::new(interval),
+            operands: operands.iter().map(|&operand| operand.to_owned()).collect(),
+        };
+        assert_eq!(repeat(1, &["5", "aggr0"]).operands().unwrap(), (Some("aggr0"), Some(5)));
+        assert_eq!(repeat(1, &["aggr0", "5"]).operands().unwrap(), (Some("aggr0"), Some(5)));
+        assert_eq!(repeat(0, &["5"]).operands().unwrap(), (Some("5"), None));
+        assert_eq!(repeat(0, &["aggr0", "5"]).operands().unwrap_err().exit_code(), 2);
+        assert_eq!(repeat(1, &["aggr0", "0"]).operands().unwrap_err().exit_code(), 2);
     }
 }
