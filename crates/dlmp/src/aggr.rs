@@ -175,10 +175,10 @@ mod tests {
         };
         let aggregations = [aggregation];
         insta::assert_snapshot!(extended(&aggregations).render(&Output::default()).unwrap(), @r"
-        LINK    PORT   SPEED    DUPLEX   STATE   ADDRESS           PORTSTATE
-        aggr0   --     1000Mb   full     up      2:8:20:88:84:ba   --
-                net0   1000Mb   full     up      0:14:4f:f9:cf:47  attached
-                net1   1000Mb   full     up      0:14:4f:fb:f5:33  attached
+        LINK    PORT   SPEED    DUPLEX   STATE   ADDRESS            PORTSTATE
+        aggr0   --     1000Mb   full     up      2:8:20:88:84:ba    --
+                net0   1000Mb   full     up      0:14:4f:f9:cf:47   attached
+                net1   1000Mb   full     up      0:14:4f:fb:f5:33   attached
         ");
         insta::assert_snapshot!(plain(&aggregations).render(&Output::default()).unwrap(), @r"
         LINK    MODE   POLICY   ADDRPOLICY   LACPACTIVITY   LACPTIMER

@@ -14,6 +14,8 @@ use crate::failure::Failure;
 
 /// How long a daemon may take to answer after its start.
 const START: Duration = Duration::from_secs(10);
+/// How often it is looked whether it answers.
+const POLL: Duration = Duration::from_millis(20);
 /// How many lines of its log are shown when it does not start.
 const LOG_LINES: usize = 5;
 
@@ -45,8 +47,14 @@ pub fn look(links: &[Link]) -> Result<Option<Connection>, Failure> {
 /// # Errors
 /// It could not be started.
 pub async fn start() -> Result<Connection, Failure> {
-    if let Some(connection) = reach()? {
-        return Ok(connection);
+    let deadline = Instant::now() + START;
+    while let Some(mut connection) = reach()? {
+        // One that is about to end, having nothing left to do, does not answer any more.
+        match connection.get_info().await {
+            Ok(answer) => return answer.map(|_| connection).map_err(Failure::from),
+            Err(_) if Instant::now() < deadline => tokio::time::sleep(POLL).await,
+            Err(error) => return Err(error.into()),
+        }
     }
     if !nix::unistd::geteuid().is_root() {
         return Err(Failure::Refused(
@@ -105,7 +113,7 @@ async fn wait(mut child: Child, log: &Path) -> Result<Connection, Failure> {
                 log.display()
             )));
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(POLL).await;
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::SystemTime;
 
 use dlmp_api::{Address, Error, Interface, NewAddress};
+use dlmp_dhcp as dhcp;
 use dlmp_netlink::{Lifetime, Link};
 use tokio::sync::mpsc;
 
 use crate::config::{AddressConfig, InterfaceConfig};
 use crate::control::Control;
-use crate::dhcp;
 use crate::leases::Client;
 use crate::object::{interface_of, split};
 
@@ -52,6 +53,18 @@ impl Control {
         let on = self.addresses.interfaces.get(&link.name);
         if on.is_some_and(|&index| index != Some(link.index)) {
             self.apply_interface(&link.name).await;
+        }
+    }
+
+    /// Link events were lost: looks at every link.
+    pub async fn look_at_links(&mut self) {
+        match self.netlink.links().await {
+            Ok(links) => {
+                for link in &links {
+                    self.link_seen(link).await;
+                }
+            }
+            Err(error) => tracing::error!(%error, "cannot look at the links"),
         }
     }
 
@@ -173,12 +186,12 @@ impl Control {
                     if index.is_some() {
                         shown.state = "tentative".into();
                     }
-                    if let Some((lease, since)) = client.and_then(|client| client.lease.as_ref())
+                    if let Some(lease) = client.and_then(|client| client.lease.as_ref())
                         && index.is_some()
                     {
                         shown.state = "ok".into();
                         shown.address = Some(format!("{}/{}", lease.address, lease.prefix_len));
-                        shown.lease = Some(lease.duration.saturating_sub(since.elapsed()).as_secs().cast_signed());
+                        shown.lease = Some(lease.remaining(SystemTime::now()).as_secs().cast_signed());
                     }
                     shown.problem = client.and_then(|client| client.problem.clone());
                 }
@@ -267,7 +280,7 @@ impl Control {
             AddressConfig::Dhcp { .. } => {
                 if let Some(client) = self.addresses.clients.remove(object) {
                     client.dhcp.stop(release).await;
-                    if let Some((lease, _)) = client.lease {
+                    if let Some(lease) = client.lease {
                         self.drop_lease(object, &lease).await;
                     }
                 }

@@ -71,11 +71,8 @@ fn a_repaired_link_moves_nobody_when_the_spread_is_even() {
     let mut engine = settled(now);
     actions(&mut engine, Event::Link(NET0, LinkState::Down), now);
     let done = actions(&mut engine, Event::Link(NET0, LinkState::Up), now);
-    let wanted = [
-        Action::SetUsable(NET0, true),
-        place(NET1, Some(NET0)),
-        Action::Notify(Notice::Health(NET0, Health::LinkUp)),
-    ];
+    let wanted =
+        [Action::SetUsable(NET0, true), place(NET1, Some(NET0)), Action::Notify(Notice::Health(NET0, Health::LinkUp))];
     assert_eq!(done, wanted);
 }
 
