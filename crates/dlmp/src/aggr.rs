@@ -1,59 +1,154 @@
-//! `dladm create-aggr`, `delete-aggr`, `add-aggr`, `remove-aggr` and `show-aggr`.
-
-use std::io::Write;
+//! Aggregations: making, changing, deleting and showing them.
 
 use clap::{Args, ValueEnum};
 use dlmp_api::client::Dlmpd;
 use dlmp_api::{Aggregation, NewAggregation, Port, PortChange};
 use dlmp_wire::MacAddr;
 
-use crate::commands::Run;
 use crate::daemon::{self, answer};
-use crate::failure::Failure;
-use crate::inventory::Inventory;
-use crate::link::{connect, is_wanted};
-use crate::output::{Cell, Column, Format, Printer};
+use crate::failure::{Failure, Result};
+use crate::output::{Cell, Column, Format, Table};
+use crate::table::Run;
 
-/// Create an aggregation
+/// Create an aggregation of links
+///
+/// Links that become ports must have no IP address. The default mode is dlmp, unlike in Solaris:
+/// trunk mode needs switches that take part in it and does not exist here.
 #[derive(Debug, Args)]
 pub struct Create {
-    /// Temporary: do not keep it beyond the next boot
+    /// Not beyond the next boot
     #[arg(short)]
     temporary: bool,
-    /// Force: accept ports of different speeds, or that cannot report their link state
+    /// Take links whose speeds differ or that cannot report their state
     #[arg(short)]
     force: bool,
-    /// Mode; there is only dlmp, so it is the default (in Solaris that is trunk)
-    #[arg(short, value_name = "mode", default_value = "dlmp")]
+    /// Mode of the aggregation
+    #[arg(short, value_enum, default_value = "dlmp")]
     mode: Mode,
-    /// MAC address of the aggregation; random when not given
-    #[arg(short = 'u', value_name = "address")]
+    /// MAC address of the aggregation; a random one of 2:8:20:* when absent
+    #[arg(short = 'u', value_name = "ADDRESS")]
     mac: Option<MacAddr>,
-    /// A port; once for each
-    #[arg(short = 'l', value_name = "link", required = true)]
+    /// Link that becomes a port; give it once for each
+    #[arg(short = 'l', value_name = "LINK", required = true)]
     ports: Vec<String>,
-    /// Name of the aggregation
-    #[arg(value_name = "name")]
-    name: String,
-    #[arg(short = 'P', hide = true)]
+    /// Load balancing of trunk mode
+    #[arg(short = 'P', value_name = "POLICY", hide = true)]
     policy: Option<String>,
-    #[arg(short = 'L', hide = true)]
+    /// LACP of trunk mode
+    #[arg(short = 'L', value_name = "MODE", hide = true)]
     lacp_mode: Option<String>,
-    #[arg(short = 'T', hide = true)]
+    /// LACP timer of trunk mode
+    #[arg(short = 'T', value_name = "TIME", hide = true)]
     lacp_timer: Option<String>,
+    /// Name of the aggregation
+    name: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Mode {
     Dlmp,
-    /// Known, so that the refusal can give the reason.
+    /// Solaris has it: refused with a reason instead of as a word that nobody knows.
     #[value(hide = true)]
     Trunk,
 }
 
+/// Delete an aggregation
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// Until the next boot only
+    #[arg(short)]
+    temporary: bool,
+    /// The aggregation
+    name: String,
+}
+
+/// Add ports to an aggregation
+#[derive(Debug, Args)]
+pub struct Add {
+    /// Until the next boot only
+    #[arg(short)]
+    temporary: bool,
+    /// Take links whose speeds differ or that cannot report their state
+    #[arg(short)]
+    force: bool,
+    /// Link that becomes a port; give it once for each
+    #[arg(short = 'l', value_name = "LINK", required = true)]
+    ports: Vec<String>,
+    /// The aggregation
+    name: String,
+}
+
+/// Remove ports from an aggregation
+#[derive(Debug, Args)]
+pub struct Remove {
+    /// Until the next boot only
+    #[arg(short)]
+    temporary: bool,
+    /// Port to remove; give it once for each
+    #[arg(short = 'l', value_name = "LINK", required = true)]
+    ports: Vec<String>,
+    /// The aggregation
+    name: String,
+}
+
+/// Show aggregations
+#[derive(Debug, Args)]
+pub struct Show {
+    /// Show each aggregation's ports
+    #[arg(short = 'x')]
+    extended: bool,
+    #[command(flatten)]
+    format: Format,
+    /// Only this aggregation
+    name: Option<String>,
+}
+
+const PLAIN: [Column; 7] = [
+    Column::new("LINK", 12),
+    Column::new("MODE", 5),
+    Column::new("POLICY", 6),
+    Column::new("ADDRPOLICY", 10),
+    Column::new("LACPACTIVITY", 12),
+    Column::new("LACPTIMER", 9),
+    Column::extra("DETECTION", 9),
+];
+
+const EXTENDED: [Column; 10] = [
+    Column::new("LINK", 10),
+    Column::new("PORT", 10),
+    Column::new("SPEED", 7),
+    Column::new("DUPLEX", 7),
+    Column::new("STATE", 7),
+    Column::new("ADDRESS", 17),
+    Column::new("PORTSTATE", 9),
+    Column::extra("HEALTH", 7),
+    Column::extra("CLIENTS", 10),
+    Column::extra("REASON", 6),
+];
+
+impl Create {
+    /// Refuses what belongs to trunk mode.
+    fn check_mode(&self) -> Result<()> {
+        let trunk_only = [(&self.policy, "-P"), (&self.lacp_mode, "-L"), (&self.lacp_timer, "-T")];
+        let refused = if self.mode == Mode::Trunk {
+            "-m trunk: there is no trunk mode"
+        } else if let Some((_, option)) = trunk_only.iter().find(|(value, _)| value.is_some()) {
+            &format!("{option} belongs to trunk mode, which does not exist")
+        } else {
+            return Ok(());
+        };
+        let ports: String = self.ports.iter().map(|port| format!(" -l {port}")).collect();
+        Err(Failure::refused(
+            format!("{refused} here: only dlmp, which needs no policy and no LACP on the switches"),
+            format!("dladm create-aggr -m dlmp{ports} {}", self.name),
+        ))
+    }
+}
+
 impl Run for Create {
-    async fn run(self, _: &mut dyn Write) -> Result<(), Failure> {
-        self.refuse_trunk()?;
+    async fn run(self) -> Result<()> {
+        self.check_mode()?;
+        let mut daemon = daemon::find_or_start().await?;
         let request = NewAggregation {
             name: self.name,
             ports: self.ports,
@@ -61,218 +156,202 @@ impl Run for Create {
             temporary: self.temporary,
             force: self.force,
         };
-        answer(daemon::started().await?.create_aggregation(&request).await)
+        answer(daemon.create_aggregation(&request).await)
     }
-}
-
-impl Create {
-    fn refuse_trunk(&self) -> Result<(), Failure> {
-        let given = [("-P", &self.policy), ("-L", &self.lacp_mode), ("-T", &self.lacp_timer)];
-        let refused = match given.iter().find(|(_, value)| value.is_some()) {
-            _ if self.mode == Mode::Trunk => {
-                "there is no mode trunk here (LACP is left to the kernel's bonding)".into()
-            }
-            Some((option, _)) => format!("{option} belongs to mode trunk, which does not exist here"),
-            None => return Ok(()),
-        };
-        let ports: Vec<String> = self.ports.iter().map(|port| format!("-l {port}")).collect();
-        let remedy = format!("dladm create-aggr -m dlmp {} {}", ports.join(" "), self.name);
-        Err(Failure::request(format!("{refused}; mode dlmp needs no configuration of the switches"), remedy))
-    }
-}
-
-/// Delete an aggregation; nothing may be left on it
-#[derive(Debug, Args)]
-pub struct Delete {
-    /// Temporary: only until the next boot
-    #[arg(short)]
-    temporary: bool,
-    /// Name of the aggregation
-    #[arg(value_name = "name")]
-    name: String,
 }
 
 impl Run for Delete {
-    async fn run(self, _: &mut dyn Write) -> Result<(), Failure> {
-        answer(daemon::running()?.delete_aggregation(&self.name, self.temporary).await)
+    async fn run(self) -> Result<()> {
+        answer(daemon::require()?.delete_aggregation(&self.name, self.temporary).await)
     }
-}
-
-/// Add ports to an aggregation
-#[derive(Debug, Args)]
-pub struct Add {
-    /// Temporary: only until the next boot
-    #[arg(short)]
-    temporary: bool,
-    /// Force: accept ports of different speeds, or that cannot report their link state
-    #[arg(short)]
-    force: bool,
-    /// A port; once for each
-    #[arg(short = 'l', value_name = "link", required = true)]
-    ports: Vec<String>,
-    /// Name of the aggregation
-    #[arg(value_name = "name")]
-    name: String,
 }
 
 impl Run for Add {
-    async fn run(self, _: &mut dyn Write) -> Result<(), Failure> {
-        let request =
-            PortChange { aggregation: self.name, ports: self.ports, temporary: self.temporary, force: self.force };
-        answer(daemon::running()?.add_ports(&request).await)
+    async fn run(self) -> Result<()> {
+        let Self { temporary, force, ports, name: aggregation } = self;
+        answer(daemon::require()?.add_ports(&PortChange { aggregation, ports, temporary, force }).await)
     }
-}
-
-/// Remove ports from an aggregation; one has to stay
-#[derive(Debug, Args)]
-pub struct Remove {
-    /// Temporary: only until the next boot
-    #[arg(short)]
-    temporary: bool,
-    /// A port; once for each
-    #[arg(short = 'l', value_name = "link", required = true)]
-    ports: Vec<String>,
-    /// Name of the aggregation
-    #[arg(value_name = "name")]
-    name: String,
 }
 
 impl Run for Remove {
-    async fn run(self, _: &mut dyn Write) -> Result<(), Failure> {
-        let request = PortChange { aggregation: self.name, ports: self.ports, temporary: self.temporary, force: false };
-        answer(daemon::running()?.remove_ports(&request).await)
+    async fn run(self) -> Result<()> {
+        let Self { temporary, ports, name: aggregation } = self;
+        answer(daemon::require()?.remove_ports(&PortChange { aggregation, ports, temporary, force: false }).await)
     }
 }
-
-/// Show aggregations
-#[derive(Debug, Args)]
-pub struct Show {
-    /// Extended: with each port
-    #[arg(short = 'x')]
-    extended: bool,
-    #[command(flatten)]
-    format: Format,
-    /// Only this aggregation
-    #[arg(value_name = "name")]
-    name: Option<String>,
-}
-
-const PLAIN: &[Column<Aggregation>] = &[
-    Column::new("LINK", 16, |aggr| Cell::text(&aggr.name)),
-    Column::new("MODE", 6, |aggr| Cell::text(&aggr.mode)),
-    Column::new("POLICY", 8, |_| Cell::absent()),
-    Column::new("ADDRPOLICY", 16, |_| Cell::absent()),
-    Column::new("LACPACTIVITY", 14, |_| Cell::absent()),
-    Column::new("LACPTIMER", 9, |_| Cell::absent()),
-    Column::extra("DETECTION", 9, |aggr| Cell::text(&aggr.detection)),
-    Column::extra("MULTICASTPORT", 13, |aggr| Cell::optional(aggr.multicast_port.as_deref())),
-    Column::extra("TEMPORARY", 9, |aggr| Cell::yes_no(aggr.temporary)),
-];
-
-/// A row of `-x`: the aggregation itself, or one of its ports.
-struct Extended {
-    aggregation: Aggregation,
-    port: Option<Port>,
-}
-
-const EXTENDED: &[Column<Extended>] = &[
-    // Blank beside a port, but not for scripts, which read one line at a time.
-    Column::new("LINK", 12, |row| {
-        let cell = Cell::text(&row.aggregation.name);
-        if row.port.is_some() { cell.table("") } else { cell }
-    }),
-    Column::new("PORT", 12, |row| Cell::optional(row.port.as_ref().map(|port| &port.name))),
-    Column::new("SPEED", 7, |row| speed(row.port.as_ref().map_or(row.aggregation.speed, |port| port.speed))),
-    Column::new("DUPLEX", 9, |row| Cell::text(row.port.as_ref().map_or(&row.aggregation.duplex, |port| &port.duplex))),
-    Column::new("STATE", 9, |row| Cell::text(row.port.as_ref().map_or(&row.aggregation.state, |port| &port.state))),
-    Column::new("ADDRESS", 18, |row| match &row.port {
-        None => mac(Some(&row.aggregation.mac)),
-        Some(port) => mac(port.mac.as_deref()),
-    }),
-    Column::new("PORTSTATE", 9, |row| Cell::optional(row.port.as_ref().map(|port| &port.portstate))),
-    Column::extra("HEALTH", 7, |row| Cell::optional(row.port.as_ref().map(|port| &port.health))),
-    Column::extra("REASON", 7, |row| Cell::optional(row.port.as_ref().map(|port| &port.reason))),
-    Column::extra("DETECTION", 9, |row| Cell::text(&row.aggregation.detection)),
-    Column::extra("CLIENTS", 7, |row| row.port.as_ref().map_or_else(Cell::absent, |port| Cell::names(&port.clients))),
-];
 
 impl Run for Show {
-    async fn run(self, out: &mut dyn Write) -> Result<(), Failure> {
-        if self.extended {
-            let mut printer = Printer::new(&self.format, EXTENDED)?;
-            let rows: Vec<Extended> = self.selected().await?.into_iter().flat_map(extended).collect();
-            return Ok(printer.print(&rows, out)?);
-        }
-        let mut printer = Printer::new(&self.format, PLAIN)?;
-        Ok(printer.print(&self.selected().await?, out)?)
+    async fn run(self) -> Result<()> {
+        let aggregations = match daemon::find_to_show().await? {
+            Some(mut daemon) => answer(daemon.list_aggregations().await)?.aggregations,
+            None => Vec::new(),
+        };
+        let aggregations = only(aggregations, self.name.as_deref(), |aggregation| &aggregation.name)?;
+        self.format.print(&if self.extended { extended(&aggregations)? } else { plain(&aggregations) })
     }
 }
 
-impl Show {
-    async fn selected(&self) -> Result<Vec<Aggregation>, Failure> {
-        let mut aggregations = expected().await?;
-        aggregations.retain(|aggregation| is_wanted(self.name.as_deref(), &aggregation.name));
-        match &self.name {
-            Some(name) if aggregations.is_empty() => Err(no_aggregation(name)),
-            _ => Ok(aggregations),
-        }
-    }
-}
-
-/// All aggregations; none when no daemon runs and no link of ours says that there should be one.
+/// Those of the aggregation that was named, or all.
 ///
 /// # Errors
-/// There are aggregations but no daemon to tell about them, or it could not be asked.
-async fn expected() -> Result<Vec<Aggregation>, Failure> {
-    if let Some(aggregations) = list().await? {
-        return Ok(aggregations);
+/// None has that name.
+pub fn only<T>(mut all: Vec<T>, name: Option<&str>, name_of: impl Fn(&T) -> &str) -> Result<Vec<T>> {
+    if let Some(name) = name {
+        all.retain(|one| name_of(one) == name);
+        if all.is_empty() {
+            return Err(Failure::refused(format!("there is no aggregation {name}"), "dladm show-aggr"));
+        }
     }
-    match Inventory::read(&connect()?).await?.aggregation() {
-        Some(name) => Err(daemon::not_running_beside(name)),
-        None => Ok(Vec::new()),
-    }
+    Ok(all)
 }
 
-/// The aggregations of the daemon; absent when none runs.
-///
-/// # Errors
-/// The daemon could not be asked.
-pub async fn list() -> Result<Option<Vec<Aggregation>>, Failure> {
-    match daemon::find()? {
-        Some(mut daemon) => Ok(Some(answer(daemon.list_aggregations().await)?.aggregations)),
-        None => Ok(None),
-    }
-}
-
-/// The names of the ports of one of these aggregations.
-pub fn ports_of(aggregations: &[Aggregation], name: &str) -> Vec<String> {
-    let ports = aggregations.iter().filter(|aggregation| aggregation.name == name).flat_map(|aggr| &aggr.ports);
-    ports.map(|port| port.name.clone()).collect()
-}
-
-/// The failure of naming an aggregation that does not exist.
-pub fn no_aggregation(name: &str) -> Failure {
-    Failure::request(format!("there is no aggregation {name}"), "dladm show-aggr")
-}
-
-/// The row of the aggregation, then those of its ports.
-fn extended(aggregation: Aggregation) -> impl Iterator<Item = Extended> {
-    let ports = aggregation.ports.clone();
-    std::iter::once(None)
-        .chain(ports.into_iter().map(Some))
-        .map(move |port| Extended { aggregation: aggregation.clone(), port })
-}
-
-/// As Solaris shows it, 0 when unknown.
-fn speed(speed: Option<i64>) -> Cell {
-    Cell::text(format!("{}Mb", speed.unwrap_or(0))).json(speed)
-}
-
-/// Without leading zeros as Solaris shows it, but in JSON as all of Linux does.
-fn mac(text: Option<&str>) -> Cell {
-    let Some(text) = text else {
-        return Cell::absent();
+fn plain(aggregations: &[Aggregation]) -> Table {
+    let row = |aggregation: &Aggregation| {
+        vec![
+            Cell::Text(aggregation.name.clone()),
+            Cell::Text(aggregation.mode.clone()),
+            Cell::Absent,
+            Cell::Absent,
+            Cell::Absent,
+            Cell::Absent,
+            Cell::Text(aggregation.detection.clone()),
+        ]
     };
-    let short = text.parse::<MacAddr>().map_or_else(|_| text.to_owned(), |mac| mac.short().to_string());
-    Cell::text(short).json(text)
+    Table { columns: &PLAIN, rows: aggregations.iter().map(row).collect() }
+}
+
+fn extended(aggregations: &[Aggregation]) -> Result<Table> {
+    let mut rows = Vec::new();
+    for aggregation in aggregations {
+        rows.push(vec![
+            Cell::Text(aggregation.name.clone()),
+            Cell::Absent,
+            speed(aggregation.speed),
+            Cell::Text(aggregation.duplex.clone()),
+            Cell::Text(aggregation.state.clone()),
+            mac(Some(&aggregation.mac))?,
+            Cell::Absent,
+            Cell::Absent,
+            Cell::Absent,
+            Cell::Absent,
+        ]);
+        for port in &aggregation.ports {
+            rows.push(port_row(&aggregation.name, port)?);
+        }
+    }
+    Ok(Table { columns: &EXTENDED, rows })
+}
+
+fn port_row(aggregation: &str, port: &Port) -> Result<Vec<Cell>> {
+    Ok(vec![
+        Cell::Repeated(aggregation.into()),
+        Cell::Text(port.name.clone()),
+        speed(port.speed),
+        Cell::Text(port.duplex.clone()),
+        Cell::Text(port.state.clone()),
+        mac(port.mac.as_deref())?,
+        Cell::Text(port.portstate.clone()),
+        Cell::Text(port.health.clone()),
+        Cell::list(port.clients.clone()),
+        Cell::Text(port.reason.clone()),
+    ])
+}
+
+fn speed(speed: Option<i64>) -> Cell {
+    Cell::Speed(speed.and_then(|speed| u64::try_from(speed).ok()))
+}
+
+fn mac(text: Option<&str>) -> Result<Cell> {
+    let Some(text) = text else {
+        return Ok(Cell::Absent);
+    };
+    let mac = text.parse().map_err(|error| Failure::Refused(format!("dlmpd answered {text:?}, which is {error}")))?;
+    Ok(Cell::Mac(mac))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(name: &str, mac: Option<&str>, state: &str) -> Port {
+        let up = state == "up";
+        Port {
+            name: name.into(),
+            mac: mac.map(Into::into),
+            state: state.into(),
+            speed: up.then_some(1000),
+            duplex: if up { "full" } else { "unknown" }.into(),
+            health: if up { "active" } else { "failed" }.into(),
+            reason: format!("its link is {state}"),
+            portstate: if mac.is_some() { "attached" } else { "detached" }.into(),
+            clients: if up { vec!["aggr0".into()] } else { vec![] },
+        }
+    }
+
+    fn aggregation(ports: Vec<Port>) -> Aggregation {
+        Aggregation {
+            name: "aggr0".into(),
+            mode: "dlmp".into(),
+            mac: "02:08:20:88:84:ba".into(),
+            mtu: 1500,
+            state: "up".into(),
+            speed: Some(1000),
+            duplex: "full".into(),
+            temporary: false,
+            detection: "link".into(),
+            multicast_port: Some("net0".into()),
+            ports,
+        }
+    }
+
+    fn published() -> [Aggregation; 1] {
+        [aggregation(vec![
+            port("net0", Some("00:14:4f:f9:cf:47"), "up"),
+            port("net1", Some("00:14:4f:fb:f5:33"), "up"),
+        ])]
+    }
+
+    #[test]
+    fn show_aggr_has_the_cells_of_the_published_transcript() {
+        insta::assert_snapshot!(Format::default().render(&plain(&published()), true).unwrap(), @r"
+        LINK          MODE   POLICY  ADDRPOLICY  LACPACTIVITY  LACPTIMER
+        aggr0         dlmp   --      --          --            --
+        ");
+    }
+
+    #[test]
+    fn show_aggr_x_has_the_cells_of_the_published_transcript() {
+        insta::assert_snapshot!(Format::default().render(&extended(&published()).unwrap(), true).unwrap(), @r"
+        LINK        PORT        SPEED    DUPLEX   STATE    ADDRESS            PORTSTATE
+        aggr0       --          1000Mb   full     up       2:8:20:88:84:ba    --
+                    net0        1000Mb   full     up       0:14:4f:f9:cf:47   attached
+                    net1        1000Mb   full     up       0:14:4f:fb:f5:33   attached
+        ");
+    }
+
+    #[test]
+    fn every_field_says_why_a_port_is_failed() {
+        let aggregations = [aggregation(vec![
+            port("net0", Some("00:14:4f:f9:cf:47"), "up"),
+            port("net1", Some("00:14:4f:fb:f5:33"), "down"),
+            port("net2", None, "absent"),
+        ])];
+        let format = Format::default().all_columns();
+        insta::assert_snapshot!(format.render(&extended(&aggregations).unwrap(), true).unwrap(), @r"
+        LINK        PORT        SPEED    DUPLEX   STATE    ADDRESS            PORTSTATE  HEALTH   CLIENTS     REASON
+        aggr0       --          1000Mb   full     up       2:8:20:88:84:ba    --         --       --          --
+                    net0        1000Mb   full     up       0:14:4f:f9:cf:47   attached   active   aggr0       its link is up
+                    net1        0Mb      unknown  down     0:14:4f:fb:f5:33   attached   failed   --          its link is down
+                    net2        0Mb      unknown  absent   --                 detached   failed   --          its link is absent
+        ");
+        insta::assert_snapshot!(format.render(&plain(&aggregations), true).unwrap(), @r"
+        LINK          MODE   POLICY  ADDRPOLICY  LACPACTIVITY  LACPTIMER  DETECTION
+        aggr0         dlmp   --      --          --            --         link
+        ");
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_not_shown_as_one() {
+        assert_eq!(mac(Some("nonsense")).unwrap_err().exit_code(), 1);
+    }
 }

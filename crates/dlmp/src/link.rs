@@ -1,159 +1,344 @@
-//! `dladm show-link` and `dladm show-phys`.
-
-use std::io::Write;
+//! Links as the kernel has them: `show-link` and `show-phys`. They need no daemon and no privilege.
 
 use clap::Args;
-use dlmp_netlink::Netlink;
-use dlmp_netlink::ethtool::{Duplex, Ethtool};
+use dlmp_api::client::Dlmpd;
+use dlmp_netlink::ethtool::{Duplex, Ethtool, Settings};
+use dlmp_netlink::{Link, Netlink};
 
-use crate::commands::Run;
-use crate::failure::Failure;
-use crate::inventory::{self, Inventory};
-use crate::output::{Cell, Column, Format, Printer};
-use crate::{aggr, daemon};
+use crate::daemon::{self, answer};
+use crate::failure::{Failure, Result};
+use crate::output::{Cell, Column, Format, Table};
+use crate::table::Run;
 
-/// Show data links
-#[derive(Debug, Default, Args)]
-pub struct Show {
+/// What `dlmpd` writes into the alias of an aggregation's link.
+const AGGREGATION_ALIAS: &str = "dlmp aggregation";
+/// What it writes into the alias of the end below, which is its own affair and never shown.
+const LOWER_ALIAS: &str = "dlmp lower end of";
+
+/// Show links
+#[derive(Debug, Args)]
+pub struct ShowLink {
     #[command(flatten)]
     format: Format,
     /// Only this link
-    #[arg(value_name = "link")]
     link: Option<String>,
 }
 
-struct LinkRow {
-    name: String,
-    class: &'static str,
-    mtu: u32,
-    state: &'static str,
-    /// Absent when it takes the daemon to tell, and none runs.
-    over: Option<Vec<String>>,
+/// Show the devices under the links: speed, duplex, driver
+#[derive(Debug, Args)]
+pub struct ShowPhys {
+    #[command(flatten)]
+    format: Format,
+    /// Only this link
+    link: Option<String>,
 }
 
-const LINK: &[Column<LinkRow>] = &[
-    Column::new("LINK", 12, |row| Cell::text(&row.name)),
-    Column::new("CLASS", 10, |row| Cell::text(row.class)),
-    Column::new("MTU", 7, |row| Cell::number(row.mtu.into())),
-    Column::new("STATE", 9, |row| Cell::text(row.state)),
-    Column::new("OVER", 4, |row| row.over.as_ref().map_or_else(|| Cell::absent().table("?"), |over| Cell::names(over))),
+const LINKS: [Column; 5] = [
+    Column::new("LINK", 12),
+    Column::new("CLASS", 8),
+    Column::new("MTU", 6),
+    Column::new("STATE", 8),
+    Column::new("OVER", 4),
 ];
 
-impl Run for Show {
-    async fn run(self, out: &mut dyn Write) -> Result<(), Failure> {
-        let mut printer = Printer::new(&self.format, LINK)?;
-        let inventory = Inventory::read(&connect()?).await?;
-        let ethtool = ethtool()?;
-        let aggregations = match inventory.aggregation() {
-            Some(_) => aggr::list().await?,
-            None => Some(Vec::new()),
-        };
-        let mut unknown = None;
-        let mut rows = Vec::new();
-        for link in inventory.data_links().filter(|link| is_wanted(self.link.as_deref(), &link.name)) {
-            let class = inventory::class(link);
-            let over = match &aggregations {
-                Some(aggregations) if class == "aggr" => Some(aggr::ports_of(aggregations, &link.name)),
-                None if class == "aggr" => None,
-                _ => Some(inventory.under(link)),
-            };
-            if over.is_none() {
-                unknown = Some(daemon::not_running_beside(&link.name));
-            }
-            let (name, state) = (link.name.clone(), inventory::state(link, &ethtool));
-            rows.push(LinkRow { name, class, mtu: link.mtu, state, over });
+const DEVICES: [Column; 6] = [
+    Column::new("LINK", 12),
+    Column::new("MEDIA", 12),
+    Column::new("STATE", 8),
+    Column::new("SPEED", 6),
+    Column::new("DUPLEX", 8),
+    Column::new("DEVICE", 6),
+];
+
+/// What a link is, in Solaris' words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// A network device, whatever its driver.
+    Phys,
+    /// An aggregation of ours.
+    Aggr,
+    /// A bridge.
+    Bridge,
+    /// A VLAN.
+    Vlan,
+    /// A virtual NIC on another link.
+    Vnic,
+    /// A bond or team, which Solaris has not.
+    Bond,
+    /// A link without Ethernet, such as a tunnel.
+    Iptun,
+}
+
+impl Class {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Phys => "phys",
+            Self::Aggr => "aggr",
+            Self::Bridge => "bridge",
+            Self::Vlan => "vlan",
+            Self::Vnic => "vnic",
+            Self::Bond => "bond",
+            Self::Iptun => "iptun",
         }
-        if let (Some(name), true) = (&self.link, rows.is_empty()) {
-            return Err(no_link(name));
+    }
+
+    /// The class of a link; none for those that are not shown: the loopback, as in Solaris, and the
+    /// lower end of an aggregation.
+    pub fn of(link: &Link) -> Option<Self> {
+        if link.loopback || alias_starts(link, LOWER_ALIAS) {
+            return None;
         }
-        printer.print(&rows, out)?;
-        unknown.map_or(Ok(()), Err)
+        if is_aggregation(link) {
+            return Some(Self::Aggr);
+        }
+        Some(match link.kind.as_deref() {
+            Some("bridge") => Self::Bridge,
+            Some("vlan") => Self::Vlan,
+            Some("macvlan" | "macvtap" | "ipvlan" | "ipvtap") => Self::Vnic,
+            Some("bond" | "team") => Self::Bond,
+            _ if !link.ethernet => Self::Iptun,
+            _ => Self::Phys,
+        })
     }
 }
 
-/// Show physical links and what is used like them: speed, duplex and driver
-#[derive(Debug, Args)]
-pub struct ShowPhysical {
-    #[command(flatten)]
-    format: Format,
-    /// Only this link
-    #[arg(value_name = "link")]
-    link: Option<String>,
+/// Whether a link is an aggregation of ours.
+pub fn is_aggregation(link: &Link) -> bool {
+    alias_starts(link, AGGREGATION_ALIAS)
 }
 
-struct PhysicalRow {
-    name: String,
-    ethernet: bool,
-    state: &'static str,
-    speed: Option<u32>,
-    duplex: Duplex,
+fn alias_starts(link: &Link, start: &str) -> bool {
+    link.alias.as_deref().is_some_and(|alias| alias.starts_with(start))
+}
+
+/// All links of the namespace, by index.
+///
+/// # Errors
+/// The kernel's refusal.
+pub async fn links() -> Result<Vec<Link>> {
+    Ok(Netlink::connect()?.links().await?)
+}
+
+/// The links of the namespace that are shown, with their classes: all, or the one that was named.
+///
+/// # Errors
+/// The kernel's refusal, or there is no such link.
+pub fn shown<'a>(links: &'a [Link], name: Option<&str>) -> Result<Vec<(&'a Link, Class)>> {
+    let shown = links.iter().filter_map(|link| Some((link, Class::of(link)?)));
+    let shown: Vec<_> = shown.filter(|(link, _)| name.is_none_or(|name| link.name == name)).collect();
+    match name {
+        Some(name) if shown.is_empty() => Err(Failure::refused(format!("there is no link {name}"), "dladm show-link")),
+        _ => Ok(shown),
+    }
+}
+
+/// What ethtool knows of a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Device {
+    /// Absent when the driver cannot say.
+    carrier: Option<bool>,
+    settings: Settings,
     driver: Option<String>,
 }
 
-const PHYSICAL: &[Column<PhysicalRow>] = &[
-    Column::new("LINK", 12, |row| Cell::text(&row.name)),
-    Column::new("MEDIA", 12, |row| Cell::optional(row.ethernet.then_some("Ethernet"))),
-    Column::new("STATE", 10, |row| Cell::text(row.state)),
-    Column::new("SPEED", 7, |row| match row.speed {
-        Some(speed) => Cell::number(speed.into()),
-        // As in Solaris.
-        None => Cell::number(0).json(()),
-    }),
-    Column::new("DUPLEX", 9, |row| Cell::text(row.duplex.as_str())),
-    // Solaris shows driver and instance (igb0). Linux numbers no instances and the link's own name
-    // stands for the device, so the driver is all that there is to add.
-    Column::new("DEVICE", 6, |row| Cell::optional(row.driver.as_deref())),
-];
-
-impl Run for ShowPhysical {
-    async fn run(self, out: &mut dyn Write) -> Result<(), Failure> {
-        let mut printer = Printer::new(&self.format, PHYSICAL)?;
-        let inventory = Inventory::read(&connect()?).await?;
-        let ethtool = ethtool()?;
-        let physical = |name: &str| inventory.data_links().any(|link| link.name == name);
-        let mut rows = Vec::new();
-        for link in inventory.data_links().filter(|link| inventory::class(link) == "phys") {
-            if !is_wanted(self.link.as_deref(), &link.name) {
-                continue;
-            }
-            let settings = ethtool.settings(&link.name).ok();
-            rows.push(PhysicalRow {
-                name: link.name.clone(),
-                ethernet: link.ethernet,
-                state: inventory::state(link, &ethtool),
-                speed: settings.and_then(|settings| settings.speed),
-                duplex: settings.map_or(Duplex::Unknown, |settings| settings.duplex),
-                driver: ethtool.driver(&link.name).ok(),
-            });
+impl Device {
+    /// A device that is gone by now, or whose driver tells nothing, has nothing known of it.
+    fn ask(ethtool: &Ethtool, name: &str) -> Self {
+        let unknown = Settings { speed: None, duplex: Duplex::Unknown };
+        Self {
+            carrier: ethtool.carrier(name).ok().flatten(),
+            settings: ethtool.settings(name).unwrap_or(unknown),
+            driver: ethtool.driver(name).ok(),
         }
-        match &self.link {
-            Some(name) if rows.is_empty() && physical(name) => {
-                Err(Failure::request(format!("{name} is no physical link"), format!("dladm show-link {name}")))
-            }
-            Some(name) if rows.is_empty() => Err(no_link(name)),
-            _ => Ok(printer.print(&rows, out)?),
+    }
+
+    /// `unknown` is a link whose driver cannot report it: the kernel calls its carrier present always.
+    const fn state(&self, link: &Link) -> &'static str {
+        match self.carrier {
+            _ if !link.admin_up => "down",
+            Some(true) => "up",
+            Some(false) => "down",
+            None => "unknown",
         }
     }
 }
 
-/// A socket to the kernel's routing netlink.
-///
-/// # Errors
-/// The system's refusal.
-pub fn connect() -> Result<Netlink, Failure> {
-    Netlink::connect().map_err(|error| Failure::Request(format!("cannot ask the kernel for links: {error}")))
+impl Run for ShowLink {
+    async fn run(self) -> Result<()> {
+        let ethtool = Ethtool::open()?;
+        let links = links().await?;
+        let aggregations = match daemon::find()? {
+            Some(mut daemon) => answer(daemon.list_aggregations().await)?.aggregations,
+            None => Vec::new(),
+        };
+        let ports = |name: &str| {
+            let aggregation = aggregations.iter().find(|aggregation| aggregation.name == name)?;
+            Some(aggregation.ports.iter().map(|port| port.name.clone()).collect())
+        };
+        let rows = (shown(&links, self.link.as_deref())?.into_iter())
+            .map(|(link, class)| {
+                let state = Device::ask(&ethtool, &link.name).state(link);
+                link_row(link, class, state, over(&links, link, class, ports))
+            })
+            .collect();
+        self.format.print(&Table { columns: &LINKS, rows })
+    }
 }
 
-/// The failure of naming a link that does not exist.
-pub fn no_link(name: &str) -> Failure {
-    Failure::request(format!("there is no link {name}"), "dladm show-link")
+impl Run for ShowPhys {
+    async fn run(self) -> Result<()> {
+        let ethtool = Ethtool::open()?;
+        let links = links().await?;
+        let mut devices = shown(&links, self.link.as_deref())?;
+        devices.retain(|(_, class)| *class == Class::Phys);
+        if let (Some(name), true) = (&self.link, devices.is_empty()) {
+            return Err(Failure::refused(format!("{name} is not a device"), format!("dladm show-link {name}")));
+        }
+        let rows = devices.into_iter().map(|(link, _)| device_row(link, &Device::ask(&ethtool, &link.name))).collect();
+        self.format.print(&Table { columns: &DEVICES, rows })
+    }
 }
 
-/// Whether a link is the one that was asked for, if one was.
-pub fn is_wanted(wanted: Option<&str>, name: &str) -> bool {
-    wanted.is_none_or(|wanted| wanted == name)
+/// What a link lies over. `ports` are those of an aggregation, which only the daemon knows.
+fn over(links: &[Link], link: &Link, class: Class, ports: impl Fn(&str) -> Option<Vec<String>>) -> Cell {
+    let names = |wanted: &dyn Fn(&Link) -> bool| {
+        Cell::list(links.iter().filter(|other| wanted(other)).map(|other| other.name.clone()).collect())
+    };
+    match class {
+        Class::Aggr => ports(&link.name).map_or(Cell::Unknown, Cell::list),
+        Class::Bridge | Class::Bond => names(&|other| other.master == Some(link.index)),
+        Class::Vlan | Class::Vnic => names(&|other| Some(other.index) == link.peer_index),
+        Class::Phys | Class::Iptun => Cell::Absent,
+    }
 }
 
-fn ethtool() -> Result<Ethtool, Failure> {
-    Ethtool::open().map_err(|error| Failure::Request(format!("cannot ask the kernel for link states: {error}")))
+fn link_row(link: &Link, class: Class, state: &str, over: Cell) -> Vec<Cell> {
+    vec![
+        Cell::Text(link.name.clone()),
+        Cell::Text(class.as_str().into()),
+        Cell::Number(link.mtu.into()),
+        Cell::Text(state.into()),
+        over,
+    ]
+}
+
+/// Solaris names the driver's instance (`igb0`). Linux numbers no instances, so the driver stands
+/// alone: an interface index behind it would look like an instance and be none.
+fn device_row(link: &Link, device: &Device) -> Vec<Cell> {
+    vec![
+        Cell::Text(link.name.clone()),
+        Cell::Text("Ethernet".into()),
+        Cell::Text(device.state(link).into()),
+        Cell::Number(device.settings.speed.unwrap_or(0).into()),
+        Cell::Text(device.settings.duplex.as_str().into()),
+        Cell::text(device.driver.clone()),
+    ]
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use dlmp_netlink::LinkStatistics;
+
+    /// An Ethernet link of a kind.
+    pub fn link(index: u32, name: &str, kind: Option<&str>, alias: Option<&str>) -> Link {
+        Link {
+            index,
+            name: name.into(),
+            mac: None,
+            mtu: 1500,
+            admin_up: true,
+            lower_up: true,
+            loopback: name == "lo",
+            ethernet: true,
+            kind: kind.map(Into::into),
+            master: None,
+            master_kind: None,
+            alias: alias.map(Into::into),
+            peer_index: None,
+            statistics: LinkStatistics::default(),
+        }
+    }
+
+    /// A guest's links: two ports, the aggregation with its lower end, and more.
+    pub fn links() -> Vec<Link> {
+        vec![
+            link(1, "lo", None, None),
+            link(2, "net0", Some("veth"), None),
+            link(3, "net1", None, Some("the second uplink")),
+            link(4, "aggr0", Some("veth"), Some("dlmp aggregation")),
+            link(5, "veth0", Some("veth"), Some("dlmp lower end of aggr0")),
+            link(6, "br0", Some("bridge"), None),
+            Link { master: Some(6), ..link(7, "tap0", Some("tun"), None) },
+            Link { peer_index: Some(3), ..link(8, "net1.5", Some("vlan"), None) },
+            Link { peer_index: Some(3), ..link(9, "mv0", Some("macvlan"), None) },
+            Link { ethernet: false, ..link(10, "wg0", Some("wireguard"), None) },
+        ]
+    }
+
+    fn table(ports: impl Fn(&str) -> Option<Vec<String>>) -> String {
+        let links = links();
+        let rows = (shown(&links, None).unwrap().into_iter())
+            .map(|(link, class)| link_row(link, class, "up", over(&links, link, class, &ports)))
+            .collect();
+        Format::default().render(&Table { columns: &LINKS, rows }, true).unwrap()
+    }
+
+    #[test]
+    fn show_link_names_class_and_what_is_below_and_hides_what_is_internal() {
+        insta::assert_snapshot!(table(|_| Some(vec!["net0".into(), "net1".into()])), @r"
+        LINK          CLASS     MTU     STATE     OVER
+        net0          phys      1500    up        --
+        net1          phys      1500    up        --
+        aggr0         aggr      1500    up        net0,net1
+        br0           bridge    1500    up        tap0
+        tap0          phys      1500    up        --
+        net1.5        vlan      1500    up        net1
+        mv0           vnic      1500    up        net1
+        wg0           iptun     1500    up        --
+        ");
+    }
+
+    #[test]
+    fn the_ports_of_an_aggregation_are_unknown_without_a_daemon() {
+        let table = table(|_| None);
+        assert!(table.lines().any(|line| line.starts_with("aggr0") && line.ends_with('?')), "{table}");
+    }
+
+    #[test]
+    fn show_phys_has_the_cells_of_the_published_transcript() {
+        let device = Device {
+            carrier: Some(true),
+            settings: Settings { speed: Some(1000), duplex: Duplex::Full },
+            driver: Some("vnet".into()),
+        };
+        let unknown =
+            Device { carrier: None, settings: Settings { speed: None, duplex: Duplex::Unknown }, driver: None };
+        let (net0, net1) = (link(2, "net0", None, None), link(3, "net1", None, None));
+        let rows = vec![device_row(&net0, &device), device_row(&net1, &unknown)];
+        insta::assert_snapshot!(Format::default().render(&Table { columns: &DEVICES, rows }, true).unwrap(), @r"
+        LINK          MEDIA         STATE     SPEED   DUPLEX    DEVICE
+        net0          Ethernet      up        1000    full      vnet
+        net1          Ethernet      unknown   0       unknown   --
+        ");
+    }
+
+    #[test]
+    fn a_link_is_up_when_its_carrier_is_there_and_it_was_brought_up() {
+        let settings = Settings { speed: None, duplex: Duplex::Unknown };
+        let state = |carrier, admin_up| {
+            Device { carrier, settings, driver: None }.state(&Link { admin_up, ..link(2, "net0", None, None) })
+        };
+        assert_eq!(state(Some(true), true), "up");
+        assert_eq!(state(Some(false), true), "down");
+        assert_eq!(state(Some(true), false), "down");
+        assert_eq!(state(None, true), "unknown");
+    }
+
+    #[test]
+    fn the_lower_end_and_the_loopback_are_no_links_to_show() {
+        for name in ["veth0", "lo", "nothing"] {
+            assert_eq!(shown(&links(), Some(name)).unwrap_err().exit_code(), 1, "{name}");
+        }
+    }
 }

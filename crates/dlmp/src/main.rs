@@ -1,50 +1,63 @@
-//! The one command of dlmp, called `dlmp` or by the names that Solaris users know.
+//! `dlmp`: the one command. Called by the name `dladm`, `dlstat`, `ipadm` or `ldm` it shows that
+//! name's part of the same table of commands.
+//!
+//! Exit codes: 0 done, 1 refused or failed, 2 not understood.
 
-mod address;
 mod aggr;
-mod commands;
 mod daemon;
 mod failure;
-mod inventory;
 mod ip;
+mod ip_show;
 mod link;
-mod objects;
 mod output;
+mod start;
 mod stat;
 mod sys;
+mod table;
 
 use std::ffi::OsString;
-use std::io::{self, BufWriter, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
-use commands::Name;
 use failure::Failure;
+use table::Program;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os();
-    let name = Name::called(&arguments.next().unwrap_or_default());
-    let arguments: Vec<OsString> = arguments.map(with_hyphen).collect();
-    let mut out = BufWriter::new(io::stdout().lock());
-    let result = commands::run(name, &arguments, &mut out);
-    // What was found out is shown also when something else failed.
-    let flushed = out.flush().map_err(Failure::Output);
-    match result.and(flushed) {
-        Ok(()) => ExitCode::SUCCESS,
+    let mut arguments = std::env::args_os().map(hyphenated);
+    let called = arguments.next().unwrap_or_default();
+    let program = Program::called(&Path::new(&called).file_name().unwrap_or_default().to_string_lossy());
+    let arguments: Vec<OsString> = arguments.collect();
+    match table::run(program, &arguments) {
+        Ok(()) | Err(Failure::Closed) => ExitCode::SUCCESS,
         Err(failure) => {
-            let code = failure.code();
-            if code != 0 {
-                // Nothing is left to do when standard error is closed.
-                let _ = writeln!(io::stderr(), "{}: {failure}", commands::prefix(name, &arguments));
-            }
-            ExitCode::from(code)
+            eprintln!("{}: {failure}", table::prefix(program, &arguments));
+            ExitCode::from(failure.exit_code())
         }
     }
 }
 
-/// Takes a leading en dash for the hyphen that a word processor made it from.
-fn with_hyphen(argument: OsString) -> OsString {
+/// Documents print options with an en dash where a hyphen is meant: a leading one is taken as such.
+fn hyphenated(argument: OsString) -> OsString {
     match argument.to_str().and_then(|text| text.strip_prefix('\u{2013}')) {
         Some(rest) => format!("-{rest}").into(),
         None => argument,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leading_en_dash_is_a_hyphen() {
+        assert_eq!(hyphenated("\u{2013}T".into()), "-T");
+        assert_eq!(hyphenated("\u{2013}nS".into()), "-nS");
+    }
+
+    #[test]
+    fn any_other_dash_is_left_alone() {
+        for text in ["-T", "aggr\u{2013}0", "\u{2014}T", ""] {
+            assert_eq!(hyphenated(text.into()), text);
+        }
     }
 }

@@ -1,245 +1,382 @@
-//! Tables: for people, for scripts (`-p -o`) and as JSON (`-j`).
+//! Tables: for people in columns, for scripts with `-p -o`, for programs with `-j`.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use clap::Args;
-use serde_json::{Map, Value};
+use dlmp_wire::MacAddr;
+use serde_json::{Map, Value, json};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Result};
 
-/// Options of every command that shows a table.
-#[derive(Debug, Default, Args)]
+/// How a table is to be printed.
+#[derive(Debug, Clone, Default, Args)]
 pub struct Format {
-    /// Parseable: no header, fields joined by ':'; needs -o
-    #[arg(short, requires = "fields")]
+    /// Parseable: no header, fields joined by `:`; needs -o
+    #[arg(short, requires = "fields", conflicts_with = "json")]
     parseable: bool,
-    /// The fields to show, in this order; 'all' for every field
-    #[arg(short = 'o', value_name = "field,...")]
-    fields: Option<String>,
-    /// JSON, as of `ip -j`: every field unless -o chooses
-    #[arg(short, conflicts_with = "parseable")]
+    /// Show these fields, in this order; `all` for every field there is
+    #[arg(short = 'o', value_name = "FIELD,...", value_delimiter = ',')]
+    fields: Vec<String>,
+    /// Print JSON
+    #[arg(short)]
     json: bool,
 }
 
-/// One field of a table whose rows are made from values of type `R`.
-pub struct Column<R> {
-    name: &'static str,
-    /// The least width in characters, so that successive tables line up.
-    width: usize,
-    right: bool,
-    extra: bool,
-    value: fn(&R) -> Cell,
+/// A column of a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    /// Its heading.
+    pub name: &'static str,
+    /// Characters that it takes at least, so that rows printed later stay in line.
+    pub width: usize,
+    /// Shown without being asked for. JSON always holds every column.
+    pub default: bool,
 }
 
-impl<R> Column<R> {
-    /// A left-aligned field that is shown by default.
-    pub const fn new(name: &'static str, width: usize, value: fn(&R) -> Cell) -> Self {
-        Self { name, width, right: false, extra: false, value }
-    }
-
-    /// A right-aligned field, as numbers to compare are.
-    pub const fn right(name: &'static str, width: usize, value: fn(&R) -> Cell) -> Self {
-        Self { right: true, ..Self::new(name, width, value) }
-    }
-
-    /// A field that is shown only when named with `-o`, and in JSON.
-    pub const fn extra(name: &'static str, width: usize, value: fn(&R) -> Cell) -> Self {
-        Self { extra: true, ..Self::new(name, width, value) }
-    }
+/// One value of a table.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cell {
+    /// There is none: `--`, empty with `-p`, null in JSON.
+    Absent,
+    /// There is one that cannot be found out now: `?`, empty with `-p`, null in JSON.
+    Unknown,
+    /// Text.
+    Text(String),
+    /// Text that repeats the row above: blank in columns, printed with `-p` and in JSON.
+    Repeated(String),
+    /// Text that stands under the row above: indented in columns.
+    Indented(String),
+    /// A number.
+    Number(u64),
+    /// A counter: scaled by thousands in columns (`1.50K`).
+    Counter(u64),
+    /// A speed in Mb/s: `1000Mb`, and `0Mb` when the device does not say.
+    Speed(Option<u64>),
+    /// A MAC address, printed without leading zeros as Solaris does.
+    Mac(MacAddr),
+    /// Several names.
+    List(Vec<String>),
+    /// Counters by name; those that are zero are left out except in JSON.
+    Counters(Vec<(String, u64)>),
 }
 
-/// One value, in each of the forms.
+/// Rows under columns.
 #[derive(Debug, Clone)]
-pub struct Cell {
-    table: String,
-    parseable: String,
-    json: Value,
+pub struct Table {
+    /// The columns.
+    pub columns: &'static [Column],
+    /// The rows, each with one cell a column.
+    pub rows: Vec<Vec<Cell>>,
+}
+
+impl Column {
+    /// A column that is shown by default.
+    pub const fn new(name: &'static str, width: usize) -> Self {
+        Self { name, width, default: true }
+    }
+
+    /// Its JSON key: the heading in lower case, up to a slash.
+    fn key(&self) -> String {
+        self.name.split('/').next().unwrap_or(self.name).to_lowercase()
+    }
+
+    /// A column that is shown when `-o` asks for it.
+    pub const fn extra(name: &'static str, width: usize) -> Self {
+        Self { name, width, default: false }
+    }
+}
+
+impl Format {
+    /// Prints a table to standard output.
+    ///
+    /// # Errors
+    /// `-o` names an unknown field, or standard output cannot be written to.
+    pub fn print(&self, table: &Table) -> Result<()> {
+        self.print_rows(table, true)
+    }
+
+    /// As [`Format::print`], and leaves the heading out when this is not the first of a series.
+    pub fn print_rows(&self, table: &Table, first: bool) -> Result<()> {
+        let text = self.render(table, first)?;
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        Ok(out.flush()?)
+    }
+
+    /// Checks the names given with `-o`, before anything that takes time.
+    pub fn check(&self, columns: &[Column]) -> Result<()> {
+        self.selected(columns).map(drop)
+    }
+
+    /// The same with every column, unless `-o` says otherwise.
+    pub fn all_columns(mut self) -> Self {
+        if self.fields.is_empty() {
+            self.fields.push("all".into());
+        }
+        self
+    }
+
+    /// The text of a table.
+    pub fn render(&self, table: &Table, heading: bool) -> Result<String> {
+        let selected = self.selected(table.columns)?;
+        let text = if self.json {
+            json_text(table, &selected)
+        } else if self.parseable {
+            parseable_text(table, &selected)
+        } else {
+            column_text(table, &selected, heading)
+        };
+        Ok(text)
+    }
+
+    /// Indices of the columns to print.
+    fn selected(&self, columns: &[Column]) -> Result<Vec<usize>> {
+        if self.fields.is_empty() {
+            return Ok((0..columns.len()).filter(|&index| self.json || columns[index].default).collect());
+        }
+        let mut selected = Vec::new();
+        for field in &self.fields {
+            if field.eq_ignore_ascii_case("all") {
+                selected.extend(0..columns.len());
+                continue;
+            }
+            match columns.iter().position(|column| column.name.eq_ignore_ascii_case(field)) {
+                Some(index) => selected.push(index),
+                None => {
+                    let known: Vec<_> = columns.iter().map(|column| column.name.to_lowercase()).collect();
+                    return Err(Failure::Usage(format!(
+                        "unknown field {field:?} for -o; the fields are: {}, all",
+                        known.join(", ")
+                    )));
+                }
+            }
+        }
+        Ok(selected)
+    }
+}
+
+fn column_text(table: &Table, selected: &[usize], heading: bool) -> String {
+    let names = selected.iter().map(|&index| table.columns[index].name.to_owned()).collect();
+    let rows = table.rows.iter().map(|row| selected.iter().map(|&index| row[index].shown()).collect());
+    let lines: Vec<Vec<String>> = std::iter::once(names).chain(rows).collect();
+    let width = |at: usize| {
+        let longest = lines.iter().map(|line| line[at].chars().count()).max();
+        longest.unwrap_or(0).max(table.columns[selected[at]].width)
+    };
+    let widths: Vec<usize> = (0..selected.len()).map(width).collect();
+    let mut text = String::new();
+    for line in lines.iter().skip(usize::from(!heading)) {
+        let padded: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(padded.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// `dladm`(8), "Parseable Output Format": `:` and `\` are escaped, but not where a single field
+/// leaves nothing to confuse them with.
+fn parseable_text(table: &Table, selected: &[usize]) -> String {
+    let escaped = |cell: &Cell| match selected.len() {
+        1 => cell.parseable(),
+        _ => cell.parseable().replace('\\', "\\\\").replace(':', "\\:"),
+    };
+    let line = |row: &Vec<Cell>| {
+        let fields: Vec<String> = selected.iter().map(|&index| escaped(&row[index])).collect();
+        fields.join(":") + "\n"
+    };
+    table.rows.iter().map(line).collect()
+}
+
+fn json_text(table: &Table, selected: &[usize]) -> String {
+    let object = |row: &Vec<Cell>| -> Value {
+        let entry = |&index: &usize| (table.columns[index].key(), row[index].json());
+        selected.iter().map(entry).collect::<Map<_, _>>().into()
+    };
+    let rows: Vec<Value> = table.rows.iter().map(object).collect();
+    format!("{}\n", Value::from(rows))
 }
 
 impl Cell {
-    /// The same text in every form.
-    pub fn text(text: impl Into<String>) -> Self {
-        let text = text.into();
-        Self { table: text.clone(), parseable: text.clone(), json: Value::String(text) }
+    /// Text, or [`Cell::Absent`].
+    pub fn text(text: Option<impl Into<String>>) -> Self {
+        text.map_or(Self::Absent, |text| Self::Text(text.into()))
     }
 
-    /// A number, written out in every form.
-    pub fn number(number: i64) -> Self {
-        Self { json: number.into(), ..Self::text(number.to_string()) }
+    /// A list, or [`Cell::Absent`] for an empty one.
+    pub fn list(names: Vec<String>) -> Self {
+        if names.is_empty() { Self::Absent } else { Self::List(names) }
     }
 
-    /// A count: scaled in tables (`1.53M`), exact for scripts.
-    pub fn count(count: u64) -> Self {
-        Self { table: scaled(count), parseable: count.to_string(), json: count.into() }
+    fn shown(&self) -> String {
+        match self {
+            Self::Absent => "--".into(),
+            Self::Unknown => "?".into(),
+            Self::Repeated(_) => String::new(),
+            Self::Indented(text) => format!("  {text}"),
+            Self::Counter(number) => scaled(*number),
+            Self::Counters(counters) if counters.iter().all(|(_, count)| *count == 0) => "--".into(),
+            other => other.parseable(),
+        }
     }
 
-    /// Names, joined by ','; none is an absent value in tables.
-    pub fn names<S: AsRef<str>>(names: &[S]) -> Self {
-        let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
-        let cell = if names.is_empty() { Self::absent() } else { Self::text(names.join(",")) };
-        cell.json(names)
+    fn parseable(&self) -> String {
+        match self {
+            Self::Absent | Self::Unknown => String::new(),
+            Self::Text(text) | Self::Repeated(text) | Self::Indented(text) => text.clone(),
+            Self::Number(number) | Self::Counter(number) => number.to_string(),
+            Self::Speed(speed) => format!("{}Mb", speed.unwrap_or(0)),
+            Self::Mac(mac) => mac.short().to_string(),
+            Self::List(names) => names.join(","),
+            Self::Counters(counters) => {
+                let counted = counters.iter().filter(|(_, count)| *count != 0);
+                counted.map(|(name, count)| format!("{name}={count}")).collect::<Vec<_>>().join(",")
+            }
+        }
     }
 
-    /// `yes` or `no`.
-    pub fn yes_no(value: bool) -> Self {
-        Self::text(if value { "yes" } else { "no" }).json(value)
-    }
-
-    /// No value: `--` in tables, empty for scripts, null in JSON.
-    pub fn absent() -> Self {
-        Self { table: "--".into(), parseable: String::new(), json: Value::Null }
-    }
-
-    /// The text if there is one.
-    pub fn optional(text: Option<impl Into<String>>) -> Self {
-        text.map_or_else(Self::absent, Self::text)
-    }
-
-    /// Replaces the form in tables.
-    pub fn table(mut self, text: impl Into<String>) -> Self {
-        self.table = text.into();
-        self
-    }
-
-    /// Replaces the form in JSON.
-    pub fn json(mut self, value: impl Into<Value>) -> Self {
-        self.json = value.into();
-        self
+    fn json(&self) -> Value {
+        match self {
+            Self::Absent | Self::Unknown => Value::Null,
+            Self::Text(text) | Self::Repeated(text) | Self::Indented(text) => json!(text),
+            Self::Number(number) | Self::Counter(number) => json!(number),
+            Self::Speed(speed) => json!(speed),
+            Self::Mac(mac) => json!(mac.to_string()),
+            Self::List(names) => json!(names),
+            Self::Counters(counters) => {
+                counters.iter().map(|(name, count)| (name.clone(), json!(count))).collect::<Map<_, _>>().into()
+            }
+        }
     }
 }
 
-/// A count of at least 1000 in thousands, millions..., cut to two decimals, as dlstat of Solaris
-/// shows it.
-fn scaled(count: u64) -> String {
-    let mut unit = 1;
-    let mut letter = None;
-    for next in ["K", "M", "G", "T", "P", "E"] {
-        if count / unit < 1000 {
-            break;
-        }
+/// A counter as `dlstat`(8) prints it: as it is below 1000, else in thousands with two decimals.
+fn scaled(number: u64) -> String {
+    if number < 1000 {
+        return number.to_string();
+    }
+    // In integers, because a double would round 999_999 up to "1000.00K".
+    let (mut unit, mut rest) = (1000, ["M", "G", "T", "P", "E"].iter());
+    let mut letter = "K";
+    while number / unit >= 1000
+        && let Some(next) = rest.next()
+    {
         unit *= 1000;
-        letter = Some(next);
+        letter = next;
     }
-    match letter {
-        None => count.to_string(),
-        Some(letter) => format!("{}.{:02}{letter}", count / unit, count % unit / (unit / 100)),
-    }
+    format!("{}.{:02}{letter}", number / unit, number % unit / (unit / 100))
 }
 
-/// Writes tables of the columns that the options chose.
-pub struct Printer<R: 'static> {
-    columns: Vec<&'static Column<R>>,
-    kind: Kind,
-    header_written: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Table,
-    Parseable,
-    Json,
-}
+    const COLUMNS: [Column; 5] = [
+        Column::new("LINK", 8),
+        Column::new("CLASS/TYPE", 4),
+        Column::new("IPKTS", 8),
+        Column::new("ADDRESS", 4),
+        Column::extra("RULES", 4),
+    ];
 
-impl<R> Printer<R> {
-    /// Chooses the columns.
-    ///
-    /// # Errors
-    /// `-o` names a field that does not exist.
-    pub fn new(format: &Format, columns: &'static [Column<R>]) -> Result<Self, Failure> {
-        let kind = match format {
-            Format { json: true, .. } => Kind::Json,
-            Format { parseable: true, .. } => Kind::Parseable,
-            _ => Kind::Table,
-        };
-        let columns = match format.fields.as_deref() {
-            Some(fields) => choose(fields, columns)?,
-            None => columns.iter().filter(|column| kind == Kind::Json || !column.extra).collect(),
-        };
-        Ok(Self { columns, kind, header_written: false })
-    }
-
-    /// All columns, also those shown only on request.
-    #[must_use]
-    pub fn with_all(mut self, columns: &'static [Column<R>]) -> Self {
-        self.columns = columns.iter().collect();
-        self
-    }
-
-    /// Writes one table; the header only above the first.
-    ///
-    /// # Errors
-    /// Those of writing.
-    pub fn print(&mut self, rows: &[R], out: &mut dyn Write) -> io::Result<()> {
-        let rows = rows.iter().map(|row| self.columns.iter().map(|column| (column.value)(row)).collect());
-        let rows: Vec<Vec<Cell>> = rows.collect();
-        match self.kind {
-            Kind::Table => self.table(&rows, out),
-            Kind::Parseable => parseable(&rows, out),
-            Kind::Json => self.json(rows, out),
+    fn table() -> Table {
+        let mac = Cell::Mac(MacAddr([0x02, 0x08, 0x20, 0x88, 0x84, 0xba]));
+        let rules = vec![("reflection".into(), 3), ("nobody".into(), 0), ("b\\w".into(), 1)];
+        let none = vec![("reflection".into(), 0)];
+        Table {
+            columns: &COLUMNS,
+            rows: vec![
+                vec![Cell::Text("aggr0".into()), Cell::Absent, Cell::Counter(1_234_567), mac, Cell::Counters(rules)],
+                vec![
+                    Cell::Repeated("aggr0".into()),
+                    Cell::Speed(None),
+                    Cell::Counter(999),
+                    Cell::Unknown,
+                    Cell::Counters(none),
+                ],
+                vec![
+                    Cell::Indented("net0".into()),
+                    Cell::Speed(Some(1000)),
+                    Cell::Number(5000),
+                    Cell::List(vec!["a".into(), "b".into()]),
+                    Cell::Absent,
+                ],
+            ],
         }
     }
 
-    fn table(&mut self, rows: &[Vec<Cell>], out: &mut dyn Write) -> io::Result<()> {
-        let widths: Vec<usize> = (self.columns.iter().enumerate())
-            .map(|(i, column)| {
-                let longest = rows.iter().map(|row| row[i].table.chars().count()).max().unwrap_or(0);
-                longest.max(column.width).max(column.name.len())
-            })
-            .collect();
-        if !self.header_written {
-            let names: Vec<&str> = self.columns.iter().map(|column| column.name).collect();
-            self.line(&names, &widths, out)?;
-            self.header_written = true;
+    fn rendered(parseable: bool, fields: &[&str], json: bool) -> String {
+        let fields = fields.iter().map(|&field| field.to_owned()).collect();
+        Format { parseable, fields, json }.render(&table(), true).unwrap()
+    }
+
+    #[test]
+    fn people_get_columns() {
+        insta::assert_snapshot!(rendered(false, &[], false), @r"
+        LINK      CLASS/TYPE  IPKTS     ADDRESS
+        aggr0     --          1.23M     2:8:20:88:84:ba
+                  0Mb         999       ?
+          net0    1000Mb      5000      a,b
+        ");
+    }
+
+    #[test]
+    fn fields_are_chosen_and_ordered_by_name_in_any_case() {
+        insta::assert_snapshot!(rendered(false, &["rules", "Link"], false), @r"
+        RULES               LINK
+        reflection=3,b\w=1  aggr0
+        --
+        --                    net0
+        ");
+        assert_eq!(rendered(false, &["ALL"], false).lines().next(), rendered(false, &["all"], false).lines().next());
+    }
+
+    #[test]
+    fn scripts_get_escaped_fields_and_plain_numbers() {
+        insta::assert_snapshot!(rendered(true, &["all"], false), @r"
+        aggr0::1234567:2\:8\:20\:88\:84\:ba:reflection=3,b\\w=1
+        aggr0:0Mb:999::
+        net0:1000Mb:5000:a,b:
+        ");
+    }
+
+    #[test]
+    fn a_single_field_needs_no_escape() {
+        assert_eq!(rendered(true, &["address"], false), "2:8:20:88:84:ba\n\na,b\n");
+    }
+
+    #[test]
+    fn programs_get_every_column_as_typed_json() {
+        insta::assert_snapshot!(rendered(false, &[], true), @r#"[{"link":"aggr0","class":null,"ipkts":1234567,"address":"02:08:20:88:84:ba","rules":{"reflection":3,"nobody":0,"b\\w":1}},{"link":"aggr0","class":null,"ipkts":999,"address":null,"rules":{"reflection":0}},{"link":"net0","class":1000,"ipkts":5000,"address":["a","b"],"rules":null}]"#);
+    }
+
+    #[test]
+    fn an_empty_table_is_a_heading_or_an_empty_array() {
+        let empty = Table { columns: &COLUMNS, rows: vec![] };
+        assert_eq!(Format::default().render(&empty, true).unwrap(), "LINK      CLASS/TYPE  IPKTS     ADDRESS\n");
+        assert_eq!(Format { json: true, ..Format::default() }.render(&empty, true).unwrap(), "[]\n");
+    }
+
+    #[test]
+    fn an_unknown_field_is_a_usage_error_that_names_the_known_ones() {
+        let format = Format { fields: vec!["link".into(), "colour".into()], ..Format::default() };
+        let failure = format.render(&table(), true).unwrap_err();
+        assert_eq!(failure.exit_code(), 2);
+        insta::assert_snapshot!(failure, @r#"unknown field "colour" for -o; the fields are: link, class/type, ipkts, address, rules, all"#);
+    }
+
+    #[test]
+    fn counters_are_scaled_by_thousands_and_never_rounded_up() {
+        let expected = [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1.00K"),
+            (1999, "1.99K"),
+            (999_999, "999.99K"),
+            (101_880_000, "101.88M"),
+            (u64::MAX, "18.44E"),
+        ];
+        for (number, text) in expected {
+            assert_eq!(scaled(number), text);
         }
-        for row in rows {
-            let texts: Vec<&str> = row.iter().map(|cell| cell.table.as_str()).collect();
-            self.line(&texts, &widths, out)?;
-        }
-        Ok(())
     }
-
-    fn line(&self, texts: &[&str], widths: &[usize], out: &mut dyn Write) -> io::Result<()> {
-        let mut line = String::new();
-        for ((text, &width), column) in texts.iter().zip(widths).zip(&self.columns) {
-            line += &if column.right { format!("{text:>width$}  ") } else { format!("{text:<width$}  ") };
-        }
-        writeln!(out, "{}", line.trim_end())
-    }
-
-    fn json(&self, rows: Vec<Vec<Cell>>, out: &mut dyn Write) -> io::Result<()> {
-        let object = |row: Vec<Cell>| {
-            let fields = self.columns.iter().zip(row).map(|(column, cell)| (column.name.to_lowercase(), cell.json));
-            Value::Object(Map::from_iter(fields))
-        };
-        writeln!(out, "{}", Value::Array(rows.into_iter().map(object).collect()))
-    }
-}
-
-/// A single field stands as it is, as in Solaris: escapes are needed only to tell fields apart
-/// (dladm(1M), "Parseable Output Format").
-fn parseable(rows: &[Vec<Cell>], out: &mut dyn Write) -> io::Result<()> {
-    for row in rows {
-        let line = match row.as_slice() {
-            [only] => only.parseable.clone(),
-            fields => fields.iter().map(|cell| escaped(&cell.parseable)).collect::<Vec<_>>().join(":"),
-        };
-        writeln!(out, "{line}")?;
-    }
-    Ok(())
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('\\', r"\\").replace(':', r"\:")
-}
-
-fn choose<R>(fields: &str, columns: &'static [Column<R>]) -> Result<Vec<&'static Column<R>>, Failure> {
-    if fields.eq_ignore_ascii_case("all") {
-        return Ok(columns.iter().collect());
-    }
-    let find = |field| columns.iter().find(|column| column.name.eq_ignore_ascii_case(field));
-    let unknown = |field| {
-        let known: Vec<String> = columns.iter().map(|column| column.name.to_lowercase()).collect();
-        Failure::Usage(format!("-o: there is no field {field:?}; the fields are {} and all", known.join(",")))
-    };
-    fields.split(',').map(|field| find(field).ok_or_else(|| unknown(field))).collect()
 }

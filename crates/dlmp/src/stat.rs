@@ -1,29 +1,25 @@
-//! `dlstat show-link` and `dlstat show-aggr`: traffic counters, once or at intervals.
+//! Traffic counters of links and aggregations (`dlstat`).
 //!
-//! The counters of an aggregation come from its datapath: frames leave before the counters of the
-//! link itself see them.
+//! Frames of an aggregation pass the devices' own counters by, so the daemon counts for it.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::RangedU64ValueParser;
 use dlmp_api::PortStatistics;
 use dlmp_api::client::Dlmpd;
-use dlmp_netlink::LinkStatistics;
-use serde_json::{Map, Value};
+use dlmp_netlink::Link;
 
-use crate::aggr;
-use crate::commands::Run;
+use crate::aggr::only;
 use crate::daemon::{self, answer};
-use crate::failure::Failure;
-use crate::inventory::{Inventory, is_aggregation};
-use crate::link::{connect, is_wanted, no_link};
-use crate::output::{Cell, Column, Format, Printer};
+use crate::failure::{Failure, Result};
+use crate::link::{self, Class};
+use crate::output::{Cell, Column, Format, Table};
+use crate::table::Run;
 
 /// Show the traffic of links
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Args)]
 pub struct ShowLink {
     #[command(flatten)]
     format: Format,
@@ -31,10 +27,10 @@ pub struct ShowLink {
     repeat: Repeat,
 }
 
-/// Show the traffic of aggregations, with each port
+/// Show the traffic of aggregations and of each of their ports
 #[derive(Debug, Args)]
 pub struct ShowAggr {
-    /// Verbose: also what the rules of the datapath dropped or treated specially
+    /// Show also how often each rule of the datapath applied
     #[arg(short)]
     verbose: bool,
     #[command(flatten)]
@@ -43,242 +39,323 @@ pub struct ShowAggr {
     repeat: Repeat,
 }
 
-#[derive(Debug, Default, Args)]
+/// Which link, how often and how many times.
+#[derive(Debug, Args)]
 struct Repeat {
-    /// Show the totals, then every so many seconds what came since
-    #[arg(short, value_name = "interval", value_parser = RangedU64ValueParser::<u64>::new().range(1..=86400))]
-    interval: Option<u64>,
-    /// Only this link
-    #[arg(value_name = "link")]
-    link: Option<String>,
-    /// With -i: end after so many tables
-    #[arg(value_name = "count")]
-    count: Option<String>,
+    /// Print again every so many seconds: first what was counted so far, then what each interval adds
+    #[arg(short, value_name = "SECONDS")]
+    interval: Option<NonZeroU32>,
+    /// Only this link; with -i, a number is how many times to print
+    #[arg(value_name = "LINK] [COUNT", num_args = 0..=2)]
+    operands: Vec<String>,
 }
 
-/// The counters of a link, an aggregation or a port.
-#[derive(Debug, Clone)]
-struct Row {
+const LINKS: [Column; 5] = [
+    Column::new("LINK", 12),
+    Column::new("IPKTS", 8),
+    Column::new("RBYTES", 8),
+    Column::new("OPKTS", 8),
+    Column::new("OBYTES", 8),
+];
+
+const AGGREGATIONS: [Column; 7] = [
+    Column::new("LINK", 10),
+    Column::new("PORT", 10),
+    Column::new("IPKTS", 8),
+    Column::new("RBYTES", 8),
+    Column::new("OPKTS", 8),
+    Column::new("OBYTES", 8),
+    Column::extra("RULES", 5),
+];
+
+/// What was counted for one row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Counted {
     link: String,
-    /// The port of a row below its aggregation's.
+    /// Absent for a link as a whole.
     port: Option<String>,
-    /// Absent when it takes the daemon to tell, and none runs.
+    /// Absent when only a daemon knows and none is there.
     traffic: Option<Traffic>,
+    /// Frames by the datapath's rules.
+    rules: BTreeMap<String, u64>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Traffic {
     ipackets: u64,
     rbytes: u64,
     opackets: u64,
     obytes: u64,
-    /// Frames that a rule dropped or treated specially, by the rule's name.
-    rules: BTreeMap<String, u64>,
-}
-
-const LINK: &[Column<Row>] = &[Column::new("LINK", 12, |row| Cell::text(&row.link)), IPKTS, RBYTES, OPKTS, OBYTES];
-
-const AGGR: &[Column<Row>] = &[
-    // As in `dladm show-aggr -x`.
-    Column::new("LINK", 12, |row| {
-        let cell = Cell::text(&row.link);
-        if row.port.is_some() { cell.table("") } else { cell }
-    }),
-    Column::new("PORT", 12, |row| Cell::optional(row.port.as_deref())),
-    IPKTS,
-    RBYTES,
-    OPKTS,
-    OBYTES,
-    Column::extra("RULES", 5, |row| row.traffic.as_ref().map_or_else(Cell::absent, rules)),
-];
-
-const IPKTS: Column<Row> = Column::right("IPKTS", 8, |row| count(row, |traffic| traffic.ipackets));
-const RBYTES: Column<Row> = Column::right("RBYTES", 8, |row| count(row, |traffic| traffic.rbytes));
-const OPKTS: Column<Row> = Column::right("OPKTS", 8, |row| count(row, |traffic| traffic.opackets));
-const OBYTES: Column<Row> = Column::right("OBYTES", 8, |row| count(row, |traffic| traffic.obytes));
-
-fn count(row: &Row, of: fn(&Traffic) -> u64) -> Cell {
-    row.traffic.as_ref().map_or_else(Cell::absent, |traffic| Cell::count(of(traffic)))
-}
-
-/// Those that applied at all; in JSON every one.
-fn rules(traffic: &Traffic) -> Cell {
-    let applied = traffic.rules.iter().filter(|(_, count)| **count != 0);
-    let applied: Vec<String> = applied.map(|(name, count)| format!("{name}={count}")).collect();
-    let all = traffic.rules.iter().map(|(name, count)| (name.clone(), Value::from(*count)));
-    Cell::names(&applied).json(Map::from_iter(all))
 }
 
 impl Run for ShowLink {
-    async fn run(self, out: &mut dyn Write) -> Result<(), Failure> {
-        let printer = Printer::new(&self.format, LINK)?;
-        self.repeat.print(printer, links, no_link, out).await
+    async fn run(self) -> Result<()> {
+        let (link, count) = self.repeat.operands()?;
+        self.repeat.print(&self.format, &LINKS, count, link_row, async || count_links(link).await).await
     }
 }
 
 impl Run for ShowAggr {
-    async fn run(self, out: &mut dyn Write) -> Result<(), Failure> {
-        let mut printer = Printer::new(&self.format, AGGR)?;
-        if self.verbose {
-            printer = printer.with_all(AGGR);
-        }
-        self.repeat.print(printer, aggregations, aggr::no_aggregation, out).await
+    async fn run(self) -> Result<()> {
+        let (link, count) = self.repeat.operands()?;
+        let format = if self.verbose { self.format.all_columns() } else { self.format };
+        self.repeat.print(&format, &AGGREGATIONS, count, port_row, async || count_ports(link).await).await
     }
 }
 
 impl Repeat {
-    /// Prints what `sample` finds, as often as asked for.
+    /// The link and the count, in whichever order: a count is a number and needs `-i`.
+    fn operands(&self) -> Result<(Option<&str>, Option<u32>)> {
+        let (mut link, mut count) = (None, None);
+        for operand in &self.operands {
+            match operand.parse::<NonZeroU32>() {
+                Ok(number) if self.interval.is_some() && count.is_none() => count = Some(number.get()),
+                _ if link.is_none() => link = Some(operand.as_str()),
+                _ => {
+                    return Err(Failure::Usage(format!(
+                        "unexpected {operand:?}: one link, and with -i seconds the number of times to print"
+                    )));
+                }
+            }
+        }
+        Ok((link, count))
+    }
+
     async fn print(
-        self,
-        mut printer: Printer<Row>,
-        sample: impl AsyncFn() -> Result<Vec<Row>, Failure>,
-        unknown: fn(&str) -> Failure,
-        out: &mut dyn Write,
-    ) -> Result<(), Failure> {
-        let (link, count) = self.operands()?;
-        let mut ticks = tokio::time::interval(Duration::from_secs(self.interval.unwrap_or(1)));
-        let mut before: Vec<Row> = Vec::new();
-        for _ in 0..count {
+        &self,
+        format: &Format,
+        columns: &'static [Column],
+        count: Option<u32>,
+        row: fn(&Counted) -> Vec<Cell>,
+        sample: impl AsyncFn() -> Result<Vec<Counted>>,
+    ) -> Result<()> {
+        format.check(columns)?;
+        let times = if self.interval.is_some() { count.unwrap_or(u32::MAX) } else { 1 };
+        let period = Duration::from_secs(self.interval.map_or(1, NonZeroU32::get).into());
+        let mut ticks = tokio::time::interval(period);
+        let mut before = Vec::new();
+        for time in 0..times {
             ticks.tick().await;
-            let mut rows = sample().await?;
-            rows.retain(|row| is_wanted(link.as_deref(), &row.link));
-            if let (Some(link), true) = (&link, rows.is_empty()) {
-                return Err(unknown(link));
-            }
-            printer.print(&since(&rows, &before), out)?;
-            if let Some(row) = rows.iter().find(|row| row.traffic.is_none()) {
-                return Err(daemon::not_running_beside(&row.link));
-            }
-            out.flush()?;
-            before = rows;
+            let now = sample().await?;
+            let rows = since(&now, &before).iter().map(row).collect();
+            format.print_rows(&Table { columns, rows }, time == 0)?;
+            before = now;
         }
         Ok(())
     }
+}
 
-    /// The link, and the number of tables. A lone number after `-i` is the latter, so that
-    /// `-i 1 5` and `-i 1 net0 5` both read as they do elsewhere.
-    fn operands(&self) -> Result<(Option<String>, u64), Failure> {
-        let is_number = |text: &String| text.bytes().all(|byte| byte.is_ascii_digit());
-        let (link, count) = match (&self.link, &self.count) {
-            (Some(only), None) if self.interval.is_some() && is_number(only) => (None, Some(only)),
-            (Some(number), Some(link)) if is_number(number) && !is_number(link) => (Some(link), Some(number)),
-            (link, count) => (link.as_ref(), count.as_ref()),
-        };
-        let count = match (count, self.interval) {
-            (None, None) => 1,
-            (None, Some(_)) => u64::MAX,
-            (Some(_), None) => return Err(Failure::Usage("a count needs an interval: -i interval".into())),
-            (Some(text), Some(_)) => (text.parse().ok().filter(|&count| count > 0))
-                .ok_or_else(|| Failure::Usage(format!("{text:?} is no count: a number from 1 up")))?,
-        };
-        Ok((link.cloned(), count))
+/// The links' own counters, except an aggregation's, which are the sums of its ports'.
+async fn count_links(name: Option<&str>) -> Result<Vec<Counted>> {
+    let links = link::links().await?;
+    let shown = link::shown(&links, name)?;
+    let aggregations = match daemon::find()? {
+        Some(mut daemon) => with_sums(&answer(daemon.get_statistics().await)?.ports),
+        None => Vec::new(),
+    };
+    let counted = |(link, class): (&Link, Class)| Counted {
+        link: link.name.clone(),
+        port: None,
+        traffic: match class {
+            Class::Aggr => aggregations.iter().find(|sum| sum.link == link.name).and_then(|sum| sum.traffic),
+            _ => Some(Traffic {
+                ipackets: link.statistics.rx_packets,
+                rbytes: link.statistics.rx_bytes,
+                opackets: link.statistics.tx_packets,
+                obytes: link.statistics.tx_bytes,
+            }),
+        },
+        rules: BTreeMap::new(),
+    };
+    Ok(shown.into_iter().map(counted).collect())
+}
+
+async fn count_ports(name: Option<&str>) -> Result<Vec<Counted>> {
+    let ports = match daemon::find_to_show().await? {
+        Some(mut daemon) => answer(daemon.get_statistics().await)?.ports,
+        None => Vec::new(),
+    };
+    only(with_sums(&ports), name, |counted| &counted.link)
+}
+
+/// The ports of each aggregation, behind their sum. What concerns no port (its name is empty), such
+/// as frames sent while no port was usable, is in the sum only.
+fn with_sums(ports: &[PortStatistics]) -> Vec<Counted> {
+    let mut all = Vec::new();
+    for ports in ports.chunk_by(|one, next| one.aggregation == next.aggregation) {
+        let counted: Vec<Counted> = ports.iter().map(Counted::from).collect();
+        all.extend(sum(&counted));
+        all.extend(counted.into_iter().filter(|counted| counted.port.as_deref() != Some("")));
     }
+    all
 }
 
-/// All data links, with true counters for aggregations.
-async fn links() -> Result<Vec<Row>, Failure> {
-    let inventory = Inventory::read(&connect()?).await?;
-    let aggregations = match inventory.aggregation() {
-        Some(_) => statistics().await?,
-        None => None,
-    };
-    let traffic = |link: &dlmp_netlink::Link| match &aggregations {
-        _ if !is_aggregation(link) => Some(Traffic::from(link.statistics)),
-        Some(ports) => Some(sum(ports.iter().filter(|port| port.aggregation == link.name))),
-        None => None,
-    };
-    let row = |link: &dlmp_netlink::Link| Row { link: link.name.clone(), port: None, traffic: traffic(link) };
-    Ok(inventory.data_links().map(row).collect())
-}
-
-/// Each aggregation, which is the sum of its ports, and then the ports.
-async fn aggregations() -> Result<Vec<Row>, Failure> {
-    let Some(statistics) = statistics().await? else {
-        let inventory = Inventory::read(&connect()?).await?;
-        return inventory.aggregation().map_or(Ok(Vec::new()), |name| Err(daemon::not_running_beside(name)));
-    };
-    Ok(aggregation_rows(&statistics))
-}
-
-async fn statistics() -> Result<Option<Vec<PortStatistics>>, Failure> {
-    match daemon::find()? {
-        Some(mut daemon) => Ok(Some(answer(daemon.get_statistics().await)?.ports)),
-        None => Ok(None),
+fn sum(ports: &[Counted]) -> Option<Counted> {
+    let mut total = Counted { port: None, ..ports.first()?.clone() };
+    for port in &ports[1..] {
+        total.traffic = total.traffic.zip(port.traffic).map(|(one, other)| Traffic {
+            ipackets: one.ipackets + other.ipackets,
+            rbytes: one.rbytes + other.rbytes,
+            opackets: one.opackets + other.opackets,
+            obytes: one.obytes + other.obytes,
+        });
+        for (name, count) in &port.rules {
+            *total.rules.entry(name.clone()).or_default() += count;
+        }
     }
+    Some(total)
 }
 
-fn aggregation_rows(statistics: &[PortStatistics]) -> Vec<Row> {
-    let mut rows = Vec::new();
-    for ports in statistics.chunk_by(|one, next| one.aggregation == next.aggregation) {
-        rows.extend(ports.first().map(|first| Row {
-            link: first.aggregation.clone(),
-            port: None,
-            traffic: Some(sum(ports.iter())),
-        }));
-        rows.extend(ports.iter().map(|port| Row {
+impl From<&PortStatistics> for Counted {
+    fn from(port: &PortStatistics) -> Self {
+        // The protocol has signed numbers only; counters are never below zero.
+        let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
+        Self {
             link: port.aggregation.clone(),
             port: Some(port.port.clone()),
-            traffic: Some(port.into()),
-        }));
+            traffic: Some(Traffic {
+                ipackets: unsigned(port.ipackets),
+                rbytes: unsigned(port.rbytes),
+                opackets: unsigned(port.opackets),
+                obytes: unsigned(port.obytes),
+            }),
+            rules: port.rules.iter().map(|rule| (rule.name.clone(), unsigned(rule.count))).collect(),
+        }
     }
-    rows
 }
 
-fn sum<'a>(ports: impl Iterator<Item = &'a PortStatistics>) -> Traffic {
-    ports.map(Traffic::from).fold(Traffic::default(), |sum, port| sum.combined(&port, u64::saturating_add))
-}
-
-/// What came since an earlier look, row by row. A row that was not there then is new, and so is a
-/// link that counts from zero again.
-fn since(now: &[Row], before: &[Row]) -> Vec<Row> {
-    let difference = |row: &Row| {
-        let earlier = before.iter().find(|earlier| (&earlier.link, &earlier.port) == (&row.link, &row.port));
-        let traffic = match (&row.traffic, earlier.and_then(|earlier| earlier.traffic.as_ref())) {
-            (Some(now), Some(before)) => Some(now.combined(before, u64::saturating_sub)),
-            (now, _) => now.clone(),
+/// What was counted since the sample before. What was not there then, or started again from zero
+/// since, is counted from zero.
+fn since(now: &[Counted], before: &[Counted]) -> Vec<Counted> {
+    let difference = |now: &Counted| {
+        let before = before.iter().find(|before| before.link == now.link && before.port == now.port);
+        let Some((before, traffic)) = before.and_then(|before| Some((before, before.traffic?))) else {
+            return now.clone();
         };
-        Row { traffic, ..row.clone() }
+        let less = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now);
+        let rules = now
+            .rules
+            .iter()
+            .map(|(name, &count)| (name.clone(), less(count, before.rules.get(name).copied().unwrap_or(0))));
+        Counted {
+            traffic: now.traffic.map(|now| Traffic {
+                ipackets: less(now.ipackets, traffic.ipackets),
+                rbytes: less(now.rbytes, traffic.rbytes),
+                opackets: less(now.opackets, traffic.opackets),
+                obytes: less(now.obytes, traffic.obytes),
+            }),
+            rules: rules.collect(),
+            ..now.clone()
+        }
     };
     now.iter().map(difference).collect()
 }
 
-impl Traffic {
-    fn combined(&self, other: &Self, by: fn(u64, u64) -> u64) -> Self {
-        let mut rules = self.rules.clone();
-        for (name, count) in &other.rules {
-            let own = rules.entry(name.clone()).or_default();
-            *own = by(*own, *count);
-        }
-        Self {
-            ipackets: by(self.ipackets, other.ipackets),
-            rbytes: by(self.rbytes, other.rbytes),
-            opackets: by(self.opackets, other.opackets),
-            obytes: by(self.obytes, other.obytes),
-            rules,
-        }
+fn link_row(counted: &Counted) -> Vec<Cell> {
+    let mut row = vec![Cell::Text(counted.link.clone())];
+    row.extend(traffic_cells(counted));
+    row
+}
+
+fn port_row(counted: &Counted) -> Vec<Cell> {
+    let mut row = match &counted.port {
+        None => vec![Cell::Text(counted.link.clone()), Cell::Absent],
+        Some(port) => vec![Cell::Repeated(counted.link.clone()), Cell::Text(port.clone())],
+    };
+    row.extend(traffic_cells(counted));
+    row.push(Cell::Counters(counted.rules.clone().into_iter().collect()));
+    row
+}
+
+fn traffic_cells(counted: &Counted) -> [Cell; 4] {
+    match counted.traffic {
+        Some(traffic) => [traffic.ipackets, traffic.rbytes, traffic.opackets, traffic.obytes].map(Cell::Counter),
+        None => [Cell::Unknown, Cell::Unknown, Cell::Unknown, Cell::Unknown],
     }
 }
 
-impl From<LinkStatistics> for Traffic {
-    fn from(link: LinkStatistics) -> Self {
-        Self {
-            ipackets: link.rx_packets,
-            rbytes: link.rx_bytes,
-            opackets: link.tx_packets,
-            obytes: link.tx_bytes,
-            rules: BTreeMap::new(),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dlmp_api::RuleCount;
+
+    fn port(aggregation: &str, port: &str, packets: i64) -> PortStatistics {
+        PortStatistics {
+            aggregation: aggregation.into(),
+            port: port.into(),
+            ipackets: packets,
+            rbytes: packets * 1000,
+            opackets: packets + 1,
+            obytes: packets * 64,
+            rules: vec![RuleCount { name: "rx-reflection".into(), count: packets % 7 }],
         }
     }
-}
 
-impl From<&PortStatistics> for Traffic {
-    fn from(port: &PortStatistics) -> Self {
-        Self {
-            ipackets: port.ipackets.cast_unsigned(),
-            rbytes: port.rbytes.cast_unsigned(),
-            opackets: port.opackets.cast_unsigned(),
-            obytes: port.obytes.cast_unsigned(),
-            rules: port.rules.iter().map(|rule| (rule.name.clone(), rule.count.cast_unsigned())).collect(),
-        }
+    fn table(counted: &[Counted], format: &Format) -> String {
+        let rows = counted.iter().map(port_row).collect();
+        format.render(&Table { columns: &AGGREGATIONS, rows }, true).unwrap()
+    }
+
+    #[test]
+    fn an_aggregation_is_the_sum_of_its_ports_and_of_what_concerned_none() {
+        let ports = [port("aggr0", "net0", 1234), port("aggr0", "net1", 70_000), port("aggr0", "", 3)];
+        let all = with_sums(&[&ports[..], &[port("aggr1", "net2", 0)]].concat());
+        insta::assert_snapshot!(table(&all, &Format::default()), @r"
+        LINK        PORT        IPKTS     RBYTES    OPKTS     OBYTES
+        aggr0       --          71.23K    71.23M    71.24K    4.55M
+                    net0        1.23K     1.23M     1.23K     78.97K
+                    net1        70.00K    70.00M    70.00K    4.48M
+        aggr1       --          0         0         1         0
+                    net2        0         0         1         0
+        ");
+        insta::assert_snapshot!(table(&all, &Format::default().all_columns()), @r"
+        LINK        PORT        IPKTS     RBYTES    OPKTS     OBYTES    RULES
+        aggr0       --          71.23K    71.23M    71.24K    4.55M     rx-reflection=5
+                    net0        1.23K     1.23M     1.23K     78.97K    rx-reflection=2
+                    net1        70.00K    70.00M    70.00K    4.48M     --
+        aggr1       --          0         0         1         0         --
+                    net2        0         0         1         0         --
+        ");
+    }
+
+    #[test]
+    fn an_interval_shows_what_it_added() {
+        let before = with_sums(&[port("aggr0", "net0", 10), port("aggr0", "net1", 0)]);
+        let now = with_sums(&[port("aggr0", "net0", 17), port("aggr0", "net1", 1)]);
+        let packets = |counted: Vec<Counted>| -> Vec<u64> {
+            counted.into_iter().map(|counted| counted.traffic.unwrap().ipackets).collect()
+        };
+        assert_eq!(packets(since(&now, &before)), [8, 7, 1]);
+        assert_eq!(packets(since(&now, &[])), [18, 17, 1]);
+    }
+
+    #[test]
+    fn a_counter_that_started_again_counts_from_zero() {
+        let before = with_sums(&[port("aggr0", "net0", 100)]);
+        let now = with_sums(&[port("aggr0", "net0", 5)]);
+        assert_eq!(since(&now, &before)[1].traffic.unwrap().ipackets, 5);
+    }
+
+    #[test]
+    fn a_link_whose_counters_only_a_missing_daemon_knows_shows_question_marks() {
+        let counted = Counted { link: "aggr0".into(), port: None, traffic: None, rules: BTreeMap::new() };
+        let rows = vec![link_row(&counted)];
+        insta::assert_snapshot!(Format::default().render(&Table { columns: &LINKS, rows }, true).unwrap(), @r"
+        LINK          IPKTS     RBYTES    OPKTS     OBYTES
+        aggr0         ?         ?         ?         ?
+        ");
+    }
+
+    #[test]
+    fn a_number_is_a_count_only_with_an_interval() {
+        let repeat = |interval, operands: &[&str]| Repeat {
+            interval: NonZeroU32::new(interval),
+            operands: operands.iter().map(|&operand| operand.to_owned()).collect(),
+        };
+        assert_eq!(repeat(1, &["5", "aggr0"]).operands().unwrap(), (Some("aggr0"), Some(5)));
+        assert_eq!(repeat(1, &["aggr0", "5"]).operands().unwrap(), (Some("aggr0"), Some(5)));
+        assert_eq!(repeat(0, &["5"]).operands().unwrap(), (Some("5"), None));
+        assert_eq!(repeat(0, &["aggr0", "5"]).operands().unwrap_err().exit_code(), 2);
+        assert_eq!(repeat(1, &["aggr0", "0"]).operands().unwrap_err().exit_code(), 2);
     }
 }

@@ -6,8 +6,9 @@
 mod addresses;
 mod config;
 mod control;
-mod dhcp;
+mod leases;
 mod monitor;
+mod object;
 mod service;
 mod state;
 mod sys;
@@ -30,6 +31,9 @@ use tracing_subscriber::EnvFilter;
 use addresses::Addresses;
 use control::{Control, Stores};
 use monitor::{Monitor, Surroundings};
+
+/// How long the daemon stays when its last object is gone.
+const IDLE: Duration = Duration::from_millis(200);
 
 /// The daemon of datalink multipathing, one for each network namespace.
 #[derive(Debug, Parser)]
@@ -89,8 +93,8 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
 
     let (monitor, thread) = Monitor::start(surroundings).context("cannot start the monitor")?;
     let idle = Arc::new(Notify::new());
-    let (dhcp_sender, mut dhcp_events) = mpsc::unbounded_channel();
-    let mut links = LinkEvents::open()?;
+    let (dhcp_sender, dhcp_events) = mpsc::unbounded_channel();
+    let links = LinkEvents::open()?;
     let mut control = Control::new(monitor, stores, Addresses::new(dhcp_sender), idle.clone())?;
     control.restore().await;
     let control = Rc::new(Mutex::new(control));
@@ -98,35 +102,56 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = zlink::tokio::unix::Listener::from(tokio::net::UnixListener::from_std(listener)?);
     let service = service::Service { control: control.clone(), attachment };
-    let mut server = Box::pin(zlink::Server::new(listener, service).run());
+    // Tasks of their own: each waits for the control while another one has it.
+    let mut server = tokio::task::spawn_local(zlink::Server::new(listener, service).run());
+    let events = tokio::task::spawn_local(follow(control.clone(), links, dhcp_events));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tracing::info!(config = %arguments.config.display(), attachment, "dlmpd {} is ready", env!("CARGO_PKG_VERSION"));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
     loop {
         tokio::select! {
-            result = &mut server => return result.context("the control socket failed"),
-            Some((object, event)) = dhcp_events.recv() => control.lock().await.dhcp_event(&object, event).await,
-            event = links.next() => link_event(&control, event).await,
+            result = &mut server => result?.context("the control socket failed")?,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             () = idle.notified() => {
-                // The answer to the request that emptied us is on its way.
-                tokio::select! {
-                    _ = &mut server => {}
-                    () = tokio::time::sleep(Duration::from_millis(200)) => {}
+                // The answer to the request that emptied us is on its way, and another may follow.
+                tokio::time::sleep(IDLE).await;
+                let control = control.lock().await;
+                if control.is_empty() {
+                    tracing::info!("nothing is left to do");
+                    // Before the lock is given back: a request that waits for it is not carried out, and
+                    // the command that sent it starts another daemon.
+                    server.abort();
+                    break;
                 }
-                tracing::info!("nothing is left to do");
-                break;
             }
         }
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("dlmpd ends; the datapath stays in place");
-    drop(server);
+    // With the tasks go the last handles of the monitor, which ends its thread.
+    for task in [server.abort_handle(), events.abort_handle()] {
+        task.abort();
+    }
+    let _ = (server.await, events.await);
     drop(control);
     let _ = thread.join();
     Ok(())
+}
+
+/// Keeps addresses in line with what links and DHCP servers do.
+async fn follow(
+    control: Rc<Mutex<Control>>,
+    mut links: LinkEvents,
+    mut dhcp_events: mpsc::UnboundedReceiver<(String, dlmp_dhcp::Event)>,
+) {
+    loop {
+        tokio::select! {
+            Some((object, event)) = dhcp_events.recv() => control.lock().await.dhcp_event(&object, event).await,
+            event = links.next() => link_event(&control, event).await,
+        }
+    }
 }
 
 /// A link that came back gets its addresses again.
@@ -135,7 +160,7 @@ async fn link_event(control: &Rc<Mutex<Control>>, event: LinkEvent) {
     match event {
         LinkEvent::Changed(link) => control.link_seen(&link).await,
         LinkEvent::Removed { name, .. } => control.link_gone(&name),
-        LinkEvent::Overrun => {}
+        LinkEvent::Overrun => control.look_at_links().await,
     }
 }
 

@@ -1,0 +1,62 @@
+# Builds, tests, plays and installs dlmp. Every target does its own set-up; run them as root (sudo),
+# since packages are installed and network namespaces made.
+
+# Under sudo, cargo is in the home of whoever typed the command.
+USER_HOME := $(if $(SUDO_USER),$(shell getent passwd $(SUDO_USER) | cut -d: -f6),$(HOME))
+CARGO ?= $(or $(shell command -v cargo),$(USER_HOME)/.cargo/bin/cargo)
+ifeq ($(shell command -v cargo),)
+export CARGO_HOME ?= $(USER_HOME)/.cargo
+export RUSTUP_HOME ?= $(USER_HOME)/.rustup
+endif
+PREFIX ?= /usr/local
+DESTDIR ?=
+PROFILE ?= release
+TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
+BUILT = $(TARGET_DIR)/$(PROFILE)
+CARGO_PROFILE = $(if $(filter release,$(PROFILE)),--release,)
+
+# Debian packages, by what needs them.
+BUILD_PACKAGES = clang libclang-dev libbpf-dev
+RUN_PACKAGES = iproute2 dnsmasq-base ethtool iputils-ping util-linux
+
+.PHONY: build demo test bench install check clean
+
+build: export DLMP_PACKAGES = $(BUILD_PACKAGES)
+build:
+	./scripts/packages
+	$(CARGO) build $(CARGO_PROFILE) --workspace --bins
+
+demo: export DLMP_PACKAGES = $(BUILD_PACKAGES) $(RUN_PACKAGES)
+demo:
+	./scripts/packages
+	$(CARGO) build $(CARGO_PROFILE) --workspace --bins
+	$(BUILT)/dlmp-demo
+
+test: export DLMP_PACKAGES = $(BUILD_PACKAGES) $(RUN_PACKAGES)
+test:
+	./scripts/packages
+	$(CARGO) build --workspace --all-targets
+	$(CARGO) test --workspace
+
+bench: export DLMP_PACKAGES = $(BUILD_PACKAGES) $(RUN_PACKAGES) bpftool iperf3
+bench:
+	./scripts/packages
+	$(CARGO) build --release --workspace --bins
+	$(TARGET_DIR)/release/dlmp-bench
+
+# Formatting and lints, as CI runs them.
+check: export DLMP_PACKAGES = $(BUILD_PACKAGES)
+check:
+	./scripts/packages
+	$(CARGO) fmt --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/dlmp
+	install -m 755 $(BUILT)/dlmp $(DESTDIR)$(PREFIX)/bin/dlmp
+	install -m 755 $(BUILT)/dlmpd $(DESTDIR)$(PREFIX)/sbin/dlmpd
+	for name in dladm dlstat ipadm ldm; do ln -sfn dlmp $(DESTDIR)$(PREFIX)/bin/$$name; done
+	install -m 644 docs/io.dlmp.Aggregation.varlink docs/dlmpd.toml.example $(DESTDIR)$(PREFIX)/share/dlmp
+
+clean:
+	$(CARGO) clean

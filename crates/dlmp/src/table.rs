@@ -1,0 +1,281 @@
+//! The table of commands, and running the one that was typed.
+
+use std::ffi::OsString;
+use std::future::Future;
+
+use clap::{ArgMatches, Args, Command};
+
+use crate::failure::{Failure, Result};
+use crate::{aggr, ip, ip_show, link, stat};
+
+/// The names that the program is called by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// Every command.
+    Dlmp,
+    /// Links and aggregations.
+    Dladm,
+    /// Traffic counters.
+    Dlstat,
+    /// IP interfaces and addresses.
+    Ipadm,
+    /// Virtual networks; none of its commands exist yet.
+    Ldm,
+}
+
+/// A command: what it is to be given and what it does. Its help is its documentation comment.
+pub trait Run: Args {
+    /// Carries the command out.
+    fn run(self) -> impl Future<Output = Result<()>>;
+}
+
+struct Entry {
+    program: Program,
+    /// As typed behind the program's own name.
+    name: &'static str,
+    /// As typed behind `dlmp`. It differs where two programs use one name.
+    flat: &'static str,
+    arguments: fn(Command) -> Command,
+    run: fn(&ArgMatches) -> Result<()>,
+}
+
+const TABLE: [Entry; 16] = [
+    Entry::new::<aggr::Create>(Program::Dladm, "create-aggr"),
+    Entry::new::<aggr::Delete>(Program::Dladm, "delete-aggr"),
+    Entry::new::<aggr::Add>(Program::Dladm, "add-aggr"),
+    Entry::new::<aggr::Remove>(Program::Dladm, "remove-aggr"),
+    Entry::new::<aggr::Show>(Program::Dladm, "show-aggr"),
+    Entry::new::<link::ShowLink>(Program::Dladm, "show-link"),
+    Entry::new::<link::ShowPhys>(Program::Dladm, "show-phys"),
+    Entry::new::<stat::ShowLink>(Program::Dlstat, "show-link").flat("stat-link"),
+    Entry::new::<stat::ShowAggr>(Program::Dlstat, "show-aggr").flat("stat-aggr"),
+    Entry::new::<ip::CreateIp>(Program::Ipadm, "create-ip"),
+    Entry::new::<ip::DeleteIp>(Program::Ipadm, "delete-ip"),
+    Entry::new::<ip::CreateAddr>(Program::Ipadm, "create-addr"),
+    Entry::new::<ip::DeleteAddr>(Program::Ipadm, "delete-addr"),
+    Entry::new::<ip_show::ShowAddr>(Program::Ipadm, "show-addr"),
+    Entry::new::<ip_show::ShowIf>(Program::Ipadm, "show-if"),
+    Entry::new::<ip_show::ShowAll>(Program::Ipadm, "show-ip"),
+];
+
+impl Program {
+    /// The program of this name; every other name is `dlmp`.
+    pub fn called(name: &str) -> Self {
+        match name {
+            "dladm" => Self::Dladm,
+            "dlstat" => Self::Dlstat,
+            "ipadm" => Self::Ipadm,
+            "ldm" => Self::Ldm,
+            _ => Self::Dlmp,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Dlmp => "dlmp",
+            Self::Dladm => "dladm",
+            Self::Dlstat => "dlstat",
+            Self::Ipadm => "ipadm",
+            Self::Ldm => "ldm",
+        }
+    }
+
+    const fn about(self) -> &'static str {
+        match self {
+            Self::Dlmp => "Datalink multipathing for Linux",
+            Self::Dladm => "Links and aggregations (without a command: show-link)",
+            Self::Dlstat => "Traffic of links and aggregations (without a command: show-link)",
+            Self::Ipadm => "IP interfaces and addresses (without a command: show-ip)",
+            Self::Ldm => "Virtual networks",
+        }
+    }
+
+    /// What the bare name means, as in Solaris.
+    const fn bare(self) -> Option<&'static str> {
+        match self {
+            Self::Dladm | Self::Dlstat => Some("show-link"),
+            Self::Ipadm => Some("show-ip"),
+            Self::Dlmp | Self::Ldm => None,
+        }
+    }
+
+    /// Its part of the table, each entry with its name there.
+    fn entries(self) -> impl Iterator<Item = (&'static str, &'static Entry)> {
+        TABLE
+            .iter()
+            .filter(move |entry| self == Self::Dlmp || self == entry.program)
+            .map(move |entry| (if self == Self::Dlmp { entry.flat } else { entry.name }, entry))
+    }
+}
+
+impl Entry {
+    const fn new<R: Run>(program: Program, name: &'static str) -> Self {
+        Self { program, name, flat: name, arguments: R::augment_args, run: run_one::<R> }
+    }
+
+    const fn flat(mut self, flat: &'static str) -> Self {
+        self.flat = flat;
+        self
+    }
+}
+
+/// Runs what was typed behind the program's name.
+///
+/// # Errors
+/// The command line is not understood, or the command failed.
+pub fn run(program: Program, arguments: &[OsString]) -> Result<()> {
+    if program == Program::Ldm {
+        return Err(Failure::Usage("this version has no virtual networks, so ldm has no commands yet".into()));
+    }
+    let typed = match program.bare() {
+        Some(bare) if arguments.is_empty() => vec![bare.into()],
+        _ => arguments.to_vec(),
+    };
+    let matches = match parser(program).try_get_matches_from(std::iter::once(program.name().into()).chain(typed)) {
+        Ok(matches) => matches,
+        // Help and version, which go to standard output, are "errors" here too.
+        Err(error) if !error.use_stderr() => return Ok(error.print()?),
+        Err(error) => return Err(usage(&error)),
+    };
+    let Some((typed, matches)) = matches.subcommand() else {
+        return Err(Failure::Usage(format!("which command? See: {} --help", program.name())));
+    };
+    match program.entries().find(|(name, _)| *name == typed) {
+        Some((_, entry)) => (entry.run)(matches),
+        None => Err(Failure::Usage(format!("no command {typed}"))),
+    }
+}
+
+/// What an error message starts with: the program's name, and the command's if it is one.
+pub fn prefix(program: Program, arguments: &[OsString]) -> String {
+    let typed = arguments.first().and_then(|first| first.to_str());
+    match program.entries().find(|(name, _)| Some(*name) == typed) {
+        Some((name, _)) => format!("{}: {name}", program.name()),
+        None => program.name().into(),
+    }
+}
+
+fn parser(program: Program) -> Command {
+    Command::new(program.name())
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(program.about())
+        .subcommand_required(true)
+        .disable_help_subcommand(true)
+        .subcommands(program.entries().map(|(name, entry)| (entry.arguments)(Command::new(name))))
+}
+
+fn run_one<R: Run>(matches: &ArgMatches) -> Result<()> {
+    let command = R::from_arg_matches(matches).map_err(|error| usage(&error))?;
+    // One thread: a command asks, waits and prints.
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command.run())
+}
+
+/// The parser's message without the word in front, for which ours stands.
+fn usage(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    Failure::Usage(text.strip_prefix("error: ").unwrap_or(&text).trim_end().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROGRAMS: [Program; 4] = [Program::Dlmp, Program::Dladm, Program::Dlstat, Program::Ipadm];
+
+    /// The command that a line is understood as, without running it.
+    fn understood(line: &str) -> std::result::Result<String, clap::Error> {
+        let mut words = line.split_whitespace();
+        let program = Program::called(words.next().unwrap());
+        let matches = parser(program).try_get_matches_from(std::iter::once(program.name()).chain(words))?;
+        Ok(matches.subcommand_name().unwrap().to_owned())
+    }
+
+    #[test]
+    fn the_table_is_sound_under_every_name() {
+        for program in PROGRAMS {
+            parser(program).debug_assert();
+            if let Some(bare) = program.bare() {
+                assert!(program.entries().any(|(name, _)| name == bare), "{program:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_lines_of_the_published_transcript_are_understood() {
+        for (line, command) in [
+            ("dladm show-phys net0", "show-phys"),
+            ("dladm create-aggr -m dlmp -l net0 -l net1 aggr0", "create-aggr"),
+            ("ipadm create-ip aggr0", "create-ip"),
+            ("ipadm create-addr -T dhcp aggr0/v4", "create-addr"),
+            ("dladm show-aggr aggr0", "show-aggr"),
+            ("dladm show-aggr -x", "show-aggr"),
+        ] {
+            assert_eq!(understood(line).unwrap(), command, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_name_has_its_own_part_and_dlmp_the_whole() {
+        assert!(understood("dladm create-ip aggr0").is_err());
+        assert!(understood("ipadm show-aggr").is_err());
+        assert!(understood("dlstat create-aggr -l net0 aggr0").is_err());
+        assert_eq!(understood("dlstat show-aggr -v").unwrap(), "show-aggr");
+        assert_eq!(understood("dlmp stat-aggr -v").unwrap(), "stat-aggr");
+        assert_eq!(Program::Dlmp.entries().count(), TABLE.len());
+    }
+
+    #[test]
+    fn what_is_not_understood_is_a_usage_error() {
+        for line in [
+            "dladm nonsense",
+            "dladm --nonsense",
+            "dladm create-aggr",
+            "dladm create-aggr aggr0",
+            "dladm create-aggr -l",
+            "dladm create-aggr -m lacp -l net0 aggr0",
+            "dladm create-aggr -u 1:2:3 -l net0 aggr0",
+            "dladm create-aggr -l net0 aggr0 aggr1",
+            "dladm delete-aggr",
+            "dladm add-aggr aggr0",
+            "dladm remove-aggr -f -l net0 aggr0",
+            "dladm show-aggr -p",
+            "dladm show-aggr -p -j -o link",
+            "dladm show-aggr a b",
+            "dladm show-aggr -S",
+            "dladm modify-aggr aggr0",
+            "dlstat show-link -i 0",
+            "dlstat show-link -i soon",
+            "dlstat show-link a b c",
+            "ipadm create-ip",
+            "ipadm create-addr",
+            "ipadm create-addr -T addrconf aggr0",
+            "ipadm create-addr -a nonsense aggr0",
+            "ipadm create-addr -T dhcp -w soon aggr0",
+            "ipadm delete-addr",
+            "dlmp",
+        ] {
+            let error = understood(line).unwrap_err();
+            assert!(error.use_stderr(), "{line}");
+            assert_eq!(usage(&error).exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn options_that_do_not_go_together_are_refused_before_anything_is_asked() {
+        for (line, exit_code) in [
+            ("create-addr aggr0", 2),
+            ("create-addr -T static aggr0", 2),
+            ("create-addr -T dhcp -a 192.0.2.1 aggr0", 2),
+            ("create-addr -T dhcp -d aggr0", 2),
+            ("create-addr -a 192.0.2.1 -w 5 aggr0", 2),
+            ("create-addr -a 192.0.2.1 -h host aggr0", 2),
+            ("create-aggr -m trunk -l net0 aggr0", 1),
+            ("create-aggr -P L4 -l net0 aggr0", 1),
+            ("create-aggr -L active -l net0 aggr0", 1),
+            ("create-aggr -T short -l net0 aggr0", 1),
+        ] {
+            let words: Vec<OsString> = line.split(' ').map(Into::into).collect();
+            assert_eq!(run(Program::Dlmp, &words).unwrap_err().exit_code(), exit_code, "{line}");
+        }
+    }
+}
