@@ -1,4 +1,5 @@
 //! The command from outside: exit codes, messages, and what it does with a daemon and without one.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test fails like the test")]
 
 mod fake;
 mod place;
