@@ -1,7 +1,13 @@
 # Builds, tests, plays and installs dlmp. Every target does its own set-up; run them as root (sudo),
 # since packages are installed and network namespaces made.
 
-CARGO ?= cargo
+# Under sudo, cargo is in the home of whoever typed the command.
+USER_HOME := $(if $(SUDO_USER),$(shell getent passwd $(SUDO_USER) | cut -d: -f6),$(HOME))
+CARGO ?= $(or $(shell command -v cargo),$(USER_HOME)/.cargo/bin/cargo)
+ifeq ($(shell command -v cargo),)
+export CARGO_HOME ?= $(USER_HOME)/.cargo
+export RUSTUP_HOME ?= $(USER_HOME)/.rustup
+endif
 PREFIX ?= /usr/local
 DESTDIR ?=
 PROFILE ?= release

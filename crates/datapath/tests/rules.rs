@@ -3,6 +3,8 @@
 //!
 //! Needs root and a kernel with BPF. Nothing is attached, so the machine's traffic is not touched.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 use dlmp_datapath::bpf::{Attachment, Bpf, Served};
 use dlmp_datapath::model::{Model, Verdict};
 use dlmp_datapath::{ClientAddress, Counter, Counters, Datapath, Placement, PortIndex, SlotIndex};

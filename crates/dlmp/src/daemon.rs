@@ -1,11 +1,18 @@
 //! The daemon of this network namespace: finding it, and saying what to do when it is not there.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
-use dlmp_api::client::{self, Connection};
+use dlmp_api::client::{self, Connection, Dlmpd};
+use tokio::time::{Instant, sleep};
 
 use crate::failure::{Failure, Result};
 use crate::{link, start};
+
+/// How long a daemon may take until it answers; it restores what its configuration holds first.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked for.
+pub const LOOK: Duration = Duration::from_millis(10);
 
 /// The daemon, if one serves this namespace.
 ///
@@ -34,10 +41,15 @@ pub fn require() -> Result<Connection> {
 /// # Errors
 /// As [`find`], and when it cannot be started.
 pub async fn find_or_start() -> Result<Connection> {
-    match find()? {
-        Some(connection) => Ok(connection),
-        None => start::start().await,
+    let deadline = Instant::now() + PATIENCE;
+    while let Some(mut connection) = find()? {
+        // A daemon that has nothing left to do and is about to end still listens, but answers no more.
+        match connection.get_info().await {
+            Err(_) if Instant::now() < deadline => sleep(LOOK).await,
+            reply => return answer(reply).map(|_| connection),
+        }
     }
+    start::start().await
 }
 
 /// The daemon, to show what it knows. Absent when there is none and nothing that it would know of.

@@ -162,7 +162,6 @@ fn parser(program: Program) -> Command {
         .about(program.about())
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .disable_help_subcommand(true)
         .subcommands(program.entries().map(|(name, entry)| (entry.arguments)(Command::new(name))))
 }
 

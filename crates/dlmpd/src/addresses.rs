@@ -2,28 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::SystemTime;
 
 use dlmp_api::{Address, Error, Interface, NewAddress};
+use dlmp_dhcp as dhcp;
 use dlmp_netlink::{Lifetime, Link};
 use tokio::sync::mpsc;
 
 use crate::config::{AddressConfig, InterfaceConfig};
 use crate::control::Control;
-use crate::dhcp;
+use crate::leases::Client;
+use crate::object::{interface_of, split};
 
 /// The live side of the objects; what they are to be stands in the files.
 pub struct Addresses {
     /// IP interfaces, with the index of the link that they are on now.
     interfaces: BTreeMap<String, Option<u32>>,
-    clients: BTreeMap<String, Client>,
-    events: mpsc::UnboundedSender<(String, dhcp::Event)>,
-}
-
-struct Client {
-    dhcp: dhcp::Client,
-    lease: Option<(dhcp::Lease, Instant)>,
-    problem: Option<String>,
+    pub(crate) clients: BTreeMap<String, Client>,
+    pub(crate) events: mpsc::UnboundedSender<(String, dhcp::Event)>,
 }
 
 impl Addresses {
@@ -60,6 +56,18 @@ impl Control {
         }
     }
 
+    /// Link events were lost: looks at every link.
+    pub async fn look_at_links(&mut self) {
+        match self.netlink.links().await {
+            Ok(links) => {
+                for link in &links {
+                    self.link_seen(link).await;
+                }
+            }
+            Err(error) => tracing::error!(%error, "cannot look at the links"),
+        }
+    }
+
     /// A link is gone.
     pub fn link_gone(&mut self, name: &str) {
         if let Some(index) = self.addresses.interfaces.get_mut(name) {
@@ -68,7 +76,7 @@ impl Control {
     }
 
     /// Puts the fixed addresses of an interface on its link, if that exists.
-    async fn apply_interface(&mut self, name: &str) {
+    pub(crate) async fn apply_interface(&mut self, name: &str) {
         let Ok(Some(link)) = self.netlink.link(name).await else {
             return;
         };
@@ -85,39 +93,6 @@ impl Control {
             {
                 tracing::error!(object, %error, "cannot put the address on its link");
             }
-        }
-    }
-
-    /// A DHCP client reported something.
-    pub async fn dhcp_event(&mut self, object: &str, event: dhcp::Event) {
-        let Some(client) = self.addresses.clients.get_mut(object) else {
-            return;
-        };
-        match event {
-            dhcp::Event::Bound(lease) => {
-                let old = client.lease.replace((lease.clone(), Instant::now()));
-                client.problem = None;
-                let old = old.map(|(lease, _)| lease);
-                // What a daemon before us got, if the server now gives something else.
-                let known = self.state.leases.get(object).and_then(|text| split(text).ok());
-                if let Some((address, prefix_len)) = known
-                    && address != IpAddr::V4(lease.address)
-                {
-                    self.take_off(interface_of(object), address, prefix_len).await;
-                }
-                if let Err(error) = self.put_lease(object, &lease, old.as_ref()).await {
-                    tracing::error!(object, %error, "cannot put the lease to use");
-                    if let Some(client) = self.addresses.clients.get_mut(object) {
-                        client.problem = Some(error.to_string());
-                    }
-                }
-            }
-            dhcp::Event::Lost => {
-                if let Some((lease, _)) = client.lease.take() {
-                    self.drop_lease(object, &lease).await;
-                }
-            }
-            dhcp::Event::Problem(problem) => client.problem = Some(problem),
         }
     }
 
@@ -211,12 +186,12 @@ impl Control {
                     if index.is_some() {
                         shown.state = "tentative".into();
                     }
-                    if let Some((lease, since)) = client.and_then(|client| client.lease.as_ref())
+                    if let Some(lease) = client.and_then(|client| client.lease.as_ref())
                         && index.is_some()
                     {
                         shown.state = "ok".into();
                         shown.address = Some(format!("{}/{}", lease.address, lease.prefix_len));
-                        shown.lease = Some(lease.duration.saturating_sub(since.elapsed()).as_secs().cast_signed());
+                        shown.lease = Some(lease.remaining(SystemTime::now()).as_secs().cast_signed());
                     }
                     shown.problem = client.and_then(|client| client.problem.clone());
                 }
@@ -305,7 +280,7 @@ impl Control {
             AddressConfig::Dhcp { .. } => {
                 if let Some(client) = self.addresses.clients.remove(object) {
                     client.dhcp.stop(release).await;
-                    if let Some((lease, _)) = client.lease {
+                    if let Some(lease) = client.lease {
                         self.drop_lease(object, &lease).await;
                     }
                 }
@@ -314,7 +289,7 @@ impl Control {
         Ok(())
     }
 
-    fn interfaces(&self) -> BTreeMap<String, bool> {
+    pub(crate) fn interfaces(&self) -> BTreeMap<String, bool> {
         let mut all = BTreeMap::new();
         for (config, temporary) in self.configured() {
             all.extend(config.interfaces.keys().map(|name| (name.clone(), temporary)));
@@ -322,7 +297,7 @@ impl Control {
         all
     }
 
-    fn objects(&self) -> BTreeMap<String, (AddressConfig, bool)> {
+    pub(crate) fn objects(&self) -> BTreeMap<String, (AddressConfig, bool)> {
         let mut all = BTreeMap::new();
         for (config, temporary) in self.configured() {
             all.extend(
@@ -401,59 +376,7 @@ impl Control {
         (self.netlink.add_address(link.index, ip, prefix_len, Lifetime::Forever).await).map_err(failed)
     }
 
-    fn start_dhcp(&mut self, object: &str, hostname: Option<String>) {
-        let interface = interface_of(object).to_owned();
-        let dhcp = dhcp::Client::start(
-            object.to_owned(),
-            interface,
-            hostname,
-            self.netlink.clone(),
-            self.addresses.events.clone(),
-        );
-        let client = Client { dhcp, lease: None, problem: None };
-        self.addresses.clients.insert(object.to_owned(), client);
-    }
-
-    async fn put_lease(&mut self, object: &str, lease: &dhcp::Lease, old: Option<&dhcp::Lease>) -> Result<(), Error> {
-        let interface = interface_of(object);
-        let Some(link) = self.netlink.link(interface).await.map_err(failed)? else {
-            return Err(Error::failed(format!("there is no link {interface}")));
-        };
-        let seconds = u32::try_from(lease.duration.as_secs()).unwrap_or(u32::MAX);
-        (self
-            .netlink
-            .add_address(link.index, lease.address.into(), lease.prefix_len, Lifetime::Seconds(seconds))
-            .await)
-            .map_err(failed)?;
-        if let Some(old) = old.filter(|old| (old.address, old.prefix_len) != (lease.address, lease.prefix_len)) {
-            self.take_off(interface, old.address.into(), old.prefix_len).await;
-        }
-        if let Some(&gateway) = lease.gateways.first() {
-            (self.netlink.add_default_route(link.index, gateway).await).map_err(failed)?;
-        }
-        let text = format!("{}/{}", lease.address, lease.prefix_len);
-        self.commit(|_, state| {
-            state.leases.insert(object.to_owned(), text);
-        })
-    }
-
-    async fn drop_lease(&mut self, object: &str, lease: &dhcp::Lease) {
-        let interface = interface_of(object);
-        if let (Some(&gateway), Ok(Some(link))) = (lease.gateways.first(), self.netlink.link(interface).await)
-            && let Err(error) = self.netlink.delete_default_route(link.index, gateway).await
-        {
-            tracing::warn!(object, %error, "the route of the lease stays");
-        }
-        self.take_off(interface, lease.address.into(), lease.prefix_len).await;
-        let forgotten = self.commit(|_, state| {
-            state.leases.remove(object);
-        });
-        if let Err(error) = forgotten {
-            tracing::warn!(object, %error, "the lease stays in the state file");
-        }
-    }
-
-    async fn take_off(&self, interface: &str, ip: IpAddr, prefix_len: u8) {
+    pub(crate) async fn take_off(&self, interface: &str, ip: IpAddr, prefix_len: u8) {
         if let Ok(Some(link)) = self.netlink.link(interface).await
             && let Err(error) = self.netlink.delete_address(link.index, ip, prefix_len).await
         {
@@ -476,63 +399,7 @@ impl Control {
     }
 }
 
-fn interface_of(object: &str) -> &str {
-    object.split_once('/').map_or(object, |(interface, _)| interface)
-}
-
-/// Reads `address[/prefix]`. Without a prefix: that of the address's class (RFC 791) or 64.
-fn split(text: &str) -> Result<(IpAddr, u8), Error> {
-    let refused = |why: &str| {
-        Error::refused(format!("{text:?} is no address: {why}"), "ipadm create-addr -T static -a 192.0.2.1/24 aggr0/v4")
-    };
-    let (address, prefix) = match text.split_once('/') {
-        Some((address, prefix)) => (address, Some(prefix)),
-        None => (text, None),
-    };
-    let ip: IpAddr = address.parse().map_err(|_| refused("wanted is address[/prefix length]"))?;
-    if ip.is_multicast() || ip.is_unspecified() {
-        return Err(refused("it is not the address of one host"));
-    }
-    let longest = if ip.is_ipv4() { 32 } else { 128 };
-    let prefix_len = match prefix {
-        Some(prefix) => prefix.parse().ok().filter(|&len| len >= 1 && len <= longest),
-        None => Some(default_prefix(ip)),
-    };
-    Ok((ip, prefix_len.ok_or_else(|| refused(&format!("the prefix length is 1 to {longest}")))?))
-}
-
-const fn default_prefix(ip: IpAddr) -> u8 {
-    match ip {
-        IpAddr::V4(ip) => match ip.octets()[0] {
-            0..=127 => 8,
-            128..=191 => 16,
-            _ => 24,
-        },
-        IpAddr::V6(_) => 64,
-    }
-}
-
-fn failed(error: dlmp_netlink::Error) -> Error {
+/// The kernel's refusal, as an answer.
+pub fn failed(error: dlmp_netlink::Error) -> Error {
     Error::failed(error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_missing_prefix_length_is_that_of_the_class() {
-        for (text, wanted) in
-            [("10.1.2.3", 8), ("172.16.0.1", 16), ("192.0.2.1", 24), ("192.0.2.1/29", 29), ("2001:db8::1", 64)]
-        {
-            assert_eq!(split(text).map(|(_, len)| len), Ok(wanted), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_address_is_refused() {
-        for text in ["", "net0", "192.0.2.1/33", "192.0.2.1/0", "192.0.2.1/x", "224.0.0.1/4", "::/64", "192.0.2/24"] {
-            assert!(split(text).is_err(), "{text}");
-        }
-    }
 }

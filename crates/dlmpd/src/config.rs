@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use dlmp_wire::MacAddr;
 use serde::{Deserialize, Serialize};
-use toml_edit::{DocumentMut, Item, Table};
+use toml_edit::{DocumentMut, Item, Table, TableLike};
 
 /// What is kept over a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -190,8 +190,26 @@ fn sync<T: Serialize + PartialEq>(
             continue;
         }
         // Our own types always serialise to tables.
-        if let Ok(value) = toml_edit::ser::to_document(value) {
-            table.insert(key, Item::Table(value.as_table().clone()));
+        let Ok(value) = toml_edit::ser::to_document(value) else { continue };
+        match table.get_mut(key).and_then(Item::as_table_like_mut) {
+            Some(old) => update(old, value.as_table()),
+            None => drop(table.insert(key, Item::Table(value.as_table().clone()))),
+        }
+    }
+}
+
+/// Brings an entry to its new values; a value that stays keeps its comments, and so does the entry.
+fn update(old: &mut dyn TableLike, new: &Table) {
+    let gone: Vec<String> = (old.iter()).map(|(key, _)| key.to_owned()).filter(|key| !new.contains_key(key)).collect();
+    for key in gone {
+        old.remove(&key);
+    }
+    for (key, value) in new {
+        match old.get_mut(key) {
+            // In place: the comments belong to the key.
+            Some(there) if there.to_string().trim() != value.to_string().trim() => *there = value.clone(),
+            Some(_) => {}
+            None => drop(old.insert(key, value.clone())),
         }
     }
 }
@@ -201,4 +219,65 @@ pub fn write_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
     let mut file = atomic_write_file::AtomicWriteFile::open(path)?;
     file.write_all(contents)?;
     file.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dlmpd.toml");
+        fs::write(&path, text).unwrap();
+        (folder, path)
+    }
+
+    const TEXT: &str = "# both go to the switches in the basement\n[aggregations.aggr0]\n# from the label\nmac = \"2:8:20:0:0:1\"\nports = [\"net0\"]\n\n[interfaces.eth9]\n";
+
+    #[test]
+    fn comments_and_what_did_not_change_stay() {
+        let (_folder, path) = file(TEXT);
+        let (file, before) = ConfigFile::open(&path).unwrap();
+        let mut after = before.clone();
+        after.aggregations.get_mut("aggr0").unwrap().ports.push("net1".into());
+        after.addresses.insert("eth9/v4".into(), AddressConfig::Dhcp { hostname: None });
+        file.save(&before, &after).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("# both go to the switches in the basement\n[aggregations.aggr0]\n"), "{text}");
+        assert!(text.contains("# from the label"), "{text}");
+        drop(file);
+        assert_eq!(ConfigFile::open(&path).unwrap().1, after);
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_with_its_line_and_left_as_it_is() {
+        for (text, line) in [
+            ("x = [", "line 1"),
+            ("[aggregations.aggr0]\nmac = \"no\"\nports = []\n", "line 2"),
+            ("[aggregation.aggr0]\n", "line 1"),
+        ] {
+            let (_folder, path) = file(text);
+            let error = ConfigFile::open(&path).unwrap_err().to_string();
+            assert!(error.contains(line), "{error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_damaged_meanwhile_is_not_overwritten() {
+        let (_folder, path) = file(TEXT);
+        let (file, before) = ConfigFile::open(&path).unwrap();
+        fs::write(&path, "x = [").unwrap();
+        assert!(file.save(&before, &Config::default()).is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "x = [");
+    }
+
+    #[test]
+    fn one_file_serves_one_daemon() {
+        let (_folder, path) = file("");
+        let held = ConfigFile::open(&path).unwrap();
+        assert!(matches!(ConfigFile::open(&path), Err(Error::InUse { .. })));
+        drop(held);
+        assert!(ConfigFile::open(&path).is_ok());
+    }
 }

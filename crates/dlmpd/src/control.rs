@@ -280,12 +280,17 @@ impl Control {
         vec![(&self.config, false), (&self.state.temporary, true)]
     }
 
-    /// Ends the daemon when nothing is left that needs it.
+    /// Lets the daemon end when nothing is left that needs it.
     pub(crate) fn idle_if_empty(&self) {
-        let empty = |config: &Config| config.aggregations.is_empty() && config.interfaces.is_empty();
-        if empty(&self.config) && empty(&self.state.temporary) {
+        if self.is_empty() {
             self.idle.notify_one();
         }
+    }
+
+    /// Whether nothing needs the daemon.
+    pub fn is_empty(&self) -> bool {
+        let empty = |config: &Config| config.aggregations.is_empty() && config.interfaces.is_empty();
+        empty(&self.config) && empty(&self.state.temporary)
     }
 
     pub(crate) async fn look(&self) -> Result<(Vec<Link>, Vec<Address>), Error> {

@@ -6,8 +6,9 @@
 mod addresses;
 mod config;
 mod control;
-mod dhcp;
+mod leases;
 mod monitor;
+mod object;
 mod service;
 mod state;
 mod sys;
@@ -30,6 +31,9 @@ use tracing_subscriber::EnvFilter;
 use addresses::Addresses;
 use control::{Control, Stores};
 use monitor::{Monitor, Surroundings};
+
+/// How long the daemon stays when its last object is gone.
+const IDLE: Duration = Duration::from_millis(200);
 
 /// The daemon of datalink multipathing, one for each network namespace.
 #[derive(Debug, Parser)]
@@ -105,14 +109,23 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     tracing::info!(config = %arguments.config.display(), attachment, "dlmpd {} is ready", env!("CARGO_PKG_VERSION"));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 
-    tokio::select! {
-        result = &mut server => result?.context("the control socket failed")?,
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = idle.notified() => {
-            tracing::info!("nothing is left to do");
-            // The answer to the request that emptied us is on its way.
-            tokio::time::sleep(Duration::from_millis(200)).await;
+    loop {
+        tokio::select! {
+            result = &mut server => result?.context("the control socket failed")?,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = idle.notified() => {
+                // The answer to the request that emptied us is on its way, and another may follow.
+                tokio::time::sleep(IDLE).await;
+                let control = control.lock().await;
+                if control.is_empty() {
+                    tracing::info!("nothing is left to do");
+                    // Before the lock is given back: a request that waits for it is not carried out, and
+                    // the command that sent it starts another daemon.
+                    server.abort();
+                    break;
+                }
+            }
         }
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
@@ -131,7 +144,7 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
 async fn follow(
     control: Rc<Mutex<Control>>,
     mut links: LinkEvents,
-    mut dhcp_events: mpsc::UnboundedReceiver<(String, dhcp::Event)>,
+    mut dhcp_events: mpsc::UnboundedReceiver<(String, dlmp_dhcp::Event)>,
 ) {
     loop {
         tokio::select! {
@@ -147,7 +160,7 @@ async fn link_event(control: &Rc<Mutex<Control>>, event: LinkEvent) {
     match event {
         LinkEvent::Changed(link) => control.link_seen(&link).await,
         LinkEvent::Removed { name, .. } => control.link_gone(&name),
-        LinkEvent::Overrun => {}
+        LinkEvent::Overrun => control.look_at_links().await,
     }
 }
 

@@ -59,7 +59,11 @@ where
         #[zlink(connection)] conn: &mut Connection<Sock>,
     ) -> Result<(), Error> {
         may_change(conn).await?;
-        self.control.lock().await.create_aggregation(request).await
+        let mut control = self.control.lock().await;
+        let result = control.create_aggregation(request).await;
+        // A daemon that was started for a request that it refuses is not needed.
+        control.idle_if_empty();
+        result
     }
 
     async fn delete_aggregation(
@@ -107,7 +111,10 @@ where
         #[zlink(connection)] conn: &mut Connection<Sock>,
     ) -> Result<(), Error> {
         may_change(conn).await?;
-        self.control.lock().await.create_interface(&name, temporary).await
+        let mut control = self.control.lock().await;
+        let result = control.create_interface(&name, temporary).await;
+        control.idle_if_empty();
+        result
     }
 
     async fn delete_interface(
@@ -170,4 +177,20 @@ where
         return Ok(());
     }
     Err(refused(format!("user {user} may look but not change: that takes root or the group {GROUP}")))
+}
+
+#[cfg(test)]
+mod tests {
+    /// The description that users read is the one that the service gives of itself.
+    /// `UPDATE_DESCRIPTION=1 cargo test -p dlmpd` writes it anew.
+    #[test]
+    fn the_interface_description_in_the_repository_is_the_services_own() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/io.dlmp.Aggregation.varlink");
+        // zlink makes the constant: the description that a client gets from org.varlink.service.
+        let own = format!("{}\n", super::__Service_INTERFACE_0);
+        if std::env::var_os("UPDATE_DESCRIPTION").is_some() {
+            std::fs::write(path, &own).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap_or_default(), own);
+    }
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use dlmp_dhcp::Lease;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Config};
@@ -38,8 +39,8 @@ pub struct State {
     pub absent: BTreeSet<String>,
     /// Links that are ports now, by name.
     pub ports: BTreeMap<String, Before>,
-    /// Addresses from DHCP by object, `address/prefix`: a later daemon may get another one.
-    pub leases: BTreeMap<String, String>,
+    /// Leases from DHCP by object: the next daemon goes on with them.
+    pub leases: BTreeMap<String, Lease>,
 }
 
 /// The file.

@@ -1,27 +1,28 @@
 //! The real datapath: the loaded programs, their maps, and taking over those of an earlier daemon.
 
 mod attach;
+mod previous;
 mod sys;
+mod test_run;
 
-use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::{ProgramInfo, SchedClassifier};
+use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader};
 use dlmp_netlink::Netlink;
 use dlmp_wire::MacAddr;
 
 pub use attach::{Attachment, clear_stale_pins};
 use attach::{Hook, Place};
+pub use previous::Previous;
+use previous::read_row;
 
 use crate::abi::{self, dlmp_aggregation, dlmp_client, dlmp_counters, dlmp_port, dlmp_slot};
 use crate::model::AnnounceRequest;
-use crate::{
-    ANNOUNCE_INTERVAL, ClientAddress, Counters, Datapath, Error, FRESH_MOVE, MAX_PORTS, Placement, PortIndex, SlotIndex,
-};
+use crate::{ANNOUNCE_INTERVAL, ClientAddress, Counters, Datapath, Error, FRESH_MOVE, Placement, PortIndex, SlotIndex};
 
 /// The link that a datapath serves.
 #[derive(Debug, Clone)]
@@ -44,17 +45,6 @@ pub struct Bpf {
     port_by_ifindex: HashMap<MapData, u32, u32>,
     addresses: HashMap<MapData, abi::dlmp_address, dlmp_client>,
     slots: Array<MapData, dlmp_slot>,
-    counters: PerCpuArray<MapData, dlmp_counters>,
-    carried: Array<MapData, dlmp_counters>,
-}
-
-/// What the datapath of an earlier daemon was doing, read from its maps.
-pub struct Previous {
-    /// Where each placed slot sits, by ifindex of the port.
-    pub placements: BTreeMap<SlotIndex, u32>,
-    /// The port that group-addressed frames are taken from, by ifindex.
-    pub multicast_port: Option<u32>,
-    ports: BTreeMap<u32, u32>,
     counters: PerCpuArray<MapData, dlmp_counters>,
     carried: Array<MapData, dlmp_counters>,
 }
@@ -177,23 +167,17 @@ impl Bpf {
         self.write_slot(slot, placement, 0)
     }
 
-    /// Adds the counts of an earlier daemon's programs, once those no longer run.
+    /// Follows a port whose own address somebody changed.
     ///
     /// # Errors
-    /// What the kernel refused.
-    pub fn carry_counters(&mut self, previous: &Previous) -> Result<(), Error> {
-        let mut rows = vec![(abi::DLMP_ROW_AGGREGATION, abi::DLMP_ROW_AGGREGATION)];
-        for (&ifindex, &old) in &previous.ports {
-            if let Ok(new) = self.port_by_ifindex.get(&ifindex, 0) {
-                rows.push((old, new));
-            }
-        }
-        for (old, new) in rows {
-            let sum = read_row(&previous.counters, &previous.carried, old)?;
-            let row = dlmp_counters { count: sum.0 };
-            (self.carried.set(new, row, 0)).map_err(|error| failed("carry its counters over", &error))?;
-        }
-        Ok(())
+    /// The write did not happen.
+    pub fn set_address(&mut self, port: PortIndex, mac: MacAddr) -> Result<(), Error> {
+        let old = self.port(port)?;
+        let _ = self.addresses.remove(&key(MacAddr(old.mac), 0));
+        let owner = dlmp_client { owner: abi::DLMP_OWNER_PORT, place: port.0.into() };
+        (self.ports.set(port.0.into(), dlmp_port { mac: mac.0, ..old }, 0))
+            .and_then(|()| self.addresses.insert(key(mac, 0), owner, 0))
+            .map_err(|error| failed("set a port's address", &error))
     }
 
     /// The counters of a port, over all CPUs and over restarts of the daemon.
@@ -218,53 +202,6 @@ impl Bpf {
     /// It was taken already, or the kernel refused.
     pub fn take_requests(&mut self) -> Result<Requests, Error> {
         map(&mut self.programs, "events").map(Requests)
-    }
-
-    /// Runs a program once over a frame, as `BPF_PROG_TEST_RUN` does: for tests and measurements.
-    ///
-    /// Returns the program's verdict (`TC_ACT_*`), the frame as it left, and the mean duration of
-    /// `repeat` runs.
-    ///
-    /// # Errors
-    /// What the kernel refused.
-    pub fn test_run(
-        &mut self,
-        ingress_on: Option<u32>,
-        frame: &[u8],
-        repeat: u32,
-    ) -> Result<(u32, Vec<u8>, Duration), Error> {
-        use aya::programs::{TestRun, TestRunOptions};
-        let hook = if ingress_on.is_some() { Hook::Ingress } else { Hook::Egress };
-        // struct __sk_buff: the interface's index is its 11th word (include/uapi/linux/bpf.h).
-        let mut context = [0u8; 192];
-        let ifindex = ingress_on.unwrap_or(self.served.ifindex);
-        context[40..44].copy_from_slice(&ifindex.to_ne_bytes());
-        let mut out = vec![0; frame.len() + 64];
-        let mut options = TestRunOptions::new();
-        options.data_in = Some(frame);
-        options.data_out = Some(&mut out);
-        options.ctx_in = Some(&context);
-        options.repeat = repeat;
-        let result =
-            program(&mut self.programs, hook)?.test_run(options).map_err(|error| failed("run its program", &error))?;
-        out.truncate(result.data_size_out as usize);
-        Ok((result.return_value, out, result.duration))
-    }
-
-    /// Lets a link stand for a port in [`test_run`](Self::test_run), which takes only links that exist.
-    ///
-    /// # Errors
-    /// The write did not happen.
-    pub fn alias_ifindex(&mut self, ifindex: u32, port: PortIndex) -> Result<(), Error> {
-        (self.port_by_ifindex.insert(ifindex, u32::from(port.0), 0)).map_err(|error| failed("alias a port", &error))
-    }
-
-    /// Takes back [`alias_ifindex`](Self::alias_ifindex).
-    ///
-    /// # Errors
-    /// The write did not happen.
-    pub fn forget_ifindex(&mut self, ifindex: u32) -> Result<(), Error> {
-        (self.port_by_ifindex.remove(&ifindex)).map_err(|error| failed("forget a port", &error))
     }
 
     fn egress(&self) -> Place<'_> {
@@ -375,35 +312,6 @@ impl Datapath for Bpf {
     }
 }
 
-impl Previous {
-    /// Reads the maps that a running program uses; `None` when they are of another layout.
-    fn read(program: &ProgramInfo) -> Option<Self> {
-        let mut maps = BTreeMap::new();
-        for id in program.map_ids().ok()?? {
-            let data = MapData::from_id(id).ok()?;
-            maps.insert(data.info().ok()?.name_as_str()?.to_owned(), data);
-        }
-        let aggregation: Array<_, dlmp_aggregation> = open(&mut maps, "aggregation")?;
-        let aggregation = aggregation.get(&0, 0).ok()?;
-        if aggregation.abi != abi::DLMP_ABI {
-            return None;
-        }
-        let port_map: Array<_, dlmp_port> = open(&mut maps, "ports")?;
-        let by_index = |index: u32| port_map.get(&index, 0).ok().map(|p: dlmp_port| p.ifindex).filter(|&i| i != 0);
-        let slots: Array<_, dlmp_slot> = open(&mut maps, "slots")?;
-        let placements = (0..abi::DLMP_MAX_SLOTS)
-            .filter_map(|slot| Some((SlotIndex(slot as u16), by_index(slots.get(&slot, 0).ok()?.port)?)))
-            .collect();
-        Some(Self {
-            placements,
-            multicast_port: by_index(aggregation.multicast_port),
-            ports: (0..MAX_PORTS as u32).filter_map(|index| Some((by_index(index)?, index))).collect(),
-            counters: open(&mut maps, "counters")?,
-            carried: open(&mut maps, "carried")?,
-        })
-    }
-}
-
 /// Requests to announce, from the programs. Becomes readable when there is one.
 pub struct Requests(RingBuf<MapData>);
 
@@ -449,24 +357,6 @@ fn bind_carried(programs: &mut Ebpf) -> Result<(), Error> {
 /// Takes a map out of the loaded object and gives it its type.
 fn map<M: TryFrom<Map>>(programs: &mut Ebpf, name: &str) -> Result<M, Error> {
     (programs.take_map(name)).and_then(|map| M::try_from(map).ok()).ok_or_else(|| Error::new("find its map", name))
-}
-
-/// Takes a map out of those of a running program and gives it its type.
-fn open<M: TryFrom<Map>>(maps: &mut BTreeMap<String, MapData>, name: &str) -> Option<M> {
-    M::try_from(Map::from_map_data(maps.remove(name)?).ok()?).ok()
-}
-
-fn read_row(
-    counters: &PerCpuArray<MapData, dlmp_counters>,
-    carried: &Array<MapData, dlmp_counters>,
-    row: u32,
-) -> Result<Counters, Error> {
-    let failed = |error| failed("read its counters", &error);
-    let mut sum = Counters(carried.get(&row, 0).map_err(failed)?.count);
-    for value in counters.get(&row, 0).map_err(failed)?.iter() {
-        sum.add(&Counters(value.count));
-    }
-    Ok(sum)
 }
 
 const fn key(mac: MacAddr, vlan: u16) -> abi::dlmp_address {

@@ -10,7 +10,10 @@
 
 mod announcer;
 mod carrier;
+mod chores;
+mod ports;
 mod running;
+mod view;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

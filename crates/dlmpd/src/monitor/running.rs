@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use dlmp_api::{Error, PortStatistics, RuleCount};
+use dlmp_api::Error;
 use dlmp_datapath::bpf::{Attachment, Bpf, Previous, Requests, Served};
-use dlmp_datapath::{ClientAddress, Counter, Counters, Datapath, MAX_PORTS, Placement, PortIndex, SlotIndex};
-use dlmp_engine::{Action, Aggregation, Event, Health, LinkState, Notice};
+use dlmp_datapath::{ClientAddress, Datapath, Placement, PortIndex, SlotIndex};
+use dlmp_engine::{Action, Aggregation, Event, LinkState, Notice};
 use dlmp_netlink::{Link, Netlink, NewVeth, ipv6};
 use dlmp_wire::MacAddr;
 use dlmp_wire::rarp::Announcement;
@@ -15,7 +15,9 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::announcer::Announcer;
-use super::carrier::{Seen, Watched};
+use super::carrier::Watched;
+use super::chores::{self, Chore};
+use super::view::reason;
 use crate::state::Before;
 use crate::validate::{AGGREGATION_ALIAS, LOWER_ALIAS, is_aggregation};
 
@@ -34,18 +36,18 @@ pub struct Spec {
 
 /// An aggregation at work.
 pub struct Running {
-    name: String,
-    mac: MacAddr,
-    engine: Aggregation,
-    bpf: Bpf,
+    pub(super) name: String,
+    pub(super) mac: MacAddr,
+    pub(super) engine: Aggregation,
+    pub(super) bpf: Bpf,
     announcer: Rc<Announcer>,
     /// Hands the datapath's requests to announce to the monitor.
     requests: AbortHandle,
     /// The link that carries the addresses, and its other end, whose being up is its carrier.
-    link: u32,
-    lower: u32,
-    mtu: u32,
-    ports: BTreeMap<PortIndex, Port>,
+    pub(super) link: u32,
+    pub(super) lower: u32,
+    pub(super) mtu: u32,
+    pub(super) ports: BTreeMap<PortIndex, Port>,
     /// Does what takes the kernel's lock, in order, without anybody waiting.
     chores: mpsc::UnboundedSender<Chore>,
 }
@@ -68,24 +70,20 @@ impl Drop for Running {
     }
 }
 
+/// A port.
 #[derive(Debug)]
-struct Port {
-    name: String,
+pub(super) struct Port {
+    pub(super) name: String,
     /// Absent while the link does not exist.
-    device: Option<Device>,
+    pub(super) device: Option<Device>,
 }
 
+/// The link of a port.
 #[derive(Debug, Clone, Copy)]
-struct Device {
-    ifindex: u32,
-    mac: MacAddr,
-    mtu: u32,
-}
-
-#[derive(Debug)]
-enum Chore {
-    Carrier { lower: u32, up: bool },
-    Mtu { link: u32, lower: u32, mtu: u32 },
+pub(super) struct Device {
+    pub(super) ifindex: u32,
+    pub(super) mac: MacAddr,
+    pub(super) mtu: u32,
 }
 
 impl Running {
@@ -129,7 +127,7 @@ impl Running {
             lower,
             mtu: link.mtu,
             ports: BTreeMap::new(),
-            chores: start_chores(netlink.clone()),
+            chores: chores::start(netlink.clone()),
         };
         if let Err(error) = running.bring_up(spec, previous, netlink, watched).await {
             running.let_ports_go(&spec.before, netlink, watched).await;
@@ -257,7 +255,7 @@ impl Running {
         }
     }
 
-    fn chore(&self, chore: Chore) {
+    pub(super) fn chore(&self, chore: Chore) {
         // The task ends only with the runtime, and then nothing is left to do.
         let _ = self.chores.send(chore);
     }
@@ -270,75 +268,6 @@ impl Running {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.engine.handle_timeout(now);
-    }
-
-    /// A link is new or has changed.
-    pub async fn link_changed(&mut self, link: &Link, watched: &Watched, netlink: &Netlink) {
-        let now = Instant::now();
-        if let Some(port) = self.port_of(link.index) {
-            if let Some(device) = self.ports.get_mut(&port).and_then(|port| port.device.as_mut())
-                && device.mtu != link.mtu
-            {
-                device.mtu = link.mtu;
-                self.follow_mtu();
-            }
-            self.believe(port, link.lower_up, watched, now);
-            return;
-        }
-        // A link that appears under the name of a port that is away joins again.
-        let waiting = (self.ports.iter()).find(|(_, port)| port.device.is_none() && port.name == link.name);
-        let Some((&port, _)) = waiting else { return };
-        let joined = match self.enter(port, link, netlink).await {
-            Ok(()) => self.bpf.attach_port(link.index, &link.name, netlink).await.map_err(failed),
-            Err(error) => Err(error),
-        };
-        match joined {
-            Ok(()) => {
-                tracing::info!(aggregation = self.name, port = link.name, "port is back");
-                self.follow_mtu();
-                self.believe(port, link.lower_up, watched, now);
-            }
-            Err(error) => {
-                tracing::error!(aggregation = self.name, port = link.name, %error, "port cannot join again");
-                self.forget(port, watched);
-            }
-        }
-    }
-
-    /// A link is gone.
-    pub async fn link_removed(&mut self, index: u32, name: &str, watched: &Watched, netlink: &Netlink) {
-        if index == self.link {
-            tracing::error!(
-                aggregation = self.name,
-                "somebody deleted the link {name}; restart dlmpd to make it again"
-            );
-        }
-        let Some(port) = self.port_of(index) else {
-            return;
-        };
-        self.engine.handle_event(Event::Link(port, LinkState::Absent), Instant::now());
-        // The clients leave before the place is emptied.
-        self.act();
-        self.forget(port, watched);
-        if let Err(error) = self.bpf.detach_port(index, name, netlink).await {
-            tracing::debug!(aggregation = self.name, %error, "nothing left to detach");
-        }
-        self.follow_mtu();
-    }
-
-    /// The ports whose link is not among these: index and name.
-    pub fn vanished(&self, links: &[Link]) -> Vec<(u32, String)> {
-        (self.ports.values())
-            .filter_map(|port| Some((port.device?.ifindex, port.name.clone())))
-            .filter(|(ifindex, _)| !links.iter().any(|link| link.index == *ifindex))
-            .collect()
-    }
-
-    /// The carrier thread saw something else than was believed.
-    pub fn carrier_seen(&mut self, seen: Seen, watched: &Watched) {
-        if let Some(port) = self.port_of(seen.ifindex) {
-            self.believe(port, seen.carrier, watched, Instant::now());
-        }
     }
 
     /// The datapath asks to announce a slot.
@@ -368,95 +297,6 @@ impl Running {
         }
     }
 
-    /// Adds ports.
-    ///
-    /// # Errors
-    /// What failed; everything that had been done is undone.
-    pub async fn add_ports(
-        &mut self,
-        new: &BTreeMap<String, Before>,
-        netlink: &Netlink,
-        watched: &Watched,
-    ) -> Result<(), Error> {
-        let mut added = Vec::new();
-        for (name, &before) in new {
-            match self.add_port(name, before, netlink, watched).await {
-                Ok(port) => added.push((port, before)),
-                Err(error) => {
-                    for (port, before) in added {
-                        self.remove_port(port, before, netlink, watched).await;
-                    }
-                    return Err(error);
-                }
-            }
-        }
-        self.follow_mtu();
-        Ok(())
-    }
-
-    async fn add_port(
-        &mut self,
-        name: &str,
-        before: Before,
-        netlink: &Netlink,
-        watched: &Watched,
-    ) -> Result<PortIndex, Error> {
-        let gone = || Error::refused(format!("there is no link {name}"), "dladm show-phys");
-        let link = netlink.link(name).await.map_err(failed)?.ok_or_else(gone)?;
-        let port = self.free_index()?;
-        self.ports.insert(port, Port { name: name.to_owned(), device: None });
-        self.engine.handle_event(Event::PortAdded(port), Instant::now());
-        let result = match self.enter(port, &link, netlink).await {
-            Ok(()) => self.bpf.attach_port(link.index, name, netlink).await.map_err(failed),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = result {
-            self.remove_port(port, before, netlink, watched).await;
-            return Err(error);
-        }
-        self.believe(port, link.lower_up, watched, Instant::now());
-        Ok(port)
-    }
-
-    /// Takes ports out.
-    ///
-    /// # Errors
-    /// None at present: what cannot be undone on a port is logged.
-    pub async fn remove_ports(
-        &mut self,
-        before: &BTreeMap<String, Before>,
-        netlink: &Netlink,
-        watched: &Watched,
-    ) -> Result<(), Error> {
-        for (name, before) in before {
-            let port = self.ports.iter().find(|(_, port)| port.name == *name);
-            if let Some((&port, _)) = port {
-                self.remove_port(port, *before, netlink, watched).await;
-            }
-        }
-        self.follow_mtu();
-        Ok(())
-    }
-
-    async fn remove_port(&mut self, port: PortIndex, before: Before, netlink: &Netlink, watched: &Watched) {
-        // First the clients leave, then the port.
-        self.engine.handle_event(Event::PortRemoved(port), Instant::now());
-        self.act();
-        let device = self.ports.get(&port).and_then(|port| port.device);
-        self.forget(port, watched);
-        let Some(Port { name, .. }) = self.ports.remove(&port) else {
-            return;
-        };
-        if let Some(device) = device {
-            undo(self.bpf.detach_port(device.ifindex, &name, netlink).await);
-            undo(netlink.delete_filter(device.ifindex, self.mac).await);
-            undo(ipv6::set_disabled(&name, before.ipv6_disabled));
-            if !before.up {
-                undo(netlink.set_up(device.ifindex, false).await);
-            }
-        }
-    }
-
     /// Removes the aggregation with its link.
     ///
     /// # Errors
@@ -470,126 +310,6 @@ impl Running {
         self.let_ports_go(before, netlink, watched).await;
         undo(self.bpf.remove(netlink).await);
         netlink.delete_link(self.link).await.map_err(failed)
-    }
-
-    async fn let_ports_go(&mut self, before: &BTreeMap<String, Before>, netlink: &Netlink, watched: &Watched) {
-        let ports: Vec<(PortIndex, String)> =
-            self.ports.iter().map(|(&index, port)| (index, port.name.clone())).collect();
-        for (port, name) in ports {
-            self.remove_port(port, before.get(&name).copied().unwrap_or_default(), netlink, watched).await;
-        }
-    }
-
-    /// The aggregation, for displays; speeds are filled in by the caller.
-    pub fn view(&self) -> dlmp_api::Aggregation {
-        let name = |port: PortIndex| self.ports.get(&port).map(|port| port.name.clone());
-        let ports: Vec<dlmp_api::Port> = (self.engine.ports())
-            .filter_map(|view| {
-                let port = self.ports.get(&view.port)?;
-                Some(dlmp_api::Port {
-                    name: port.name.clone(),
-                    mac: port.device.map(|device| device.mac.to_string()),
-                    state: link_word(view.link).into(),
-                    speed: None,
-                    duplex: "unknown".into(),
-                    health: if view.health.is_active() { "active" } else { "failed" }.into(),
-                    reason: reason(view.health).into(),
-                    portstate: if port.device.is_some() { "attached" } else { "detached" }.into(),
-                    clients: view.slots.iter().map(|_| self.name.clone()).collect(),
-                })
-            })
-            .collect();
-        dlmp_api::Aggregation {
-            name: self.name.clone(),
-            mode: "dlmp".into(),
-            mac: self.mac.to_string(),
-            mtu: self.mtu.into(),
-            state: if ports.iter().any(|port| port.state == "up") { "up" } else { "down" }.into(),
-            speed: None,
-            duplex: "unknown".into(),
-            temporary: false,
-            detection: "link".into(),
-            multicast_port: self.engine.multicast_port().and_then(name),
-            ports,
-        }
-    }
-
-    /// The counters of each port.
-    ///
-    /// # Errors
-    /// What the kernel refused.
-    pub fn statistics(&self) -> Result<Vec<PortStatistics>, dlmp_datapath::Error> {
-        let mut all = Vec::new();
-        for (&index, port) in &self.ports {
-            all.push(statistics(&self.name, &port.name, &self.bpf.counters(index)?));
-        }
-        all.push(statistics(&self.name, "", &self.bpf.aggregation_counters()?));
-        Ok(all)
-    }
-
-    /// Makes a link a port: quiet, up, known to the datapath. Its program is attached afterwards.
-    async fn enter(&mut self, port: PortIndex, link: &Link, netlink: &Netlink) -> Result<(), Error> {
-        let Some(mac) = link.mac else {
-            return Err(Error::refused(format!("{} is not an Ethernet link", link.name), "dladm show-phys"));
-        };
-        let device = Device { ifindex: link.index, mac, mtu: link.mtu };
-        self.bpf.set_port(port, link.index, mac).map_err(failed)?;
-        if let Some(port) = self.ports.get_mut(&port) {
-            port.device = Some(device);
-        }
-        ipv6::set_disabled(&link.name, true)
-            .map_err(|error| Error::failed(format!("cannot switch IPv6 off on {}: {error}", link.name)))?;
-        if let Err(error) = netlink.add_filter(link.index, self.mac).await {
-            // An untrusted virtual function: it may still receive by other means, so say it and go on.
-            tracing::warn!(aggregation = self.name, port = link.name, %error, "the port refuses the aggregation's address");
-        }
-        if !link.admin_up {
-            netlink.set_up(link.index, true).await.map_err(failed)?;
-        }
-        Ok(())
-    }
-
-    fn believe(&mut self, port: PortIndex, carrier: bool, watched: &Watched, now: Instant) {
-        let Some(known) = self.ports.get(&port) else {
-            return;
-        };
-        let Some(device) = known.device else { return };
-        watched.believe(device.ifindex, &known.name, carrier);
-        let state = if carrier { LinkState::Up } else { LinkState::Down };
-        self.engine.handle_event(Event::Link(port, state), now);
-    }
-
-    /// Empties a port's place in the datapath; the port stays configured.
-    fn forget(&mut self, port: PortIndex, watched: &Watched) {
-        let device = self.ports.get_mut(&port).and_then(|port| port.device.take());
-        if let Some(device) = device {
-            watched.forget(device.ifindex);
-        }
-        undo(self.bpf.clear_port(port));
-    }
-
-    /// The smallest MTU of the ports is the aggregation's.
-    fn follow_mtu(&mut self) {
-        let smallest = self.ports.values().filter_map(|port| Some(port.device?.mtu)).min();
-        if let Some(mtu) = smallest
-            && mtu != self.mtu
-        {
-            self.mtu = mtu;
-            self.chore(Chore::Mtu { link: self.link, lower: self.lower, mtu });
-        }
-    }
-
-    fn port_of(&self, ifindex: u32) -> Option<PortIndex> {
-        (self.ports.iter())
-            .find(|(_, port)| port.device.is_some_and(|device| device.ifindex == ifindex))
-            .map(|(&index, _)| index)
-    }
-
-    fn free_index(&self) -> Result<PortIndex, Error> {
-        (0..MAX_PORTS as u8)
-            .map(PortIndex)
-            .find(|index| !self.ports.contains_key(index))
-            .ok_or_else(|| Error::refused(format!("an aggregation has at most {MAX_PORTS} ports"), ""))
     }
 }
 
@@ -642,64 +362,13 @@ fn forward(
     Ok(task.abort_handle())
 }
 
-fn start_chores(netlink: Netlink) -> mpsc::UnboundedSender<Chore> {
-    let (sender, mut receiver) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while let Some(chore) = receiver.recv().await {
-            let done = match chore {
-                Chore::Carrier { lower, up } => netlink.set_up(lower, up).await,
-                Chore::Mtu { link, lower, mtu } => match netlink.set_mtu(lower, mtu).await {
-                    Ok(()) => netlink.set_mtu(link, mtu).await,
-                    Err(error) => Err(error),
-                },
-            };
-            if let Err(error) = done {
-                tracing::error!(%error, ?chore, "not done");
-            }
-        }
-    });
-    sender
-}
-
-fn statistics(aggregation: &str, port: &str, counters: &Counters) -> PortStatistics {
-    let get = |counter| counters.get(counter).cast_signed();
-    PortStatistics {
-        aggregation: aggregation.to_owned(),
-        port: port.to_owned(),
-        ipackets: get(Counter::RxPackets),
-        rbytes: get(Counter::RxBytes),
-        opackets: get(Counter::TxPackets),
-        obytes: get(Counter::TxBytes),
-        rules: Counter::rules()
-            .map(|(counter, name)| RuleCount { name: name.to_owned(), count: get(counter) })
-            .collect(),
-    }
-}
-
-const fn link_word(link: LinkState) -> &'static str {
-    match link {
-        LinkState::Up => "up",
-        LinkState::Down | LinkState::Unknown => "down",
-        LinkState::Absent => "absent",
-    }
-}
-
-const fn reason(health: Health) -> &'static str {
-    match health {
-        Health::LinkUp => "its link is up",
-        Health::LinkUnknown => "its link was not looked at yet",
-        Health::LinkDown => "its link is down",
-        Health::LinkAbsent => "its link does not exist",
-    }
-}
-
 /// Logs what could not be undone: nothing better can be done with it.
-fn undo<E: std::fmt::Display>(result: Result<(), E>) {
+pub(super) fn undo<E: std::fmt::Display>(result: Result<(), E>) {
     if let Err(error) = result {
         tracing::warn!(%error, "could not be undone");
     }
 }
 
-fn failed(error: impl std::fmt::Display) -> Error {
+pub(super) fn failed(error: impl std::fmt::Display) -> Error {
     Error::failed(error.to_string())
 }

@@ -1,0 +1,90 @@
+//! Taking over from an earlier daemon: what its programs were doing, read from their maps.
+
+use std::collections::BTreeMap;
+
+use aya::maps::{Array, Map, MapData, PerCpuArray};
+use aya::programs::ProgramInfo;
+
+use super::{Bpf, failed};
+use crate::abi::{self, dlmp_aggregation, dlmp_counters, dlmp_port, dlmp_slot};
+use crate::{Counters, Error, MAX_PORTS, SlotIndex};
+
+/// What the datapath of an earlier daemon was doing, read from its maps.
+pub struct Previous {
+    /// Where each placed slot sits, by ifindex of the port.
+    pub placements: BTreeMap<SlotIndex, u32>,
+    /// The port that group-addressed frames are taken from, by ifindex.
+    pub multicast_port: Option<u32>,
+    ports: BTreeMap<u32, u32>,
+    counters: PerCpuArray<MapData, dlmp_counters>,
+    carried: Array<MapData, dlmp_counters>,
+}
+
+impl Previous {
+    /// Reads the maps that a running program uses; `None` when they are of another layout.
+    pub(super) fn read(program: &ProgramInfo) -> Option<Self> {
+        let mut maps = BTreeMap::new();
+        for id in program.map_ids().ok()?? {
+            let data = MapData::from_id(id).ok()?;
+            maps.insert(data.info().ok()?.name_as_str()?.to_owned(), data);
+        }
+        let aggregation: Array<_, dlmp_aggregation> = open(&mut maps, "aggregation")?;
+        let aggregation = aggregation.get(&0, 0).ok()?;
+        if aggregation.abi != abi::DLMP_ABI {
+            return None;
+        }
+        let port_map: Array<_, dlmp_port> = open(&mut maps, "ports")?;
+        let by_index = |index: u32| port_map.get(&index, 0).ok().map(|p: dlmp_port| p.ifindex).filter(|&i| i != 0);
+        let slots: Array<_, dlmp_slot> = open(&mut maps, "slots")?;
+        let placements = (0..abi::DLMP_MAX_SLOTS)
+            .filter_map(|slot| Some((SlotIndex(slot as u16), by_index(slots.get(&slot, 0).ok()?.port)?)))
+            .collect();
+        Some(Self {
+            placements,
+            multicast_port: by_index(aggregation.multicast_port),
+            ports: (0..MAX_PORTS as u32).filter_map(|index| Some((by_index(index)?, index))).collect(),
+            counters: open(&mut maps, "counters")?,
+            carried: open(&mut maps, "carried")?,
+        })
+    }
+}
+
+impl Bpf {
+    /// Adds the counts of an earlier daemon's programs, once those no longer run.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn carry_counters(&mut self, previous: &Previous) -> Result<(), Error> {
+        let mut rows = vec![(abi::DLMP_ROW_AGGREGATION, abi::DLMP_ROW_AGGREGATION)];
+        for (&ifindex, &old) in &previous.ports {
+            if let Ok(new) = self.port_by_ifindex.get(&ifindex, 0) {
+                rows.push((old, new));
+            }
+        }
+        for (old, new) in rows {
+            let sum = read_row(&previous.counters, &previous.carried, old)?;
+            let row = dlmp_counters { count: sum.0 };
+            (self.carried.set(new, row, 0)).map_err(|error| failed("carry its counters over", &error))?;
+        }
+        Ok(())
+    }
+}
+
+/// One row of counters, over all CPUs and over restarts of the daemon.
+pub(super) fn read_row(
+    counters: &PerCpuArray<MapData, dlmp_counters>,
+    carried: &Array<MapData, dlmp_counters>,
+    row: u32,
+) -> Result<Counters, Error> {
+    let failed = |error| failed("read its counters", &error);
+    let mut sum = Counters(carried.get(&row, 0).map_err(failed)?.count);
+    for value in counters.get(&row, 0).map_err(failed)?.iter() {
+        sum.add(&Counters(value.count));
+    }
+    Ok(sum)
+}
+
+/// Takes a map out of those of a running program and gives it its type.
+fn open<M: TryFrom<Map>>(maps: &mut BTreeMap<String, MapData>, name: &str) -> Option<M> {
+    M::try_from(Map::from_map_data(maps.remove(name)?).ok()?).ok()
+}

@@ -1,0 +1,57 @@
+//! Running the loaded programs over single frames, for tests and measurements.
+
+use std::time::Duration;
+
+use aya::programs::{TestRun, TestRunOptions};
+
+use super::attach::Hook;
+use super::{Bpf, failed, program};
+use crate::{Error, PortIndex};
+
+impl Bpf {
+    /// Runs a program once over a frame, as `BPF_PROG_TEST_RUN` does: for tests and measurements.
+    ///
+    /// Returns the program's verdict (`TC_ACT_*`), the frame as it left, and the mean duration of
+    /// `repeat` runs.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn test_run(
+        &mut self,
+        ingress_on: Option<u32>,
+        frame: &[u8],
+        repeat: u32,
+    ) -> Result<(u32, Vec<u8>, Duration), Error> {
+        let hook = if ingress_on.is_some() { Hook::Ingress } else { Hook::Egress };
+        // struct __sk_buff: the interface's index is its 11th word (include/uapi/linux/bpf.h).
+        let mut context = [0u8; 192];
+        let ifindex = ingress_on.unwrap_or(self.served.ifindex);
+        context[40..44].copy_from_slice(&ifindex.to_ne_bytes());
+        let mut out = vec![0; frame.len() + 64];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.data_out = Some(&mut out);
+        options.ctx_in = Some(&context);
+        options.repeat = repeat;
+        let result =
+            program(&mut self.programs, hook)?.test_run(options).map_err(|error| failed("run its program", &error))?;
+        out.truncate(result.data_size_out as usize);
+        Ok((result.return_value, out, result.duration))
+    }
+
+    /// Lets a link stand for a port in [`test_run`](Self::test_run), which takes only links that exist.
+    ///
+    /// # Errors
+    /// The write did not happen.
+    pub fn alias_ifindex(&mut self, ifindex: u32, port: PortIndex) -> Result<(), Error> {
+        (self.port_by_ifindex.insert(ifindex, u32::from(port.0), 0)).map_err(|error| failed("alias a port", &error))
+    }
+
+    /// Takes back [`alias_ifindex`](Self::alias_ifindex).
+    ///
+    /// # Errors
+    /// The write did not happen.
+    pub fn forget_ifindex(&mut self, ifindex: u32) -> Result<(), Error> {
+        (self.port_by_ifindex.remove(&ifindex)).map_err(|error| failed("forget a port", &error))
+    }
+}

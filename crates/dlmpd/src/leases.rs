@@ -1,0 +1,110 @@
+//! Address objects from DHCP: their clients, and putting leases to use.
+
+use std::time::SystemTime;
+
+use dlmp_api::Error;
+use dlmp_dhcp as dhcp;
+use dlmp_netlink::Lifetime;
+
+use crate::addresses::failed;
+use crate::control::Control;
+use crate::object::interface_of;
+
+/// The client of an object, and the lease that it has.
+pub struct Client {
+    pub(crate) dhcp: dhcp::Client,
+    pub(crate) lease: Option<dhcp::Lease>,
+    pub(crate) problem: Option<String>,
+}
+
+impl Control {
+    /// A DHCP client reported something.
+    pub async fn dhcp_event(&mut self, object: &str, event: dhcp::Event) {
+        let Some(client) = self.addresses.clients.get_mut(object) else { return };
+        match event {
+            dhcp::Event::Bound(lease) => {
+                client.lease = Some(lease.clone());
+                client.problem = None;
+                if let Err(error) = self.put_lease(object, &lease).await {
+                    tracing::error!(object, %error, "cannot put the lease to use");
+                    if let Some(client) = self.addresses.clients.get_mut(object) {
+                        client.problem = Some(error.to_string());
+                    }
+                }
+            }
+            dhcp::Event::Lost(reason) => {
+                tracing::warn!(object, reason, "the DHCP lease is lost");
+                client.problem = Some(reason);
+                if let Some(lease) = client.lease.take() {
+                    self.drop_lease(object, &lease).await;
+                }
+            }
+            dhcp::Event::Problem(problem) => {
+                tracing::warn!(object, problem, "no DHCP lease");
+                client.problem = Some(problem);
+            }
+        }
+    }
+
+    /// Starts the client of an object; a lease of an earlier daemon stays in force.
+    pub(crate) fn start_dhcp(&mut self, object: &str, hostname: Option<String>) {
+        let options = dhcp::Options { hostname, previous: self.state.leases.get(object).cloned() };
+        let (events, name) = (self.addresses.events.clone(), object.to_owned());
+        let tell = move |event| {
+            // Nobody listens only while the daemon ends.
+            let _ = events.send((name.clone(), event));
+        };
+        match dhcp::Client::start(interface_of(object), options, tell) {
+            Ok(dhcp) => {
+                let client = Client { dhcp, lease: None, problem: None };
+                self.addresses.clients.insert(object.to_owned(), client);
+            }
+            Err(error) => tracing::error!(object, %error, "cannot start a DHCP client"),
+        }
+    }
+
+    async fn put_lease(&mut self, object: &str, lease: &dhcp::Lease) -> Result<(), Error> {
+        let interface = interface_of(object);
+        let Some(link) = self.netlink.link(interface).await.map_err(failed)? else {
+            return Err(Error::failed(format!("there is no link {interface}")));
+        };
+        let seconds = u32::try_from(lease.remaining(SystemTime::now()).as_secs()).unwrap_or(u32::MAX);
+        let lifetime = Lifetime::Seconds(seconds);
+        (self.netlink.add_address(link.index, lease.address.into(), lease.prefix_len, lifetime).await)
+            .map_err(failed)?;
+        // The one before, perhaps of an earlier daemon, if the server now grants something else.
+        if let Some(old) = self.state.leases.get(object) {
+            if (old.address, old.prefix_len) != (lease.address, lease.prefix_len) {
+                self.take_off(interface, old.address.into(), old.prefix_len).await;
+            }
+            if let Some(&gateway) = old.routers.first()
+                && lease.routers.first() != Some(&gateway)
+            {
+                (self.netlink.delete_default_route(link.index, gateway).await).map_err(failed)?;
+            }
+        }
+        if let Some(&gateway) = lease.routers.first() {
+            (self.netlink.add_default_route(link.index, gateway).await).map_err(failed)?;
+        }
+        self.commit(|_, state| {
+            state.leases.insert(object.to_owned(), lease.clone());
+        })
+    }
+
+    /// Takes a lease out of use.
+    pub(crate) async fn drop_lease(&mut self, object: &str, lease: &dhcp::Lease) {
+        let interface = interface_of(object);
+        if let (Some(&gateway), Ok(Some(link))) = (lease.routers.first(), self.netlink.link(interface).await)
+            && let Err(error) = self.netlink.delete_default_route(link.index, gateway).await
+        {
+            tracing::warn!(object, %error, "the route of the lease stays");
+        }
+        self.take_off(interface, lease.address.into(), lease.prefix_len).await;
+        let forgotten = self.commit(|_, state| {
+            state.leases.remove(object);
+        });
+        if let Err(error) = forgotten {
+            tracing::warn!(object, %error, "the lease stays in the state file");
+        }
+    }
+}
