@@ -67,12 +67,14 @@ async fn answering() -> Option<Connection> {
     Some(connection)
 }
 
-/// The daemon's program: beside this one, else found in PATH.
+/// The daemon's program: beside this one, in `sbin` beside its folder as installed, else found in PATH.
 fn program() -> Result<PathBuf> {
     const NAME: &str = "dlmpd";
-    let beside = std::env::current_exe()?.with_file_name(NAME);
+    let own = std::env::current_exe()?;
+    let installed = own.parent().and_then(Path::parent).map(|prefix| prefix.join("sbin").join(NAME));
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::iter::once(beside)
+    std::iter::once(own.with_file_name(NAME))
+        .chain(installed)
         .chain(std::env::split_paths(&path).map(|directory| directory.join(NAME)))
         .find(|candidate| candidate.is_file())
         .ok_or_else(|| {

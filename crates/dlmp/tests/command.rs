@@ -1,5 +1,5 @@
 //! The command from outside: exit codes, messages, and what it does with a daemon and without one.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test fails like the test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod fake;
 mod place;

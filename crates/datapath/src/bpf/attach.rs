@@ -99,6 +99,12 @@ impl Place<'_> {
             Hook::Egress => pins.join("egress"),
         }
     }
+
+    /// Whether a path is one that [`pin`](Self::pin) makes.
+    fn is_pin(path: &Path) -> bool {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name == "egress" || name.starts_with("ingress-")
+    }
 }
 
 /// Hangs the program there, in place of one of an earlier daemon.
@@ -116,7 +122,7 @@ pub(super) async fn attach(
     let fd = program.fd().map_err(|error| failed(&error))?;
     let fd = fd.as_fd();
     let done = match (link, attachment) {
-        (Some(link), _) => sys::update_link(link.as_fd(), fd),
+        (Some((link, _)), _) => sys::update_link(link.as_fd(), fd),
         (None, Attachment::Tcx(pins)) => {
             create_pinned(fd, place, pins).map_err(|error| failed(&error))?;
             return drop_filter(place, netlink).await;
@@ -136,7 +142,7 @@ pub(super) async fn detach(place: Place<'_>, attachment: &Attachment, netlink: &
     if let Attachment::Tcx(pins) = attachment {
         remove_file(&place.pin(pins)).map_err(failed)?;
     }
-    if let Some(link) = find_link(place).map_err(failed)? {
+    if let Some((link, _)) = find_link(place).map_err(failed)? {
         sys::detach_link(link.as_fd()).map_err(failed)?;
     }
     drop_filter(place, netlink).await
@@ -145,9 +151,8 @@ pub(super) async fn detach(place: Place<'_>, attachment: &Attachment, netlink: &
 /// Our program on a link, if one hangs there: its description in the kernel.
 pub(super) async fn attached_program(place: Place<'_>, netlink: &Netlink) -> Result<Option<ProgramInfo>, Error> {
     let failed = |reason: String| Error::new("look for its program", format!("{}: {reason}", place.name));
-    let by_link = sys::find_tcx_link(|_, link| ours(place, link)).map_err(|error| failed(error.to_string()))?;
-    if by_link.is_some() {
-        return Ok(by_link);
+    if let Some((_, program)) = find_link(place).map_err(|error| failed(error.to_string()))? {
+        return Ok(Some(program));
     }
     let filters = (netlink.bpf_filters(place.ifindex, place.hook.direction()).await)
         .map_err(|error| failed(error.to_string()))?;
@@ -157,24 +162,14 @@ pub(super) async fn attached_program(place: Place<'_>, netlink: &Netlink) -> Res
 }
 
 /// Removes the pins of aggregations whose links are all gone: their namespace was deleted while no
-/// daemon ran, or the daemon was killed after its link.
+/// daemon ran, or the daemon was killed after its link. Those without a pinned link stay: another
+/// daemon may be about to pin the first.
 pub fn clear_stale_pins(root: &Path) -> io::Result<()> {
-    let mut live = Vec::new();
-    sys::find_tcx_link(|_, link| {
-        if link.ifindex != 0 {
-            live.push(link.program);
-        }
-        None::<()>
-    })?;
     for namespace in read_dir(root)? {
         for aggregation in read_dir(&namespace)? {
-            let holds_live = read_dir(&aggregation)?.iter().any(|pin| {
-                aya::programs::links::PinnedLink::from_pin(pin)
-                    .map(aya::programs::links::FdLink::from)
-                    .and_then(|link| link.info())
-                    .is_ok_and(|info| live.contains(&info.program_id()))
-            });
-            if !holds_live {
+            let links: Vec<_> = read_dir(&aggregation)?.into_iter().filter(|pin| Place::is_pin(pin)).collect();
+            // One that cannot be looked at any more was removed just now, by its daemon.
+            if !links.is_empty() && !links.iter().any(|pin| sys::is_live(pin).unwrap_or(true)) {
                 fs::remove_dir_all(&aggregation)?;
             }
         }
@@ -192,19 +187,15 @@ fn read_dir(path: &Path) -> io::Result<Vec<PathBuf>> {
     }
 }
 
-fn find_link(place: Place<'_>) -> io::Result<Option<OwnedFd>> {
-    sys::find_tcx_link(|fd, link| {
-        ours(place, link)?;
-        fd.try_clone().ok()
-    })
-}
-
-/// The program of a tcx link if it hangs at this place and is ours by name.
-fn ours(place: Place<'_>, link: sys::TcxLink) -> Option<ProgramInfo> {
-    if link.ifindex != place.ifindex || link.hook != place.hook {
-        return None;
+/// Our tcx link at this place, if there is one, and its program, which is ours by name.
+fn find_link(place: Place<'_>) -> io::Result<Option<(OwnedFd, ProgramInfo)>> {
+    for link in sys::tcx_links(place.ifindex, place.hook)? {
+        let program = program_info(link.program);
+        if let Some(program) = program.filter(|program| program.name() == place.hook.program().as_bytes()) {
+            return Ok(sys::open_link(link.id)?.map(|link| (link, program)));
+        }
     }
-    program_info(link.program).filter(|program| program.name() == place.hook.program().as_bytes())
+    Ok(None)
 }
 
 fn program_info(id: u32) -> Option<ProgramInfo> {

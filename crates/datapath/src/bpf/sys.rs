@@ -14,11 +14,12 @@ use std::path::Path;
 use super::attach::Hook;
 
 const OBJ_PIN: libc::c_long = 6;
+const OBJ_GET: libc::c_long = 7;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const PROG_QUERY: libc::c_long = 16;
 const LINK_CREATE: libc::c_long = 28;
 const LINK_UPDATE: libc::c_long = 29;
 const LINK_GET_FD_BY_ID: libc::c_long = 30;
-const LINK_GET_NEXT_ID: libc::c_long = 31;
 const LINK_DETACH: libc::c_long = 34;
 const PROG_BIND_MAP: libc::c_long = 35;
 
@@ -29,6 +30,8 @@ const TCX_EGRESS: u32 = 47;
 const F_BEFORE: u32 = 1 << 3;
 /// Run after all others.
 const F_AFTER: u32 = 1 << 4;
+/// The most programs that a hook takes (BPF_MPROG_MAX, include/linux/bpf_mprog.h).
+const PROGRAMS_MAX: usize = 64;
 
 /// Large enough for every command used here; the kernel takes zeroes behind what it knows.
 #[repr(C, align(8))]
@@ -74,24 +77,29 @@ fn raw(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd().cast_unsigned()
 }
 
-/// What a tcx link is attached to.
+/// A tcx link on a hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TcxLink {
+    /// Its id.
+    pub(super) id: u32,
     /// Id of its program.
     pub(super) program: u32,
-    /// Interface, 0 when that is gone.
-    pub(super) ifindex: u32,
-    /// Which hook.
-    pub(super) hook: Hook,
+}
+
+const fn attach_type(hook: Hook) -> u32 {
+    match hook {
+        Hook::Ingress => TCX_INGRESS,
+        Hook::Egress => TCX_EGRESS,
+    }
 }
 
 /// Attaches a program: on ingress before all others, on egress after all others.
 pub(super) fn create_tcx_link(program: BorrowedFd<'_>, ifindex: u32, hook: Hook) -> io::Result<OwnedFd> {
-    let (kind, order) = match hook {
-        Hook::Ingress => (TCX_INGRESS, F_BEFORE),
-        Hook::Egress => (TCX_EGRESS, F_AFTER),
+    let order = match hook {
+        Hook::Ingress => F_BEFORE,
+        Hook::Egress => F_AFTER,
     };
-    let mut attributes = Attributes::new(&[raw(program), ifindex, kind, order]);
+    let mut attributes = Attributes::new(&[raw(program), ifindex, attach_type(hook), order]);
     bpf(LINK_CREATE, &mut attributes).map(owned)
 }
 
@@ -118,41 +126,48 @@ pub(super) fn bind_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Resu
     bpf(PROG_BIND_MAP, &mut Attributes::new(&[raw(program), raw(map)])).map(drop)
 }
 
-/// Calls `visit` for every tcx link of the system with a descriptor of it, until it returns some.
-pub(super) fn find_tcx_link<T>(mut visit: impl FnMut(&OwnedFd, TcxLink) -> Option<T>) -> io::Result<Option<T>> {
-    let mut id = 0;
-    loop {
-        let mut next = Attributes::new(&[id]);
-        match bpf(LINK_GET_NEXT_ID, &mut next) {
-            Ok(_) => id = next.0[1],
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
-            Err(error) => return Err(error),
+/// The tcx links on a hook of an interface of the calling thread's network namespace; none when the
+/// interface is gone or the kernel has no tcx.
+///
+/// The interface is asked, not the list of all links: that one has the links of every namespace, and
+/// a link tells its interface's index, which another namespace has too, but not its namespace.
+pub(super) fn tcx_links(ifindex: u32, hook: Hook) -> io::Result<Vec<TcxLink>> {
+    let (mut programs, mut links) = ([0u32; PROGRAMS_MAX], [0u32; PROGRAMS_MAX]);
+    // Interface, attach type, two kinds of flags, array of program ids, its length; at 10 of link ids.
+    let mut attributes = Attributes::new(&[ifindex, attach_type(hook), 0, 0, 0, 0, PROGRAMS_MAX as u32])
+        .with_pointer(4, programs.as_mut_ptr())
+        .with_pointer(10, links.as_mut_ptr());
+    match bpf(PROG_QUERY, &mut attributes) {
+        Ok(_) => {}
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENOENT | libc::EINVAL)) => {
+            return Ok(Vec::new());
         }
-        let link = match bpf(LINK_GET_FD_BY_ID, &mut Attributes::new(&[id])) {
-            Ok(fd) => owned(fd),
-            // It went away between the two calls.
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
-            Err(error) => return Err(error),
-        };
-        if let Some(info) = tcx_info(link.as_fd())?
-            && let Some(found) = visit(&link, info)
-        {
-            return Ok(Some(found));
-        }
+        Err(error) => return Err(error),
+    }
+    let count = attributes.0[6] as usize;
+    // A program attached without a link has the link id 0.
+    Ok((links.iter().zip(programs).take(count).filter(|(id, _)| **id != 0))
+        .map(|(&id, program)| TcxLink { id, program })
+        .collect())
+}
+
+/// A descriptor of a link; `None` when there is none of that id any more.
+pub(super) fn open_link(id: u32) -> io::Result<Option<OwnedFd>> {
+    match bpf(LINK_GET_FD_BY_ID, &mut Attributes::new(&[id])) {
+        Ok(fd) => Ok(Some(owned(fd))),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
-/// What a link is attached to; `None` when it is no tcx link.
-fn tcx_info(link: BorrowedFd<'_>) -> io::Result<Option<TcxLink>> {
-    // struct bpf_link_info: type, id, prog_id, padding, then for tcx ifindex and attach_type.
+/// Whether the interface of a pinned tcx link still exists, in whatever namespace.
+pub(super) fn is_live(pin: &Path) -> io::Result<bool> {
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let link = bpf(OBJ_GET, &mut Attributes::default().with_pointer(0, path.as_ptr())).map(owned)?;
+    // struct bpf_link_info: type, id, prog_id, padding, then for tcx ifindex, 0 when that is gone.
     let mut info = [0u32; 32];
     let len = std::mem::size_of_val(&info) as u32;
-    let mut attributes = Attributes::new(&[raw(link), len]).with_pointer(2, info.as_mut_ptr());
+    let mut attributes = Attributes::new(&[raw(link.as_fd()), len]).with_pointer(2, info.as_mut_ptr());
     bpf(OBJ_GET_INFO_BY_FD, &mut attributes)?;
-    let hook = match (info[0], info[5]) {
-        (LINK_TYPE_TCX, TCX_INGRESS) => Hook::Ingress,
-        (LINK_TYPE_TCX, TCX_EGRESS) => Hook::Egress,
-        _ => return Ok(None),
-    };
-    Ok(Some(TcxLink { program: info[2], ifindex: info[4], hook }))
+    Ok(info[0] == LINK_TYPE_TCX && info[4] != 0)
 }
