@@ -4,13 +4,15 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use dlmp_api::client::{self, Connection, Dlmpd};
+use tokio::time::{Instant, sleep};
 
 use crate::failure::{Failure, Result};
 use crate::{link, start};
 
-/// How often, and after what pause, a daemon that ends is looked for again.
-const ENDING_LOOKS: u32 = 50;
-const ENDING_LOOK: Duration = Duration::from_millis(20);
+/// How long a daemon may take until it answers; it restores what its configuration holds first.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked for.
+pub const LOOK: Duration = Duration::from_millis(10);
 
 /// The daemon, if one serves this namespace.
 ///
@@ -39,12 +41,12 @@ pub fn require() -> Result<Connection> {
 /// # Errors
 /// As [`find`], and when it cannot be started.
 pub async fn find_or_start() -> Result<Connection> {
-    // A daemon that is about to end, having nothing left to do, is there but does not answer any more.
-    for _ in 0..ENDING_LOOKS {
-        let Some(mut connection) = find()? else { break };
+    let deadline = Instant::now() + PATIENCE;
+    while let Some(mut connection) = find()? {
+        // A daemon that has nothing left to do and is about to end still listens, but answers no more.
         match connection.get_info().await {
-            Ok(answer) => return answer.map(|_| connection).map_err(Failure::from),
-            Err(_) => tokio::time::sleep(ENDING_LOOK).await,
+            Err(_) if Instant::now() < deadline => sleep(LOOK).await,
+            reply => return answer(reply).map(|_| connection),
         }
     }
     start::start().await

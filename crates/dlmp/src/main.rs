@@ -8,6 +8,7 @@ mod daemon;
 mod failure;
 mod ip;
 mod ip_show;
+mod ip_view;
 mod link;
 mod output;
 mod start;

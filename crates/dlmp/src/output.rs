@@ -96,6 +96,9 @@ impl Format {
     }
 
     /// As [`Format::print`], and leaves the heading out when this is not the first of a series.
+    ///
+    /// # Errors
+    /// As [`Format::print`].
     pub fn print_rows(&self, table: &Table, first: bool) -> Result<()> {
         let text = self.render(table, first)?;
         let mut out = std::io::stdout().lock();
@@ -104,6 +107,9 @@ impl Format {
     }
 
     /// Checks the names given with `-o`, before anything that takes time.
+    ///
+    /// # Errors
+    /// One of them is unknown; the message names the known ones.
     pub fn check(&self, columns: &[Column]) -> Result<()> {
         self.selected(columns).map(drop)
     }
@@ -117,6 +123,9 @@ impl Format {
     }
 
     /// The text of a table.
+    ///
+    /// # Errors
+    /// As [`Format::check`].
     pub fn render(&self, table: &Table, heading: bool) -> Result<String> {
         let selected = self.selected(table.columns)?;
         let text = if self.json {

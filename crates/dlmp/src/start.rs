@@ -5,18 +5,13 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use dlmp_api::client::{Connection, Dlmpd};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::daemon;
+use crate::daemon::{self, LOOK, PATIENCE};
 use crate::failure::{Failure, Result};
 
-/// How long a daemon may take until it answers; it restores what its configuration holds first.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How often it is looked for.
-const LOOK: Duration = Duration::from_millis(10);
 /// Lines of its log that are shown when it ends instead.
 const LOG_LINES: usize = 5;
 

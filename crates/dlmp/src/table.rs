@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::future::Future;
 
+use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command};
 
 use crate::failure::{Failure, Result};
@@ -160,7 +161,7 @@ fn parser(program: Program) -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about(program.about())
         .subcommand_required(true)
-        .disable_help_subcommand(true)
+        .arg_required_else_help(true)
         .subcommands(program.entries().map(|(name, entry)| (entry.arguments)(Command::new(name))))
 }
 
@@ -173,6 +174,9 @@ fn run_one<R: Run>(matches: &ArgMatches) -> Result<()> {
 /// The parser's message without the word in front, for which ours stands.
 fn usage(error: &clap::Error) -> Failure {
     let text = error.render().to_string();
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Failure::Usage(format!("which command?\n\n{}", text.trim_end()));
+    }
     Failure::Usage(text.strip_prefix("error: ").unwrap_or(&text).trim_end().into())
 }
 

@@ -1,5 +1,4 @@
 //! The command from outside: exit codes, messages, and what it does with a daemon and without one.
-
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod fake;
@@ -223,7 +222,8 @@ fn usage_errors_end_with_2_and_help_with_0() {
         refused(&place.run("dlstat show-link -i 1 -o colour"), 2, &["unknown field"]);
         refused(&place.run("ipadm create-addr aggr0"), 2, &["ipadm: create-addr: either -T dhcp or -a"]);
         refused(&place.run("ldm list-domain"), 2, &["ldm has no commands yet"]);
-        for line in ["dladm --help", "dlmp --version", "ipadm create-addr --help", "dladm create-aggr -h"] {
+        for line in ["dladm --help", "dlmp help", "dlmp --version", "ipadm create-addr --help", "dladm create-aggr -h"]
+        {
             let help = place.run(line);
             assert_eq!((help.code, help.err.as_str()), (0, ""), "{line}");
             assert!(!help.out.is_empty(), "{line}");
