@@ -2,6 +2,7 @@
 
 use clap::Args;
 use dlmp_api::client::Dlmpd;
+use dlmp_api::{AGGREGATION_ALIAS, LOWER_ALIAS};
 use dlmp_netlink::ethtool::{Duplex, Ethtool, Settings};
 use dlmp_netlink::{Link, Netlink};
 
@@ -9,11 +10,6 @@ use crate::daemon::{self, answer};
 use crate::failure::{Failure, Result};
 use crate::output::{Cell, Column, Format, Table};
 use crate::table::Run;
-
-/// What `dlmpd` writes into the alias of an aggregation's link.
-const AGGREGATION_ALIAS: &str = "dlmp aggregation";
-/// What it writes into the alias of the end below, which is its own affair and never shown.
-const LOWER_ALIAS: &str = "dlmp lower end of";
 
 /// Show links
 #[derive(Debug, Args)]

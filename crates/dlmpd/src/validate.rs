@@ -2,16 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use dlmp_api::Error;
+use dlmp_api::{AGGREGATION_ALIAS, Error, LOWER_ALIAS};
 use dlmp_datapath::MAX_PORTS;
 use dlmp_netlink::ethtool::Ethtool;
 use dlmp_netlink::{Address, Link};
 use dlmp_wire::MacAddr;
-
-/// Alias of an aggregation's link, by which commands know it without asking anybody.
-pub const AGGREGATION_ALIAS: &str = "dlmp aggregation";
-/// Start of the alias of its lower end.
-pub const LOWER_ALIAS: &str = "dlmp lower end of";
 
 /// The longest name that the kernel takes for a link, in bytes.
 const NAME_MAX: usize = 15;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use dlmp_api::Error;
+use dlmp_api::{AGGREGATION_ALIAS, Error, LOWER_ALIAS};
 use dlmp_datapath::bpf::{Attachment, Bpf, Previous, Requests, Served};
 use dlmp_datapath::{ClientAddress, Datapath, Placement, PortIndex, SlotIndex};
 use dlmp_engine::{Action, Aggregation, Event, LinkState, Notice};
@@ -19,7 +19,7 @@ use super::carrier::Watched;
 use super::chores::{self, Chore};
 use super::view::reason;
 use crate::state::Before;
-use crate::validate::{AGGREGATION_ALIAS, LOWER_ALIAS, is_aggregation};
+use crate::validate::is_aggregation;
 
 /// What an aggregation is to be.
 #[derive(Debug, Clone)]
