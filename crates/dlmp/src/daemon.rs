@@ -4,10 +4,12 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use dlmp_api::client::{self, Connection, Dlmpd};
+use dlmp_netlink::Link;
 use tokio::time::{Instant, sleep};
 
 use crate::failure::{Failure, Result};
-use crate::{link, start};
+use crate::link::{self, Class};
+use crate::start;
 
 /// How long a daemon may take until it answers; it restores what its configuration holds first.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,6 +25,18 @@ pub fn find() -> Result<Option<Connection>> {
         Ok(connection) => Ok(Some(connection)),
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(None),
         Err(error) => Err(Failure::Refused(format!("cannot reach dlmpd: {error}"))),
+    }
+}
+
+/// The daemon, if one of these links is an aggregation. The kernel tells all about other links, so
+/// they are shown whatever may be wrong with the daemon.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_for(shown: &[(&Link, Class)]) -> Result<Option<Connection>> {
+    match shown.iter().any(|(_, class)| *class == Class::Aggr) {
+        true => find(),
+        false => Ok(None),
     }
 }
 
@@ -68,7 +82,7 @@ pub async fn find_to_show() -> Result<Option<Connection>> {
 ///
 /// # Errors
 /// There is an aggregation, so a daemon is missing.
-pub fn refuse_orphans(links: &[dlmp_netlink::Link]) -> Result<()> {
+pub fn refuse_orphans(links: &[Link]) -> Result<()> {
     match links.iter().find(|link| link::is_aggregation(link)) {
         Some(link) => Err(Failure::refused(
             format!(

@@ -163,7 +163,8 @@ impl Run for ShowLink {
     async fn run(self) -> Result<()> {
         let ethtool = Ethtool::open()?;
         let links = links().await?;
-        let aggregations = match daemon::find()? {
+        let shown = shown(&links, self.link.as_deref())?;
+        let aggregations = match daemon::find_for(&shown)? {
             Some(mut daemon) => answer(daemon.list_aggregations().await)?.aggregations,
             None => Vec::new(),
         };
@@ -171,7 +172,7 @@ impl Run for ShowLink {
             let aggregation = aggregations.iter().find(|aggregation| aggregation.name == name)?;
             Some(aggregation.ports.iter().map(|port| port.name.clone()).collect())
         };
-        let rows = (shown(&links, self.link.as_deref())?.into_iter())
+        let rows = (shown.into_iter())
             .map(|(link, class)| {
                 let state = Device::ask(&ethtool, &link.name).state(link);
                 link_row(link, class, state, over(&links, link, class, ports))

@@ -17,6 +17,7 @@ mod sys;
 mod table;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -31,7 +32,8 @@ fn main() -> ExitCode {
     match table::run(program, &arguments) {
         Ok(()) | Err(Failure::Closed) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{}: {failure}", table::prefix(program, &arguments));
+            // With nobody reading standard error either, the exit code says what is left to say.
+            let _ = writeln!(std::io::stderr(), "{}: {failure}", table::prefix(program, &arguments));
             ExitCode::from(failure.exit_code())
         }
     }

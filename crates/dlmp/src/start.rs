@@ -37,7 +37,7 @@ pub async fn start() -> Result<Connection> {
         }
     }
     command.current_dir("/").stdin(Stdio::null()).stdout(log.file.try_clone()?).stderr(log.file.try_clone()?);
-    crate::sys::in_own_session(&mut command);
+    crate::sys::detach(&mut command);
     let mut child = command.spawn().map_err(|error| Failure::Refused(format!("cannot start {command:?}: {error}")))?;
 
     let deadline = Instant::now() + PATIENCE;

@@ -149,7 +149,7 @@ impl Repeat {
 async fn count_links(name: Option<&str>) -> Result<Vec<Counted>> {
     let links = link::links().await?;
     let shown = link::shown(&links, name)?;
-    let aggregations = match daemon::find()? {
+    let aggregations = match daemon::find_for(&shown)? {
         Some(mut daemon) => with_sums(&answer(daemon.get_statistics().await)?.ports),
         None => Vec::new(),
     };

@@ -54,6 +54,22 @@ fn links_are_shown_to_everybody_and_without_a_daemon() {
 }
 
 #[test]
+fn links_that_are_no_aggregation_are_shown_whatever_is_wrong_with_the_daemon() {
+    within("wrong", |place| {
+        place.ip("link add net0 type veth peer name net1");
+        fake::serve_silence();
+        for line in ["dladm", "dladm show-link net0", "dladm show-phys", "dlstat"] {
+            let shown = place.run(line);
+            assert_eq!((shown.code, shown.err.as_str()), (0, ""), "{line}");
+            assert!(shown.out.contains("net0"), "{line}: {shown:?}");
+        }
+        place.alias("net1", "dlmp aggregation");
+        refused(&place.run("dladm show-link"), 1, &["dlmpd did not answer"]);
+        assert_eq!(place.run("dladm show-link net0").code, 0);
+    });
+}
+
+#[test]
 fn an_aggregation_without_its_daemon_is_reported_and_its_links_are_still_shown() {
     within("orphan", |place| {
         place.ip("link add aggr0 type veth peer name below");
@@ -110,10 +126,11 @@ fn a_daemon_that_cannot_start_is_reported_with_the_end_of_its_log() {
 }
 
 #[test]
-fn a_started_daemon_is_waited_for_and_left_in_a_session_of_its_own() {
+fn a_started_daemon_is_waited_for_and_keeps_nothing_of_its_caller() {
     within("start", |place| {
         place.script("dlmpd", "echo $$ >\"$DLMP_RUNTIME_DIR/pid\"\nread line || exec /bin/sleep 60");
-        let command = place.command("ipadm create-ip aggr0").stderr(Stdio::piped()).spawn().unwrap();
+        let script = "exec 9</; exec ipadm create-ip aggr0";
+        let command = place.shell(script).stderr(Stdio::piped()).spawn().unwrap();
         let pid = loop {
             match fs::read_to_string(place.path("run/pid")) {
                 Ok(text) if text.ends_with('\n') => break text.trim().to_owned(),
@@ -126,9 +143,11 @@ fn a_started_daemon_is_waited_for_and_left_in_a_session_of_its_own() {
 
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         let session = stat.rsplit_once(") ").unwrap().1.split(' ').nth(3).unwrap();
+        let inherited = fs::symlink_metadata(format!("/proc/{pid}/fd/9"));
         let pid_number = nix::unistd::Pid::from_raw(pid.parse().unwrap());
         nix::sys::signal::kill(pid_number, nix::sys::signal::Signal::SIGKILL).unwrap();
         assert_eq!(session, pid);
+        assert_eq!(inherited.unwrap_err().kind(), std::io::ErrorKind::NotFound);
     });
 }
 
@@ -238,5 +257,10 @@ fn a_reader_that_has_seen_enough_ends_the_command_quietly() {
         drop(reader);
         let output = place.command("dladm show-link").stdout(writer).stderr(Stdio::piped()).output().unwrap();
         assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &[][..]));
+
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let status = place.command("dladm nonsense").stderr(writer).status().unwrap();
+        assert_eq!(status.code(), Some(2));
     });
 }

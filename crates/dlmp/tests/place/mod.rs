@@ -82,6 +82,13 @@ impl Place {
         command
     }
 
+    /// A script of the shell, which finds our programs only.
+    pub fn shell(&self, script: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]).env("PATH", &self.directory).env("DLMP_RUNTIME_DIR", self.path("run"));
+        command
+    }
+
     /// Runs `ip`(8), which must succeed.
     pub fn ip(&self, line: &str) {
         ip(&line.split_whitespace().collect::<Vec<_>>());
