@@ -103,7 +103,7 @@ pub struct Show {
     name: Option<String>,
 }
 
-const PLAIN: [Column; 7] = [
+const PLAIN: [Column; 9] = [
     Column::new("LINK", 12),
     Column::new("MODE", 5),
     Column::new("POLICY", 6),
@@ -111,9 +111,11 @@ const PLAIN: [Column; 7] = [
     Column::new("LACPACTIVITY", 12),
     Column::new("LACPTIMER", 9),
     Column::extra("DETECTION", 9),
+    Column::extra("MULTICASTPORT", 13),
+    Column::extra("TEMPORARY", 9),
 ];
 
-const EXTENDED: [Column; 10] = [
+const EXTENDED: [Column; 11] = [
     Column::new("LINK", 10),
     Column::new("PORT", 10),
     Column::new("SPEED", 7),
@@ -121,6 +123,7 @@ const EXTENDED: [Column; 10] = [
     Column::new("STATE", 7),
     Column::new("ADDRESS", 17),
     Column::new("PORTSTATE", 9),
+    Column::extra("DETECTION", 9),
     Column::extra("HEALTH", 7),
     Column::extra("CLIENTS", 10),
     Column::extra("REASON", 6),
@@ -215,6 +218,8 @@ fn plain(aggregations: &[Aggregation]) -> Table {
             Cell::Absent,
             Cell::Absent,
             Cell::Text(aggregation.detection.clone()),
+            Cell::text(aggregation.multicast_port.clone()),
+            Cell::Flag(aggregation.temporary),
         ]
     };
     Table { columns: &PLAIN, rows: aggregations.iter().map(row).collect() }
@@ -231,26 +236,28 @@ fn extended(aggregations: &[Aggregation]) -> Result<Table> {
             Cell::Text(aggregation.state.clone()),
             mac(Some(&aggregation.mac))?,
             Cell::Absent,
+            Cell::Text(aggregation.detection.clone()),
             Cell::Absent,
             Cell::Absent,
             Cell::Absent,
         ]);
         for port in &aggregation.ports {
-            rows.push(port_row(&aggregation.name, port)?);
+            rows.push(port_row(aggregation, port)?);
         }
     }
     Ok(Table { columns: &EXTENDED, rows })
 }
 
-fn port_row(aggregation: &str, port: &Port) -> Result<Vec<Cell>> {
+fn port_row(aggregation: &Aggregation, port: &Port) -> Result<Vec<Cell>> {
     Ok(vec![
-        Cell::Repeated(aggregation.into()),
+        Cell::Repeated(aggregation.name.clone()),
         Cell::Text(port.name.clone()),
         speed(port.speed),
         Cell::Text(port.duplex.clone()),
         Cell::Text(port.state.clone()),
         mac(port.mac.as_deref())?,
         Cell::Text(port.portstate.clone()),
+        Cell::Text(aggregation.detection.clone()),
         Cell::Text(port.health.clone()),
         Cell::list(port.clients.clone()),
         Cell::Text(port.reason.clone()),
@@ -330,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_says_why_a_port_is_failed() {
+    fn every_field_says_what_is_detected_how_and_why_a_port_is_failed() {
         let aggregations = [aggregation(vec![
             port("net0", Some("00:14:4f:f9:cf:47"), "up"),
             port("net1", Some("00:14:4f:fb:f5:33"), "down"),
@@ -338,15 +345,15 @@ mod tests {
         ])];
         let format = Format::default().all_columns();
         insta::assert_snapshot!(format.render(&extended(&aggregations).unwrap(), true).unwrap(), @r"
-        LINK        PORT        SPEED    DUPLEX   STATE    ADDRESS            PORTSTATE  HEALTH   CLIENTS     REASON
-        aggr0       --          1000Mb   full     up       2:8:20:88:84:ba    --         --       --          --
-                    net0        1000Mb   full     up       0:14:4f:f9:cf:47   attached   active   aggr0       its link is up
-                    net1        0Mb      unknown  down     0:14:4f:fb:f5:33   attached   failed   --          its link is down
-                    net2        0Mb      unknown  absent   --                 detached   failed   --          its link is absent
+        LINK        PORT        SPEED    DUPLEX   STATE    ADDRESS            PORTSTATE  DETECTION  HEALTH   CLIENTS     REASON
+        aggr0       --          1000Mb   full     up       2:8:20:88:84:ba    --         link       --       --          --
+                    net0        1000Mb   full     up       0:14:4f:f9:cf:47   attached   link       active   aggr0       its link is up
+                    net1        0Mb      unknown  down     0:14:4f:fb:f5:33   attached   link       failed   --          its link is down
+                    net2        0Mb      unknown  absent   --                 detached   link       failed   --          its link is absent
         ");
         insta::assert_snapshot!(format.render(&plain(&aggregations), true).unwrap(), @r"
-        LINK          MODE   POLICY  ADDRPOLICY  LACPACTIVITY  LACPTIMER  DETECTION
-        aggr0         dlmp   --      --          --            --         link
+        LINK          MODE   POLICY  ADDRPOLICY  LACPACTIVITY  LACPTIMER  DETECTION  MULTICASTPORT  TEMPORARY
+        aggr0         dlmp   --      --          --            --         link       net0           no
         ");
     }
 

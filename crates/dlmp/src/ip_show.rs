@@ -33,12 +33,13 @@ pub struct ShowAll {
     format: Format,
 }
 
-const ADDRESSES: [Column; 5] = [
+const ADDRESSES: [Column; 6] = [
     Column::new("ADDROBJ", 16),
     Column::new("TYPE", 9),
     Column::new("STATE", 12),
     Column::new("ADDR", 4),
     Column::extra("LEASE", 5),
+    Column::extra("PROBLEM", 7),
 ];
 
 const INTERFACES: [Column; 5] = [
@@ -109,6 +110,7 @@ fn address_row(address: &ShownAddress) -> Vec<Cell> {
         Cell::Text(address.state.clone()),
         Cell::text(address.address.clone()),
         address.lease.map_or(Cell::Absent, Cell::Number),
+        Cell::text(address.problem.clone()),
     ]
 }
 
@@ -118,7 +120,7 @@ fn interface_row(interface: &ShownInterface) -> Vec<Cell> {
         Cell::Text(interface.name.clone()),
         Cell::Text(interface.class.into()),
         Cell::Text(interface.state.into()),
-        Cell::Text(if active { "yes" } else { "no" }.into()),
+        Cell::Flag(active),
         Cell::Absent,
     ]
 }
@@ -173,7 +175,7 @@ mod tests {
             state: state.into(),
             address: address.map(Into::into),
             lease: (kind == "dhcp" && state == "ok").then_some(3600),
-            problem: None,
+            problem: (state != "ok").then(|| "no such link".into()),
             temporary: false,
         }
     }
@@ -209,17 +211,17 @@ mod tests {
         let rows = sources().interfaces().iter().flat_map(|interface| &interface.addresses).map(address_row).collect();
         let format = Format::default().all_columns();
         insta::assert_snapshot!(format.render(&Table { columns: &ADDRESSES, rows }, true).unwrap(), @r"
-        ADDROBJ           TYPE       STATE         ADDR                       LEASE
-        lo/v4             static     ok            127.0.0.1/8                --
-        lo/v6             static     ok            ::1/128                    --
-        lo/?              static     ok            192.0.2.99/32              --
-        net0/?            addrconf   ok            fe80::1/64                 --
-        aggr0/v4          dhcp       ok            203.0.113.7/23             3600
-        aggr0/?           addrconf   ok            fe80::8:20ff:fe88:84ba/64  --
-        aggr0/?           static     duplicate     198.51.100.1/24            --
-        br0/?             static     tentative     2001:db8::1/64             --
-        net9/?            static     down          192.0.2.1/24               --
-        gone0/v4          dhcp       inaccessible  --                         --
+        ADDROBJ           TYPE       STATE         ADDR                       LEASE  PROBLEM
+        lo/v4             static     ok            127.0.0.1/8                --     --
+        lo/v6             static     ok            ::1/128                    --     --
+        lo/?              static     ok            192.0.2.99/32              --     --
+        net0/?            addrconf   ok            fe80::1/64                 --     --
+        aggr0/v4          dhcp       ok            203.0.113.7/23             3600   --
+        aggr0/?           addrconf   ok            fe80::8:20ff:fe88:84ba/64  --     --
+        aggr0/?           static     duplicate     198.51.100.1/24            --     --
+        br0/?             static     tentative     2001:db8::1/64             --     --
+        net9/?            static     down          192.0.2.1/24               --     --
+        gone0/v4          dhcp       inaccessible  --                         --     no such link
         ");
     }
 

@@ -38,6 +38,8 @@ pub struct ShownAddress {
     pub address: Option<String>,
     /// Seconds until the DHCP lease ends.
     pub lease: Option<u64>,
+    /// What keeps a `tentative` address from being `ok`, in words.
+    pub problem: Option<String>,
 }
 
 /// What the kernel and the daemon say, at one moment.
@@ -152,6 +154,7 @@ impl From<&Object> for ShownAddress {
             state: object.state.clone(),
             address: object.address.clone(),
             lease: object.lease.and_then(|seconds| u64::try_from(seconds).ok()),
+            problem: object.problem.clone(),
         }
     }
 }
@@ -177,5 +180,6 @@ fn unnamed_address(link: &Link, address: &Address) -> ShownAddress {
         state: state.into(),
         address: Some(format!("{}/{}", address.address, address.prefix_len)),
         lease: None,
+        problem: None,
     }
 }

@@ -54,6 +54,8 @@ pub enum Cell {
     Speed(Option<u64>),
     /// A MAC address, printed without leading zeros as Solaris does.
     Mac(MacAddr),
+    /// `yes` or `no`.
+    Flag(bool),
     /// Several names.
     List(Vec<String>),
     /// Counters by name; those that are zero are left out except in JSON.
@@ -235,6 +237,7 @@ impl Cell {
             Self::Number(number) | Self::Counter(number) => number.to_string(),
             Self::Speed(speed) => format!("{}Mb", speed.unwrap_or(0)),
             Self::Mac(mac) => mac.short().to_string(),
+            Self::Flag(flag) => if *flag { "yes" } else { "no" }.into(),
             Self::List(names) => names.join(","),
             Self::Counters(counters) => {
                 let counted = counters.iter().filter(|(_, count)| *count != 0);
@@ -250,6 +253,7 @@ impl Cell {
             Self::Number(number) | Self::Counter(number) => json!(number),
             Self::Speed(speed) => json!(speed),
             Self::Mac(mac) => json!(mac.to_string()),
+            Self::Flag(flag) => json!(flag),
             Self::List(names) => json!(names),
             Self::Counters(counters) => {
                 counters.iter().map(|(name, count)| (name.clone(), json!(count))).collect::<Map<_, _>>().into()
