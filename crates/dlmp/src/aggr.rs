@@ -259,7 +259,7 @@ fn port_row(aggregation: &Aggregation, port: &Port) -> Result<Vec<Cell>> {
         Cell::Text(port.portstate.clone()),
         Cell::Text(aggregation.detection.clone()),
         Cell::Text(port.health.clone()),
-        Cell::list(port.clients.clone()),
+        Cell::List(port.clients.clone()),
         Cell::Text(port.reason.clone()),
     ])
 }

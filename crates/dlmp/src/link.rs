@@ -199,10 +199,10 @@ impl Run for ShowPhys {
 /// What a link lies over. `ports` are those of an aggregation, which only the daemon knows.
 fn over(links: &[Link], link: &Link, class: Class, ports: impl Fn(&str) -> Option<Vec<String>>) -> Cell {
     let names = |wanted: &dyn Fn(&Link) -> bool| {
-        Cell::list(links.iter().filter(|other| wanted(other)).map(|other| other.name.clone()).collect())
+        Cell::List(links.iter().filter(|other| wanted(other)).map(|other| other.name.clone()).collect())
     };
     match class {
-        Class::Aggr => ports(&link.name).map_or(Cell::Unknown, Cell::list),
+        Class::Aggr => ports(&link.name).map_or(Cell::Unknown, Cell::List),
         Class::Bridge | Class::Bond => names(&|other| other.master == Some(link.index)),
         Class::Vlan | Class::Vnic => names(&|other| Some(other.index) == link.peer_index),
         Class::Phys | Class::Iptun => Cell::Absent,

@@ -56,7 +56,7 @@ pub enum Cell {
     Mac(MacAddr),
     /// `yes` or `no`.
     Flag(bool),
-    /// Several names.
+    /// Names, joined by commas; none of them is `--`, and an empty array in JSON.
     List(Vec<String>),
     /// Counters by name; those that are zero are left out except in JSON.
     Counters(Vec<(String, u64)>),
@@ -213,14 +213,10 @@ impl Cell {
         text.map_or(Self::Absent, |text| Self::Text(text.into()))
     }
 
-    /// A list, or [`Cell::Absent`] for an empty one.
-    pub fn list(names: Vec<String>) -> Self {
-        if names.is_empty() { Self::Absent } else { Self::List(names) }
-    }
-
     fn shown(&self) -> String {
         match self {
             Self::Absent => "--".into(),
+            Self::List(names) if names.is_empty() => "--".into(),
             Self::Unknown => "?".into(),
             Self::Repeated(_) => String::new(),
             Self::Indented(text) => format!("  {text}"),
@@ -311,7 +307,7 @@ mod tests {
                     Cell::Speed(Some(1000)),
                     Cell::Number(5000),
                     Cell::List(vec!["a".into(), "b".into()]),
-                    Cell::Absent,
+                    Cell::List(vec![]),
                 ],
             ],
         }
@@ -359,7 +355,7 @@ mod tests {
 
     #[test]
     fn programs_get_every_column_as_typed_json() {
-        insta::assert_snapshot!(rendered(false, &[], true), @r#"[{"link":"aggr0","class":null,"ipkts":1234567,"address":"02:08:20:88:84:ba","rules":{"reflection":3,"nobody":0,"b\\w":1}},{"link":"aggr0","class":null,"ipkts":999,"address":null,"rules":{"reflection":0}},{"link":"net0","class":1000,"ipkts":5000,"address":["a","b"],"rules":null}]"#);
+        insta::assert_snapshot!(rendered(false, &[], true), @r#"[{"link":"aggr0","class":null,"ipkts":1234567,"address":"02:08:20:88:84:ba","rules":{"reflection":3,"nobody":0,"b\\w":1}},{"link":"aggr0","class":null,"ipkts":999,"address":null,"rules":{"reflection":0}},{"link":"net0","class":1000,"ipkts":5000,"address":["a","b"],"rules":[]}]"#);
     }
 
     #[test]
