@@ -152,7 +152,7 @@ impl Bpf {
         places.extend(ports.iter().map(|(ifindex, name)| (ingress(*ifindex, name), ingress_id)));
         for (place, wanted) in places {
             let found = attach::attached_program(place, netlink).await?;
-            if found.is_none_or(|program| program.id() != wanted) {
+            if found.is_none_or(|program| program.id != wanted) {
                 missing.push(place.name.to_owned());
             }
         }
