@@ -146,7 +146,10 @@ impl Guest {
         let mut command = self.dlmp.command("dlmpd");
         let child = command.env("NOTIFY_SOCKET", &notify).stdin(Stdio::null()).stderr(log).spawn().unwrap();
         let mut message = [0; 64];
-        let length = socket.recv(&mut message).expect("dlmpd does not get ready");
+        let Ok(length) = socket.recv(&mut message) else {
+            let log = fs::read_to_string(directory.join("dlmpd.log")).unwrap_or_default();
+            panic!("dlmpd does not get ready; its log:\n{log}");
+        };
         assert!(message[..length].starts_with(b"READY=1"), "{:?}", &message[..length]);
         child
     }
