@@ -5,13 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use dlmp_testbed::{Pins, Tap, veth};
-use dlmp_tests::{Guest, Outcome, refused, run, typed};
+use dlmp_tests::{Guest, refused, run, typed};
 use nix::sys::signal::Signal;
 
 /// Everything that a refused request must leave as it is.
-fn everything(guest: &Guest) -> (Vec<Outcome>, Option<String>) {
-    let lines = ["dladm show-aggr -x -j", "ipadm -j", "ip -o link", "ip -o -4 address", "tc qdisc"];
-    let shown = lines.map(|line| run(&mut guest.dlmp.line(line))).to_vec();
+fn everything(guest: &Guest) -> (Vec<String>, Option<String>) {
+    let lines = ["dladm show-aggr -x -j", "ipadm show-if -j", "ip -o link", "ip -o -4 address", "tc qdisc"];
+    let shown = lines.map(|line| run(&mut guest.dlmp.line(line)).output).to_vec();
     (shown, fs::read_to_string(guest.dlmp.config()).ok())
 }
 
@@ -123,7 +123,6 @@ fn another_mode_or_no_address() {
     assert_refused(&guest, "dladm create-aggr -m trunk -l spare0 aggr1", &["trunk", "-m dlmp"]);
     assert_refused(&guest, "dladm create-aggr -L active -l spare0 aggr1", &["trunk"]);
     assert_refused(&guest, "dladm create-aggr -u 01:00:5e:00:00:01 -l spare0 aggr1", &["multicast"]);
-    assert_refused(&guest, "dladm create-aggr -u nonsense -l spare0 aggr1", &["nonsense"]);
 }
 
 #[test]
@@ -160,7 +159,6 @@ fn addresses_that_cannot_be_made_or_deleted() {
     );
     assert_refused(&guest, "ipadm create-addr -a 10.9.0.3/24 aggr0/v4", &["aggr0/v4 exists already"]);
     assert_refused(&guest, "ipadm create-addr -a 10.9.0.2/24 aggr0/again", &["10.9.0.2"]);
-    assert_refused(&guest, "ipadm create-addr -a 10.9.0.2/33 aggr0/wide", &["10.9.0.2/33"]);
     assert_refused(&guest, "ipadm delete-addr aggr0/v5", &["no address object aggr0/v5", "ipadm show-addr"]);
     assert_refused(&guest, "ipadm delete-addr -r aggr0/v4", &["not from DHCP", "ipadm delete-addr aggr0/v4"]);
     assert_refused(&guest, "ipadm delete-ip spare0", &["no IP interface spare0"]);
@@ -212,6 +210,17 @@ fn a_user_who_is_not_root_cannot_start_the_daemon() {
 }
 
 #[test]
+fn a_daemon_without_a_capability_that_it_needs() {
+    for (dropped, name) in
+        [("-net_admin", "CAP_NET_ADMIN"), ("-net_raw", "CAP_NET_RAW"), ("-bpf,-sys_admin", "CAP_BPF")]
+    {
+        let guest = Guest::new(Pins::None);
+        let line = format!("setpriv --bounding-set={dropped} dladm create-aggr -l net0 -l net1 aggr0");
+        assert_refused(&guest, &line, &[name, "grep CapEff"]);
+    }
+}
+
+#[test]
 fn a_change_without_a_running_daemon() {
     let guest = guest_with_spare_links();
     guest.end_daemon(Signal::SIGTERM);
@@ -247,15 +256,24 @@ fn garbage_after_every_command_is_a_usage_error() {
         ("dlmpd", &[""]),
     ];
     let before = everything(&guest);
-    for (program, subcommands) in commands {
-        for subcommand in subcommands {
-            for garbage in ["--nonsense", "aggr0 and three more words", "-l", "-o", "-\u{1}"] {
-                let line = format!("{program} {subcommand} {garbage}");
-                let outcome = run(&mut guest.dlmp.line(&line));
-                assert_eq!(outcome.code, 2, "`{line}`: {outcome:?}");
-                assert!(!outcome.message.is_empty() && outcome.output.is_empty(), "`{line}`: {outcome:?}");
-            }
-        }
+    let wrong_values = [
+        "dladm create-aggr -u nonsense -l spare0 aggr1",
+        "dladm create-aggr -m nonsense -l spare0 aggr1",
+        "dladm show-aggr -o nonsense",
+        "ipadm create-addr -T nonsense aggr0/again",
+        "ipadm create-addr -a 10.9.0.2/33 aggr0/again",
+        "dlstat show-link -i nonsense",
+    ];
+    let garbled = commands.iter().flat_map(|(program, subcommands)| {
+        subcommands.iter().flat_map(move |subcommand| {
+            ["--nonsense", "aggr0 and three more words", "-l", "-o", "-\u{1}"]
+                .map(|garbage| format!("{program} {subcommand} {garbage}"))
+        })
+    });
+    for line in garbled.chain(wrong_values.map(str::to_owned)) {
+        let outcome = run(&mut guest.dlmp.line(&line));
+        assert_eq!(outcome.code, 2, "`{line}`: {outcome:?}");
+        assert!(!outcome.message.is_empty() && outcome.output.is_empty(), "`{line}`: {outcome:?}");
     }
     assert_eq!(everything(&guest), before);
 }

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked for.
 const LOOK: Duration = Duration::from_millis(10);
 /// Lines of its log that are shown when it ends instead.
-const LOG_LINES: usize = 5;
+const LOG_LINES: usize = 10;
 
 /// Paths that the daemon takes from the environment. It runs in `/`, so they must be absolute.
 const PATHS: [&str; 2] = ["DLMP_CONFIG", "DLMP_RUNTIME_DIR"];
