@@ -142,14 +142,14 @@ impl Guest {
         let _ = fs::remove_file(&notify);
         let socket = UnixDatagram::bind(&notify).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let log = File::options().create(true).append(true).open(directory.join("dlmpd.log")).unwrap();
+        let path = directory.join("dlmpd.log");
+        let log = File::options().create(true).append(true).open(&path).unwrap();
         let mut command = self.dlmp.command("dlmpd");
         let child = command.env("NOTIFY_SOCKET", &notify).stdin(Stdio::null()).stderr(log).spawn().unwrap();
         let mut message = [0; 64];
-        let Ok(length) = socket.recv(&mut message) else {
-            let log = fs::read_to_string(directory.join("dlmpd.log")).unwrap_or_default();
-            panic!("dlmpd does not get ready; its log:\n{log}");
-        };
+        let length = socket.recv(&mut message).unwrap_or_else(|error| {
+            panic!("dlmpd does not get ready: {error}\n{}", fs::read_to_string(path).unwrap_or_default())
+        });
         assert!(message[..length].starts_with(b"READY=1"), "{:?}", &message[..length]);
         child
     }
@@ -159,7 +159,7 @@ impl Guest {
         let daemons = self.dlmp.daemons();
         let [pid] = daemons[..] else { panic!("not one daemon but {daemons:?}") };
         kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
-        wait_for("the daemon ends", || !self.daemon_runs());
+        wait_for("the daemon ends", || has_ended(pid));
     }
 
     /// Whether a daemon runs in the guest.
@@ -179,6 +179,17 @@ impl Guest {
 /// The port of the switch that a port of the guest is connected to.
 fn end_of(port: &str) -> &'static str {
     CONNECTIONS.iter().find(|(name, _)| *name == port).unwrap().1
+}
+
+/// Whether nothing of a process is left but perhaps its exit status. A killed process keeps its
+/// sockets and locks until the last of its threads has gone, while the first is a zombie already.
+fn has_ended(pid: u32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return true;
+    };
+    // The state follows the name, which is in parentheses (proc_pid_stat(5)).
+    let zombie = stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'));
+    zombie && fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count) <= 1
 }
 
 fn packets_sent(namespace: &Namespace, link: &str) -> u64 {

@@ -132,11 +132,15 @@ impl Bpf {
     /// What the kernel refused.
     pub async fn remove(&mut self, netlink: &Netlink) -> Result<(), Error> {
         attach::detach(self.egress(), &self.attachment, netlink).await?;
-        if let Attachment::Tcx(pins) = &self.attachment
-            && let Err(error) = std::fs::remove_dir_all(pins)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            return Err(Error::new("remove its pins", error));
+        if let Attachment::Tcx(pins) = &self.attachment {
+            match std::fs::remove_dir_all(pins) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::new("remove its pins", error));
+                }
+                _ => {}
+            }
+            // That of the namespace; fails while another aggregation is in it, which is as it should be.
+            let _ = pins.parent().map(std::fs::remove_dir);
         }
         Ok(())
     }
