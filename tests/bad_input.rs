@@ -1,5 +1,5 @@
 //! A request that is refused says what was refused, why and what to type next, and changes nothing.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test fails like the test")]
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails like the test")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

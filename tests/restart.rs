@@ -1,5 +1,5 @@
 //! The datapath outlives the daemon: it may be killed, ended and started without a lost frame.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test fails like the test")]
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails like the test")]
 
 use std::time::Duration;
 
