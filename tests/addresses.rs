@@ -1,4 +1,5 @@
 //! Addresses on an aggregation: fixed ones, and those that a real DHCP server leases.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails like the test")]
 
 use dlmp_testbed::{DhcpServer, Pins};
 use dlmp_tests::{GUEST, Guest, typed, wait_for};

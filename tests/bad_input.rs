@@ -1,4 +1,5 @@
 //! A request that is refused says what was refused, why and what to type next, and changes nothing.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails like the test")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -211,12 +212,10 @@ fn a_user_who_is_not_root_cannot_start_the_daemon() {
 
 #[test]
 fn a_daemon_without_a_capability_that_it_needs() {
-    for (dropped, name) in
-        [("-net_admin", "CAP_NET_ADMIN"), ("-net_raw", "CAP_NET_RAW"), ("-bpf,-sys_admin", "CAP_BPF")]
-    {
+    for name in ["net_admin", "net_raw", "sys_admin"] {
         let guest = Guest::new(Pins::None);
-        let line = format!("setpriv --bounding-set={dropped} dladm create-aggr -l net0 -l net1 aggr0");
-        assert_refused(&guest, &line, &[name, "grep CapEff"]);
+        let line = format!("setpriv --bounding-set=-{name} dladm create-aggr -l net0 -l net1 aggr0");
+        assert_refused(&guest, &line, &[&format!("CAP_{}", name.to_uppercase()), "grep CapEff"]);
     }
 }
 

@@ -10,7 +10,7 @@
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use dlmp_testbed::{End, Environment, Flow, Namespace, Pins, Record, bridge, up, veth, veth_down};
@@ -136,7 +136,8 @@ impl Guest {
     }
 
     /// Starts the daemon as systemd would and waits until it says that it is ready (sd_notify(3)).
-    pub fn start_daemon(&self) -> Child {
+    #[expect(clippy::zombie_processes, reason = "it runs until the environment or a signal ends it")]
+    pub fn start_daemon(&self) {
         let directory = self.dlmp.runtime_dir();
         let notify = directory.join("notify");
         let _ = fs::remove_file(&notify);
@@ -145,13 +146,12 @@ impl Guest {
         let path = directory.join("dlmpd.log");
         let log = File::options().create(true).append(true).open(&path).unwrap();
         let mut command = self.dlmp.command("dlmpd");
-        let child = command.env("NOTIFY_SOCKET", &notify).stdin(Stdio::null()).stderr(log).spawn().unwrap();
+        command.env("NOTIFY_SOCKET", &notify).stdin(Stdio::null()).stderr(log).spawn().unwrap();
         let mut message = [0; 64];
         let length = socket.recv(&mut message).unwrap_or_else(|error| {
             panic!("dlmpd does not get ready: {error}\n{}", fs::read_to_string(path).unwrap_or_default())
         });
         assert!(message[..length].starts_with(b"READY=1"), "{:?}", &message[..length]);
-        child
     }
 
     /// Sends a signal to the guest's daemon and waits until it has ended.

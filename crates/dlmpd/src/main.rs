@@ -4,6 +4,7 @@
 //! aggregations. When the daemon ends, for whatever reason, the datapath stays in place.
 
 mod addresses;
+mod capabilities;
 mod config;
 mod control;
 mod leases;
@@ -71,6 +72,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("dlmpd changes the network: start it as root");
     }
+    capabilities::check()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, serve(arguments))
 }
