@@ -1,4 +1,5 @@
 //! The datapath outlives the daemon: it may be killed, ended and started without a lost frame.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails like the test")]
 
 use std::time::Duration;
 

@@ -10,7 +10,7 @@
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use dlmp_testbed::{End, Environment, Flow, Namespace, Pins, Record, bridge, up, veth, veth_down};
@@ -136,19 +136,22 @@ impl Guest {
     }
 
     /// Starts the daemon as systemd would and waits until it says that it is ready (sd_notify(3)).
-    pub fn start_daemon(&self) -> Child {
+    #[expect(clippy::zombie_processes, reason = "it runs until the environment or a signal ends it")]
+    pub fn start_daemon(&self) {
         let directory = self.dlmp.runtime_dir();
         let notify = directory.join("notify");
         let _ = fs::remove_file(&notify);
         let socket = UnixDatagram::bind(&notify).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let log = File::options().create(true).append(true).open(directory.join("dlmpd.log")).unwrap();
+        let path = directory.join("dlmpd.log");
+        let log = File::options().create(true).append(true).open(&path).unwrap();
         let mut command = self.dlmp.command("dlmpd");
-        let child = command.env("NOTIFY_SOCKET", &notify).stdin(Stdio::null()).stderr(log).spawn().unwrap();
+        command.env("NOTIFY_SOCKET", &notify).stdin(Stdio::null()).stderr(log).spawn().unwrap();
         let mut message = [0; 64];
-        let length = socket.recv(&mut message).expect("dlmpd does not get ready");
+        let length = socket.recv(&mut message).unwrap_or_else(|error| {
+            panic!("dlmpd does not get ready: {error}\n{}", fs::read_to_string(path).unwrap_or_default())
+        });
         assert!(message[..length].starts_with(b"READY=1"), "{:?}", &message[..length]);
-        child
     }
 
     /// Sends a signal to the guest's daemon and waits until it has ended.
@@ -156,7 +159,7 @@ impl Guest {
         let daemons = self.dlmp.daemons();
         let [pid] = daemons[..] else { panic!("not one daemon but {daemons:?}") };
         kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
-        wait_for("the daemon ends", || !self.daemon_runs());
+        wait_for("the daemon ends", || has_ended(pid));
     }
 
     /// Whether a daemon runs in the guest.
@@ -176,6 +179,17 @@ impl Guest {
 /// The port of the switch that a port of the guest is connected to.
 fn end_of(port: &str) -> &'static str {
     CONNECTIONS.iter().find(|(name, _)| *name == port).unwrap().1
+}
+
+/// Whether nothing of a process is left but perhaps its exit status. A killed process keeps its
+/// sockets and locks until the last of its threads has gone, while the first is a zombie already.
+fn has_ended(pid: u32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return true;
+    };
+    // The state follows the name, which is in parentheses (proc_pid_stat(5)).
+    let zombie = stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'));
+    zombie && fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count) <= 1
 }
 
 fn packets_sent(namespace: &Namespace, link: &str) -> u64 {

@@ -1,12 +1,10 @@
 //! The datapath of one aggregation.
 //!
-//! [`Datapath`] is what the daemon tells it. Behind it stand the loaded programs ([`bpf`]), a pure
-//! twin of their rules ([`model`]) and one that fails on purpose ([`chaos`]). The twin and the
-//! programs are held together by tests that feed both the same frames.
+//! [`Datapath`] is what the daemon tells it. Behind it stand the loaded programs ([`bpf`]) and a pure
+//! twin of their rules ([`model`]). The two are held together by tests that feed both the same frames.
 
 mod abi;
 pub mod bpf;
-pub mod chaos;
 mod counter;
 pub mod model;
 

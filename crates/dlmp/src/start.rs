@@ -13,7 +13,7 @@ use crate::daemon::{self, LOOK, PATIENCE};
 use crate::failure::{Failure, Result};
 
 /// Lines of its log that are shown when it ends instead.
-const LOG_LINES: usize = 5;
+const LOG_LINES: usize = 10;
 
 /// Paths that the daemon takes from the environment. It runs in `/`, so they must be absolute.
 const PATHS: [&str; 2] = ["DLMP_CONFIG", "DLMP_RUNTIME_DIR"];

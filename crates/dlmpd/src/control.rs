@@ -112,7 +112,6 @@ impl Control {
     /// # Errors
     /// Why not; nothing has changed then.
     pub async fn create_aggregation(&mut self, request: NewAggregation) -> Result<(), Error> {
-        capabilities()?;
         let (links, addresses) = self.look().await?;
         let ground = self.ground(&links, &addresses);
         validate::name(&ground, &request.name)?;
@@ -380,25 +379,4 @@ fn random_mac(links: &[Link]) -> Result<MacAddr, Error> {
             return Ok(mac);
         }
     }
-}
-
-/// The capabilities without which no datapath can be made (capabilities(7)).
-fn capabilities() -> Result<(), Error> {
-    const NEEDED: [(u32, &str); 3] = [(12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW"), (39, "CAP_BPF")];
-    const SYS_ADMIN: u32 = 21;
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = (status.lines())
-        .find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok())
-        .unwrap_or(u64::MAX);
-    for (number, name) in NEEDED {
-        // CAP_SYS_ADMIN stands for CAP_BPF.
-        let stands_in = number == 39 && effective & (1 << SYS_ADMIN) != 0;
-        if effective & (1 << number) == 0 && !stands_in {
-            return Err(Error::refused(
-                format!("dlmpd runs without the capability {name}, which the datapath needs"),
-                format!("grep CapEff /proc/{}/status", std::process::id()),
-            ));
-        }
-    }
-    Ok(())
 }

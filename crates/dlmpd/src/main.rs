@@ -4,6 +4,7 @@
 //! aggregations. When the daemon ends, for whatever reason, the datapath stays in place.
 
 mod addresses;
+mod capabilities;
 mod config;
 mod control;
 mod leases;
@@ -31,6 +32,9 @@ use tracing_subscriber::EnvFilter;
 use addresses::Addresses;
 use control::{Control, Stores};
 use monitor::{Monitor, Surroundings};
+
+/// How long a daemon that was killed may take to let go of the control socket.
+const PREDECESSOR: Duration = Duration::from_secs(1);
 
 /// How long the daemon stays when its last object is gone.
 const IDLE: Duration = Duration::from_millis(200);
@@ -68,6 +72,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("dlmpd changes the network: start it as root");
     }
+    capabilities::check()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, serve(arguments))
 }
@@ -169,15 +174,20 @@ fn control_socket() -> anyhow::Result<UnixListener> {
     if let Some(fd) = sd_notify::listen_fds().ok().and_then(|mut fds| fds.next()) {
         return Ok(sys::listener_from_systemd(fd));
     }
-    match dlmp_api::socket::bind() {
-        Ok(listener) => Ok(listener),
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            bail!(
+    let start = std::time::Instant::now();
+    loop {
+        match dlmp_api::socket::bind() {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
+                return Err(error).context("cannot make the control socket");
+            }
+            // A daemon that was killed a moment ago holds the name until the kernel is done with it.
+            Err(_) if start.elapsed() < PREDECESSOR => std::thread::sleep(PREDECESSOR / 50),
+            Err(_) => bail!(
                 "another dlmpd serves this network namespace already (@{}); a namespace has one\n  try: dladm show-aggr",
                 dlmp_api::socket::NAME
-            )
+            ),
         }
-        Err(error) => Err(error).context("cannot make the control socket"),
     }
 }
 

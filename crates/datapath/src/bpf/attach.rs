@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact};
-use aya::programs::{ProgramInfo, SchedClassifier, TcAttachType, loaded_programs};
+use aya::programs::{SchedClassifier, TcAttachType};
 use dlmp_netlink::{Direction, Netlink};
 
-use super::sys;
+use super::sys::{self, Program};
 use crate::Error;
 
 /// Priority of our filters on clsact: nobody else's, so that ours is found again.
@@ -120,20 +120,15 @@ pub(super) async fn attach(
     // A tcx link that is there is taken over even when its pin is out of sight.
     let link = find_link(place).map_err(|error| failed(&error))?;
     let fd = program.fd().map_err(|error| failed(&error))?;
-    let fd = fd.as_fd();
-    let done = match (link, attachment) {
-        (Some((link, _)), _) => sys::update_link(link.as_fd(), fd),
+    match (link, attachment) {
+        (Some((link, _)), _) => sys::update_link(link.as_fd(), fd.as_fd()).map_err(|error| failed(&error)),
         (None, Attachment::Tcx(pins)) => {
-            create_pinned(fd, place, pins).map_err(|error| failed(&error))?;
-            return drop_filter(place, netlink).await;
+            create_pinned(fd.as_fd(), place, pins).map_err(|error| failed(&error))?;
+            // Runs behind ours by now, if an earlier daemon left one.
+            drop_filter(place, netlink).await
         }
-        (None, Attachment::Clsact) => {
-            let fd = fd.try_clone_to_owned().map_err(|error| failed(&error))?;
-            drop(fd);
-            return attach_filter(program, place, netlink).await.map_err(|error| failed(&error));
-        }
-    };
-    done.map_err(|error| failed(&error))
+        (None, Attachment::Clsact) => attach_filter(program, place, netlink).await.map_err(|error| failed(&error)),
+    }
 }
 
 /// Takes our program off a link; nothing to do when none hangs there.
@@ -149,16 +144,18 @@ pub(super) async fn detach(place: Place<'_>, attachment: &Attachment, netlink: &
 }
 
 /// Our program on a link, if one hangs there: its description in the kernel.
-pub(super) async fn attached_program(place: Place<'_>, netlink: &Netlink) -> Result<Option<ProgramInfo>, Error> {
+pub(super) async fn attached_program(place: Place<'_>, netlink: &Netlink) -> Result<Option<Program>, Error> {
     let failed = |reason: String| Error::new("look for its program", format!("{}: {reason}", place.name));
     if let Some((_, program)) = find_link(place).map_err(|error| failed(error.to_string()))? {
         return Ok(Some(program));
     }
     let filters = (netlink.bpf_filters(place.ifindex, place.hook.direction()).await)
         .map_err(|error| failed(error.to_string()))?;
-    Ok((filters.iter())
-        .filter(|filter| filter.priority == PRIORITY && filter.handle == HANDLE)
-        .find_map(|filter| program_info(filter.program_id?)))
+    let ours = filters.iter().find(|filter| filter.priority == PRIORITY && filter.handle == HANDLE);
+    match ours.and_then(|filter| filter.program_id) {
+        Some(id) => sys::program(id).map_err(|error| failed(error.to_string())),
+        None => Ok(None),
+    }
 }
 
 /// Removes the pins of aggregations whose links are all gone: their namespace was deleted while no
@@ -188,18 +185,13 @@ fn read_dir(path: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Our tcx link at this place, if there is one, and its program, which is ours by name.
-fn find_link(place: Place<'_>) -> io::Result<Option<(OwnedFd, ProgramInfo)>> {
+fn find_link(place: Place<'_>) -> io::Result<Option<(OwnedFd, Program)>> {
     for link in sys::tcx_links(place.ifindex, place.hook)? {
-        let program = program_info(link.program);
-        if let Some(program) = program.filter(|program| program.name() == place.hook.program().as_bytes()) {
+        if let Some(program) = sys::program(link.program)?.filter(|program| program.name == place.hook.program()) {
             return Ok(sys::open_link(link.id)?.map(|link| (link, program)));
         }
     }
     Ok(None)
-}
-
-fn program_info(id: u32) -> Option<ProgramInfo> {
-    loaded_programs().flatten().find(|program| program.id() == id)
 }
 
 fn create_pinned(program: BorrowedFd<'_>, place: Place<'_>, pins: &Path) -> io::Result<()> {

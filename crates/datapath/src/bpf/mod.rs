@@ -132,11 +132,15 @@ impl Bpf {
     /// What the kernel refused.
     pub async fn remove(&mut self, netlink: &Netlink) -> Result<(), Error> {
         attach::detach(self.egress(), &self.attachment, netlink).await?;
-        if let Attachment::Tcx(pins) = &self.attachment
-            && let Err(error) = std::fs::remove_dir_all(pins)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            return Err(Error::new("remove its pins", error));
+        if let Attachment::Tcx(pins) = &self.attachment {
+            match std::fs::remove_dir_all(pins) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::new("remove its pins", error));
+                }
+                _ => {}
+            }
+            // That of the namespace; fails while another aggregation is in it, which is as it should be.
+            let _ = pins.parent().map(std::fs::remove_dir);
         }
         Ok(())
     }
@@ -152,7 +156,7 @@ impl Bpf {
         places.extend(ports.iter().map(|(ifindex, name)| (ingress(*ifindex, name), ingress_id)));
         for (place, wanted) in places {
             let found = attach::attached_program(place, netlink).await?;
-            if found.is_none_or(|program| program.id() != wanted) {
+            if found.is_none_or(|program| program.id != wanted) {
                 missing.push(place.name.to_owned());
             }
         }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use aya::maps::{Array, Map, MapData, PerCpuArray};
-use aya::programs::ProgramInfo;
 
+use super::sys::Program;
 use super::{Bpf, failed};
 use crate::abi::{self, dlmp_aggregation, dlmp_counters, dlmp_port, dlmp_slot};
 use crate::{Counters, Error, MAX_PORTS, SlotIndex};
@@ -22,9 +22,9 @@ pub struct Previous {
 
 impl Previous {
     /// Reads the maps that a running program uses; `None` when they are of another layout.
-    pub(super) fn read(program: &ProgramInfo) -> Option<Self> {
+    pub(super) fn read(program: &Program) -> Option<Self> {
         let mut maps = BTreeMap::new();
-        for id in program.map_ids().ok()?? {
+        for &id in &program.maps {
             let data = MapData::from_id(id).ok()?;
             maps.insert(data.info().ok()?.name_as_str()?.to_owned(), data);
         }

@@ -14,6 +14,7 @@ use std::path::Path;
 use super::attach::Hook;
 
 const OBJ_PIN: libc::c_long = 6;
+const PROG_GET_FD_BY_ID: libc::c_long = 13;
 const OBJ_GET: libc::c_long = 7;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const PROG_QUERY: libc::c_long = 16;
@@ -33,10 +34,13 @@ const F_AFTER: u32 = 1 << 4;
 /// The most programs that a hook takes (BPF_MPROG_MAX, include/linux/bpf_mprog.h).
 const PROGRAMS_MAX: usize = 64;
 
+/// More maps than our programs have.
+const MAPS_MAX: usize = 32;
+
 /// Large enough for every command used here; the kernel takes zeroes behind what it knows.
 #[repr(C, align(8))]
 #[derive(Default)]
-struct Attributes([u32; 16]);
+struct Attributes([u32; 32]);
 
 impl Attributes {
     fn new(fields: &[u32]) -> Self {
@@ -149,6 +153,38 @@ pub(super) fn tcx_links(ifindex: u32, hook: Hook) -> io::Result<Vec<TcxLink>> {
     Ok((links.iter().zip(programs).take(count).filter(|(id, _)| **id != 0))
         .map(|(&id, program)| TcxLink { id, program })
         .collect())
+}
+
+/// A loaded program, as far as a daemon wants to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Program {
+    /// Its id.
+    pub(super) id: u32,
+    /// Its name, at most 15 bytes.
+    pub(super) name: String,
+    /// Ids of the maps that it uses or that are bound to it.
+    pub(super) maps: Vec<u32>,
+}
+
+/// The program of this id; `None` when there is none any more. It is asked for by its id, since a walk
+/// over all programs of the machine can miss it while others come and go.
+pub(super) fn program(id: u32) -> io::Result<Option<Program>> {
+    let fd = match bpf(PROG_GET_FD_BY_ID, &mut Attributes::new(&[id])) {
+        Ok(fd) => owned(fd),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut maps = [0u32; MAPS_MAX];
+    // struct bpf_prog_info: at word 13 the number of map ids, at 14 a pointer to them, at 16 the name.
+    // The kernel takes and gives as many of its bytes as we have.
+    let mut info = Attributes::default().with_pointer(14, maps.as_mut_ptr());
+    info.0[13] = MAPS_MAX as u32;
+    let mut attributes =
+        Attributes::new(&[raw(fd.as_fd()), std::mem::size_of::<Attributes>() as u32]).with_pointer(2, &raw mut info);
+    bpf(OBJ_GET_INFO_BY_FD, &mut attributes)?;
+    let name = info.0[16..20].iter().flat_map(|word| word.to_ne_bytes()).take_while(|&byte| byte != 0).collect();
+    let count = (info.0[13] as usize).min(MAPS_MAX);
+    Ok(Some(Program { id, name: String::from_utf8(name).unwrap_or_default(), maps: maps[..count].to_vec() }))
 }
 
 /// A descriptor of a link; `None` when there is none of that id any more.
