@@ -36,7 +36,7 @@ test: export DLMP_PACKAGES = $(BUILD_PACKAGES) $(RUN_PACKAGES)
 test:
 	./scripts/packages
 	$(CARGO) build --workspace --all-targets
-	$(CARGO) test --workspace
+	$(CARGO) test --workspace --no-fail-fast
 
 bench: export DLMP_PACKAGES = $(BUILD_PACKAGES) $(RUN_PACKAGES) bpftool iperf3
 bench:
