@@ -69,7 +69,7 @@ pub struct Aggregation {
     pub duplex: String,
     /// Not kept beyond the next boot.
     pub temporary: bool,
-    /// Which failure detection is in force: `link`.
+    /// Which failure detection is in force, in words: `link`, or with probing what that rests on.
     pub detection: String,
     /// The port that group-addressed frames are taken from; absent while no port is usable.
     pub multicast_port: Option<String>,
@@ -98,6 +98,50 @@ pub struct Port {
     pub portstate: String,
     /// The clients that sit on it (names of their links).
     pub clients: Vec<String>,
+    /// Four positions, `-` where clear (reference of the format: `docs/commands.md`, `show-aggr -S`):
+    /// `u` link up or `d` down, `p` ICMP prober, `2` L2 active, `3` ICMP active.
+    pub flags: String,
+    /// Addresses of the targets that its probes ask.
+    pub targets: Vec<String>,
+    /// Names of the ports that it exchanges transitive probes with.
+    pub xtargets: Vec<String>,
+}
+
+/// A probe that went out or was answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomType)]
+pub struct ProbeNews {
+    /// When it went out, by CLOCK_MONOTONIC, in nanoseconds.
+    pub time: i64,
+    /// The aggregation.
+    pub aggregation: String,
+    /// The port that it left through.
+    pub port: String,
+    /// Source address, or the asking port's name.
+    pub local: String,
+    /// Target address, or the asked port's name.
+    pub target: String,
+    /// `i` (ICMP echo), `a` (ARP probe or neighbour solicitation) or `t` (transitive), and the
+    /// sequence number.
+    pub probe: String,
+    /// From sending to the arrival of the answer, in nanoseconds; absent while there is none.
+    pub netrtt: Option<i64>,
+    /// From sending until the answer was dealt with, in nanoseconds; absent while there is none.
+    pub rtt: Option<i64>,
+}
+
+/// A change of state, with its reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomType)]
+pub struct StateNews {
+    /// When, by CLOCK_REALTIME, in nanoseconds since 1970.
+    pub time: i64,
+    /// The aggregation.
+    pub aggregation: String,
+    /// The port, unless it is about the whole aggregation.
+    pub port: Option<String>,
+    /// The new state: `active`, `failed`, `moved`, or `detection` when that changed.
+    pub state: String,
+    /// Why, in words.
+    pub reason: String,
 }
 
 /// Traffic counted by the datapath for one port of an aggregation.

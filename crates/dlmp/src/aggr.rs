@@ -292,6 +292,9 @@ mod tests {
             reason: format!("its link is {state}"),
             portstate: if mac.is_some() { "attached" } else { "detached" }.into(),
             clients: if up { vec!["aggr0".into()] } else { vec![] },
+            flags: "u---".into(),
+            targets: vec![],
+            xtargets: vec![],
         }
     }
 

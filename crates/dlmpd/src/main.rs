@@ -10,6 +10,7 @@ mod control;
 mod leases;
 mod monitor;
 mod object;
+mod plan;
 mod service;
 mod state;
 mod sys;

@@ -69,6 +69,9 @@ impl Fake {
             reason: "its link is up".into(),
             portstate: "attached".into(),
             clients: vec![],
+            flags: "u---".into(),
+            targets: vec![],
+            xtargets: vec![],
         };
         Ok(AggregationsReply {
             aggregations: vec![Aggregation {

@@ -22,12 +22,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use dlmp_api::{Error, PortStatistics};
+use dlmp_api::{Error, PortStatistics, ProbeNews, StateNews};
 use dlmp_datapath::SlotIndex;
 use dlmp_datapath::bpf::Attachment;
 use dlmp_netlink::{LinkEvent, LinkEvents, Netlink};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
+use crate::plan::ProbePlan;
 use crate::state::Before;
 use announcer::Announcer;
 use carrier::{Seen, Watched};
@@ -43,6 +44,7 @@ enum Command {
     Stop(String, BTreeMap<String, Before>, Reply<()>),
     AddPorts(String, BTreeMap<String, Before>, Reply<()>),
     RemovePorts(String, BTreeMap<String, Before>, Reply<()>),
+    Probe(String, Option<ProbePlan>, Reply<()>),
     List(oneshot::Sender<Vec<dlmp_api::Aggregation>>),
     Statistics(Reply<Vec<PortStatistics>>),
 }
@@ -53,6 +55,23 @@ type Reply<T> = oneshot::Sender<Result<T, Error>>;
 #[derive(Debug, Clone)]
 pub struct Monitor {
     commands: mpsc::UnboundedSender<Command>,
+    news: News,
+}
+
+/// Where news for people go; nobody has to listen.
+#[derive(Debug, Clone)]
+struct News {
+    probes: broadcast::Sender<ProbeNews>,
+    states: broadcast::Sender<StateNews>,
+}
+
+/// News that a slow listener may be behind before it misses some.
+const BACKLOG: usize = 1024;
+
+impl Default for News {
+    fn default() -> Self {
+        Self { probes: broadcast::Sender::new(BACKLOG), states: broadcast::Sender::new(BACKLOG) }
+    }
 }
 
 /// What the monitor needs to know of its surroundings.
@@ -100,7 +119,7 @@ impl Monitor {
             });
         })?;
         started.recv().map_err(std::io::Error::other)??;
-        Ok((Self { commands }, thread))
+        Ok((Self { commands, news: News::default() }, thread))
     }
 
     /// Makes an aggregation, or takes over one that runs already.
@@ -133,6 +152,24 @@ impl Monitor {
     /// What failed.
     pub async fn remove_ports(&self, name: &str, before: BTreeMap<String, Before>) -> Result<(), Error> {
         self.ask(|reply| Command::RemovePorts(name.to_owned(), before, reply)).await?
+    }
+
+    /// Has an aggregation probed by this plan, or not any more.
+    ///
+    /// # Errors
+    /// What failed; the aggregation is probed as before.
+    pub async fn set_probing(&self, name: &str, plan: Option<ProbePlan>) -> Result<(), Error> {
+        self.ask(|reply| Command::Probe(name.to_owned(), plan, reply)).await?
+    }
+
+    /// Every probe from now on, of all aggregations, until the receiver is dropped.
+    pub fn probe_news(&self) -> broadcast::Receiver<ProbeNews> {
+        self.news.probes.subscribe()
+    }
+
+    /// Every change of state from now on, of all aggregations, until the receiver is dropped.
+    pub fn state_news(&self) -> broadcast::Receiver<StateNews> {
+        self.news.states.subscribe()
     }
 
     /// All aggregations, without speeds: those take the kernel's lock to read.
@@ -315,6 +352,13 @@ impl Task {
                     None => Err(not_running(&name)),
                 };
                 self.act_on(&name);
+                let _ = reply.send(result);
+            }
+            Command::Probe(name, plan, reply) => {
+                let result = match self.running.get_mut(&name) {
+                    Some(running) => running.set_probing(plan),
+                    None => Err(not_running(&name)),
+                };
                 let _ = reply.send(result);
             }
             Command::List(reply) => {

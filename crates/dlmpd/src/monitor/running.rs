@@ -18,6 +18,7 @@ use super::announcer::Announcer;
 use super::carrier::Watched;
 use super::chores::{self, Chore};
 use super::view::reason;
+use crate::plan::ProbePlan;
 use crate::state::Before;
 use crate::validate::is_aggregation;
 
@@ -268,6 +269,17 @@ impl Running {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.engine.handle_timeout(now);
+    }
+
+    /// Probes by this plan from now on, or not any more.
+    ///
+    /// # Errors
+    /// What failed.
+    pub fn set_probing(&mut self, plan: Option<ProbePlan>) -> Result<(), Error> {
+        match plan {
+            Some(_) => Err(Error::failed("probing is not there yet")),
+            None => Ok(()),
+        }
     }
 
     /// The datapath asks to announce a slot.

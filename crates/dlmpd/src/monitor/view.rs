@@ -23,6 +23,9 @@ impl Running {
                     reason: reason(view.health).into(),
                     portstate: if port.device.is_some() { "attached" } else { "detached" }.into(),
                     clients: view.slots.iter().map(|_| self.name.clone()).collect(),
+                    flags: if view.link == LinkState::Up { "u---" } else { "d---" }.into(),
+                    targets: Vec::new(),
+                    xtargets: Vec::new(),
                 })
             })
             .collect();
