@@ -4,151 +4,73 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use crate::announce::Announcements;
-use crate::{Placement, PortIndex, SlotIndex, spread};
-
-/// What is known of a port's link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LinkState {
-    /// Nobody has looked yet.
-    #[default]
-    Unknown,
-    /// There is a carrier.
-    Up,
-    /// There is no carrier, or the link was brought down.
-    Down,
-    /// The link does not exist (hot-unplugged, its namespace deleted).
-    Absent,
-}
-
-/// Something that happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// A port was added to the aggregation.
-    PortAdded(PortIndex),
-    /// A port was taken out of it.
-    PortRemoved(PortIndex),
-    /// A port's link was looked at.
-    Link(PortIndex, LinkState),
-    /// A client has come; it wants a port.
-    ClientAdded(SlotIndex),
-    /// A client that the running datapath has on a port already, at a takeover.
-    ClientRestored(SlotIndex, PortIndex),
-    /// The running datapath takes group-addressed frames from this port already, at a takeover.
-    MulticastRestored(PortIndex),
-    /// A frame for the slot arrived on a port that is not its own (rule 3): switches do not know
-    /// where it sits.
-    Stray(SlotIndex),
-}
-
-/// Something to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Mark a port as fit for traffic or not.
-    SetUsable(PortIndex, bool),
-    /// Place the clients of a slot.
-    Place(SlotIndex, Placement),
-    /// Take group-addressed frames from this port.
-    SetMulticastPort(Option<PortIndex>),
-    /// Give the aggregation's link a carrier or take it away.
-    SetCarrier(bool),
-    /// Announce the clients of a slot through a port.
-    Announce(SlotIndex, PortIndex),
-    /// Tell people.
-    Notify(Notice),
-}
-
-/// News for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Notice {
-    /// A port's health changed.
-    Health(PortIndex, Health),
-    /// The clients of a slot moved.
-    Moved {
-        /// The slot.
-        slot: SlotIndex,
-        /// Where they sat before.
-        from: Option<PortIndex>,
-        /// Where they sit now.
-        to: PortIndex,
-    },
-}
-
-/// A port's health, with its reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Health {
-    /// Its link is up. Nothing else is asked of it: no probing is configured.
-    LinkUp,
-    /// Its link has not been looked at yet.
-    LinkUnknown,
-    /// Its link is down.
-    LinkDown,
-    /// Its link does not exist.
-    LinkAbsent,
-}
-
-impl Health {
-    /// Whether the port may carry traffic.
-    pub const fn is_active(self) -> bool {
-        matches!(self, Self::LinkUp)
-    }
-}
-
-impl From<LinkState> for Health {
-    fn from(state: LinkState) -> Self {
-        match state {
-            LinkState::Unknown => Self::LinkUnknown,
-            LinkState::Up => Self::LinkUp,
-            LinkState::Down => Self::LinkDown,
-            LinkState::Absent => Self::LinkAbsent,
-        }
-    }
-}
-
-/// A port, for displays.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PortView {
-    /// Its place.
-    pub port: PortIndex,
-    /// What is known of its link.
-    pub link: LinkState,
-    /// Its health.
-    pub health: Health,
-    /// Who sits on it.
-    pub slots: Vec<SlotIndex>,
-}
+use crate::probe::{Detection, Probing, Standing, View};
+use crate::{Action, Event, Health, LinkState, Notice, Placement, PortIndex, PortView, SlotIndex, Source, spread};
 
 /// The state of one aggregation.
 ///
 /// # Decisions
 ///
-/// A port is active while its link is up. When a port becomes inactive its clients move to the
-/// active ports, those with the fewest clients first; when one becomes active, only as many move to
-/// it as an even spread takes, and without clients to spread nobody moves. With no active port
-/// clients stay where they are. Group-addressed frames are taken from one active port, which stays
-/// the same as long as it is active.
-#[derive(Debug, Default)]
+/// A port is active while its link is up and, with probing, nothing is known against it
+/// ([`Health`]). When a port becomes inactive its clients move to the active ports, those with the
+/// fewest clients first; when one becomes active, only as many move to it as an even spread takes, and
+/// without clients to spread nobody moves. With no active port clients stay where they are.
+/// Group-addressed frames are taken from one active port, which stays the same as long as it is active.
+#[derive(Debug)]
 pub struct Aggregation {
-    ports: BTreeMap<PortIndex, LinkState>,
+    epoch: Instant,
+    ports: BTreeMap<PortIndex, Port>,
     places: BTreeMap<SlotIndex, Option<PortIndex>>,
     /// As last told to the datapath.
     placements: BTreeMap<SlotIndex, Placement>,
     multicast_port: Option<PortIndex>,
     carrier: Option<bool>,
     announcements: Announcements,
+    sources: Vec<Source>,
+    probing: Option<Probing>,
+    detection: Detection,
     actions: VecDeque<Action>,
 }
 
+#[derive(Debug, Default)]
+struct Port {
+    link: LinkState,
+    /// Its link and whether it is active, as last told.
+    told: Option<(LinkState, bool)>,
+}
+
 impl Aggregation {
-    /// Takes in what happened, at `now`.
+    /// An aggregation without ports. What is done at regular times is counted from `epoch`: give all
+    /// aggregations of a host the same, so that one wake-up serves all.
+    #[must_use]
+    pub fn new(epoch: Instant) -> Self {
+        Self {
+            epoch,
+            ports: BTreeMap::new(),
+            places: BTreeMap::new(),
+            placements: BTreeMap::new(),
+            multicast_port: None,
+            carrier: None,
+            announcements: Announcements::default(),
+            sources: Vec::new(),
+            probing: None,
+            detection: Detection::Link,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// Takes in what happened, at `now`: the time of the call, which never goes backwards.
     pub fn handle_event(&mut self, event: Event, now: Instant) {
+        let counted = self.probing.as_mut().map_or(now, |probing| probing.arrive(now));
+        // What probes bring moves clients only when a port's health changes.
+        let mut decide = true;
         match event {
-            Event::PortAdded(port) => {
-                self.ports.insert(port, LinkState::Unknown);
-            }
+            Event::PortAdded(port) => drop(self.ports.insert(port, Port::default())),
             Event::PortRemoved(port) => {
                 self.ports.remove(&port);
+                self.probing.as_mut().map(|probing| probing.remove(port, counted));
             }
-            Event::Link(port, state) => self.link(port, state, now),
+            Event::Link(port, state) => self.link(port, state, counted),
             Event::ClientAdded(slot) => {
                 self.places.entry(slot).or_default();
             }
@@ -158,13 +80,130 @@ impl Aggregation {
                 self.placements.insert(slot, placement);
             }
             Event::MulticastRestored(port) => self.multicast_port = Some(port),
+            Event::FailureRestored(port) => drop(self.probing.as_mut().map(|probing| probing.restore_failed(port))),
             Event::Stray(slot) => self.stray(slot, now),
+            Event::Probing(fdt) => self.set_probing(fdt, now),
+            Event::Sources(sources) => {
+                self.sources = sources;
+                self.sources.sort();
+            }
+            event => decide = self.probe_event(event, counted),
         }
-        self.decide(now);
+        let changed = self.tell_health(now);
+        if decide || changed {
+            self.decide(now);
+        }
     }
 
     /// Does what is due at `now`. May be called at any time.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.announce(now);
+        if let Some(probing) = &mut self.probing {
+            let counted = probing.arrive(now);
+            probing.beat(now, counted, &mut self.actions);
+            if self.tell_health(now) {
+                self.decide(now);
+            }
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is next wanted.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let beat = self.probing.as_ref().map(Probing::poll_timeout);
+        [self.announcements.next(), beat].into_iter().flatten().min()
+    }
+
+    /// The next thing to do.
+    #[must_use]
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The ports, for displays, at `now`.
+    pub fn ports(&self, now: Instant) -> impl Iterator<Item = PortView> + '_ {
+        self.ports.iter().map(move |(&port, known)| {
+            let view = self.view(port, now);
+            PortView {
+                port,
+                link: known.link,
+                health: Health::of(known.link, &view, self.detection()),
+                slots: (self.places.iter()).filter(|&(_, &place)| place == Some(port)).map(|(&slot, _)| slot).collect(),
+                prober: view.prober,
+                icmp: view.icmp,
+                joined: view.joined,
+                targets: view.targets,
+                peers: view.peers.iter().collect(),
+            }
+        })
+    }
+
+    /// What decides about the ports at present.
+    #[must_use]
+    pub fn detection(&self) -> Detection {
+        self.probing.as_ref().map_or(Detection::Link, Probing::detection)
+    }
+
+    /// The port that group-addressed frames are taken from.
+    #[must_use]
+    pub const fn multicast_port(&self) -> Option<PortIndex> {
+        self.multicast_port
+    }
+
+    fn set_probing(&mut self, fdt: Option<std::time::Duration>, now: Instant) {
+        match (&mut self.probing, fdt) {
+            (probing, None) => *probing = None,
+            (Some(probing), Some(fdt)) => probing.set_fdt(fdt),
+            (probing @ None, Some(fdt)) => {
+                let mut new = Probing::new(fdt, self.epoch, now);
+                for (&port, known) in self.ports.iter().filter(|(_, known)| known.link != LinkState::Unknown) {
+                    new.link(port, known.link == LinkState::Up, now);
+                }
+                *probing = Some(new);
+            }
+        }
+    }
+
+    /// Hands what probes have brought to probing. Says whether places may have to change: never.
+    fn probe_event(&mut self, event: Event, counted: Instant) -> bool {
+        if let Some(probing) = &mut self.probing {
+            match event {
+                Event::Targets { given, routers } => probing.set_targets(&given, &routers, counted),
+                Event::Found(host) => probing.found(host, counted),
+                Event::Answered { question, rtt } => probing.answered(question, rtt, counted),
+                Event::NotSent(question) => probing.not_sent(question),
+                Event::PortAnswered { from, to, sequence, rtt } => {
+                    probing.pair_answered(from, to, sequence, rtt, counted);
+                }
+                _ => {}
+            }
+        }
+        false
+    }
+
+    fn link(&mut self, port: PortIndex, state: LinkState, counted: Instant) {
+        let Some(known) = self.ports.get_mut(&port) else { return };
+        if known.link == state {
+            return;
+        }
+        known.link = state;
+        if let Some(probing) = &mut self.probing
+            && state != LinkState::Unknown
+        {
+            probing.link(port, state == LinkState::Up, counted);
+        }
+    }
+
+    fn stray(&mut self, slot: SlotIndex, now: Instant) {
+        if let Some(port) = self.places.get(&slot).copied().flatten()
+            && self.is_active(port)
+        {
+            self.announcements.start(slot, now);
+            self.announce(now);
+        }
+    }
+
+    fn announce(&mut self, now: Instant) {
         for slot in self.announcements.due(now) {
             match self.places.get(&slot).copied().flatten() {
                 // Never on a failed port: its switch must not learn what it cannot deliver.
@@ -174,69 +213,54 @@ impl Aggregation {
         }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is next wanted.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        self.announcements.next()
-    }
-
-    /// The next thing to do.
-    #[must_use]
-    pub fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
-    }
-
-    /// The ports, for displays.
-    pub fn ports(&self) -> impl Iterator<Item = PortView> + '_ {
-        self.ports.iter().map(|(&port, &link)| PortView {
-            port,
-            link,
-            health: link.into(),
-            slots: (self.places.iter()).filter(|&(_, &place)| place == Some(port)).map(|(&slot, _)| slot).collect(),
-        })
-    }
-
-    /// The port that group-addressed frames are taken from.
-    pub const fn multicast_port(&self) -> Option<PortIndex> {
-        self.multicast_port
-    }
-
-    fn link(&mut self, port: PortIndex, state: LinkState, now: Instant) {
-        let Some(known) = self.ports.get_mut(&port) else {
-            return;
-        };
-        let before = *known;
-        if before == state {
-            return;
+    /// Tells the datapath and people what has changed about the ports. Says whether a port became
+    /// active or inactive.
+    fn tell_health(&mut self, now: Instant) -> bool {
+        let detection = self.detection();
+        if detection != self.detection {
+            self.detection = detection;
+            self.actions.push_back(Action::Notify(Notice::Detection(detection)));
         }
-        *known = state;
-        let active = Health::from(state).is_active();
-        self.actions.push_back(Action::SetUsable(port, active));
-        self.actions.push_back(Action::Notify(Notice::Health(port, state.into())));
+        let mut changed = false;
+        for port in self.ports.keys().copied().collect::<Vec<_>>() {
+            changed |= self.tell_port(port, now);
+        }
+        changed
+    }
+
+    fn tell_port(&mut self, port: PortIndex, now: Instant) -> bool {
+        let standing = self.probing.as_ref().and_then(|probing| probing.standing(port));
+        let Some(known) = self.ports.get_mut(&port) else { return false };
+        let (link, before) = (known.link, known.told);
+        let active = link == LinkState::Up && standing.is_none_or(|standing| standing == Standing::Good);
+        if before == Some((link, active)) || (before.is_none() && link == LinkState::Unknown) {
+            return false;
+        }
+        known.told = Some((link, active));
+        let changed = before.is_none_or(|(_, before)| before != active);
+        if changed {
+            self.actions.push_back(Action::SetUsable(port, active));
+        }
+        let health = Health::of(link, &self.view(port, now), self.detection);
+        self.actions.push_back(Action::Notify(Notice::Health(port, health)));
         // A client that waited on this port through an outage: the switch behind it may be new.
-        if active && before != LinkState::Unknown {
-            for (&slot, &place) in &self.places {
-                if place == Some(port) {
-                    self.announcements.start(slot, now);
-                }
+        if changed && active && before.is_some() {
+            for (&slot, _) in self.places.iter().filter(|&(_, &place)| place == Some(port)) {
+                self.announcements.start(slot, now);
             }
         }
+        changed
     }
 
-    fn stray(&mut self, slot: SlotIndex, now: Instant) {
-        if let Some(port) = self.places.get(&slot).copied().flatten()
-            && self.is_active(port)
-        {
-            self.announcements.start(slot, now);
-            self.handle_timeout(now);
-        }
+    fn view(&self, port: PortIndex, now: Instant) -> View {
+        self.probing.as_ref().map(|probing| probing.view(port, now)).unwrap_or_default()
     }
 
     /// Brings clients, multicast port and carrier in line with the ports.
     fn decide(&mut self, now: Instant) {
         // A port that nobody has looked at yet may be fine: at a takeover nothing must move because
         // its ports are looked at one after another.
-        if self.ports.values().any(|&link| link == LinkState::Unknown) {
+        if self.ports.values().any(|port| port.link == LinkState::Unknown) {
             return;
         }
         let active = self.active_ports();
@@ -247,8 +271,23 @@ impl Aggregation {
         }
         self.place(&active);
         self.choose_multicast_port(&active);
-        self.set_carrier(!active.is_empty());
-        self.handle_timeout(now);
+        // The carrier follows the links, never the probes (design, "Datapath").
+        self.set_carrier(self.ports.values().any(|port| port.link == LinkState::Up));
+        self.seat_sources(now);
+        self.announce(now);
+    }
+
+    /// Tells probing which sources sit where now.
+    fn seat_sources(&mut self, now: Instant) {
+        let Some(probing) = &mut self.probing else { return };
+        let mut seats: BTreeMap<PortIndex, Vec<Source>> = BTreeMap::new();
+        for source in &self.sources {
+            if let Some(port) = self.places.get(&source.slot).copied().flatten() {
+                seats.entry(port).or_default().push(*source);
+            }
+        }
+        let counted = probing.arrive(now);
+        probing.set_seats(seats, counted);
     }
 
     /// Tells the datapath every placement that changed. Failed ports are left before backups are
@@ -299,7 +338,7 @@ impl Aggregation {
     }
 
     fn is_active(&self, port: PortIndex) -> bool {
-        self.ports.get(&port).is_some_and(|&link| Health::from(link).is_active())
+        self.ports.get(&port).and_then(|port| port.told).is_some_and(|(_, active)| active)
     }
 
     fn active_ports(&self) -> Vec<PortIndex> {

@@ -9,8 +9,16 @@
 
 mod aggregation;
 mod announce;
+mod health;
+mod input;
 mod place;
+mod probe;
+mod question;
 mod spread;
 
-pub use aggregation::{Action, Aggregation, Event, Health, LinkState, Notice, PortView};
+pub use aggregation::Aggregation;
+pub use health::{Health, LinkState, PortView};
+pub use input::{Action, Event, Notice};
 pub use place::{ClientAddress, Placement, PortIndex, SlotIndex};
+pub use probe::{Cause, Detection};
+pub use question::{Question, QuestionId, Source, Way};

@@ -3,14 +3,15 @@
 use std::fmt;
 
 use dlmp_wire::MacAddr;
+use serde::{Deserialize, Serialize};
 
 /// A port's place in an aggregation, 0 to 31. It stays the same while the port is in
 /// the aggregation, also while its link is gone.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PortIndex(pub u8);
 
 /// What clients are placed by: all clients of a slot sit on one port.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SlotIndex(pub u16);
 
 impl SlotIndex {
@@ -31,7 +32,7 @@ impl fmt::Debug for SlotIndex {
 }
 
 /// Where the clients of a slot sit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
     /// The port that sends and receives for them.
     pub port: PortIndex,

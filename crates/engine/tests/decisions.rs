@@ -19,7 +19,7 @@ fn actions(engine: &mut Aggregation, event: Event, now: Instant) -> Vec<Action> 
 
 /// Two ports that are up and the primary client on net0.
 fn settled(now: Instant) -> Aggregation {
-    let mut engine = Aggregation::default();
+    let mut engine = Aggregation::new(now);
     for event in [
         Event::PortAdded(NET0),
         Event::PortAdded(NET1),
@@ -39,7 +39,7 @@ const fn place(port: PortIndex, backup: Option<PortIndex>) -> Action {
 #[test]
 fn nothing_is_decided_before_every_port_was_looked_at() {
     let now = Instant::now();
-    let mut engine = Aggregation::default();
+    let mut engine = Aggregation::new(now);
     for event in [Event::PortAdded(NET0), Event::PortAdded(NET1), Event::ClientAdded(PRIMARY)] {
         assert_eq!(actions(&mut engine, event, now), []);
     }
@@ -92,7 +92,7 @@ fn with_no_link_left_clients_stay_and_the_first_to_return_gets_them() {
 #[test]
 fn a_takeover_moves_nobody_although_ports_are_looked_at_one_after_another() {
     let now = Instant::now();
-    let mut engine = Aggregation::default();
+    let mut engine = Aggregation::new(now);
     let mut all = Vec::new();
     for event in [
         Event::PortAdded(NET0),
@@ -116,7 +116,7 @@ fn a_takeover_moves_nobody_although_ports_are_looked_at_one_after_another() {
 #[test]
 fn a_client_that_waited_for_its_own_port_is_announced_when_that_returns() {
     let now = Instant::now();
-    let mut engine = Aggregation::default();
+    let mut engine = Aggregation::new(now);
     for event in [Event::PortAdded(NET0), Event::ClientAdded(PRIMARY), Event::Link(NET0, LinkState::Up)] {
         actions(&mut engine, event, now);
     }
@@ -161,7 +161,7 @@ proptest! {
     /// announcements leave only through the client's own live port; the carrier follows the links.
     #[test]
     fn promises_hold_after_every_event(events in proptest::collection::vec((any_event(), 0u64..400), 1..120)) {
-        let mut engine = Aggregation::default();
+        let mut engine = Aggregation::new(Instant::now());
         let mut now = Instant::now();
         let (mut links, mut clients) = (BTreeMap::new(), BTreeMap::new());
         let (mut carrier, mut multicast) = (None, None);
@@ -190,6 +190,9 @@ proptest! {
                     Action::SetCarrier(up) => carrier = Some(up),
                     Action::SetMulticastPort(port) => multicast = port,
                     Action::SetUsable(..) | Action::Notify(_) => {}
+                    Action::Ask(_) | Action::AskPort { .. } | Action::Discover(_) => {
+                        prop_assert!(false, "nobody configured probing: {action:?}");
+                    }
                 }
             }
             if links.values().any(|&link| link == LinkState::Unknown) {

@@ -1,0 +1,111 @@
+//! What goes into the engine and what comes out.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Detection, Health, LinkState, Placement, PortIndex, Question, QuestionId, SlotIndex, Source};
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// A port was added to the aggregation.
+    PortAdded(PortIndex),
+    /// A port was taken out of it.
+    PortRemoved(PortIndex),
+    /// A port's link was looked at.
+    Link(PortIndex, LinkState),
+    /// A client has come; it wants a port.
+    ClientAdded(SlotIndex),
+    /// A client that the running datapath has on a port already, at a takeover.
+    ClientRestored(SlotIndex, PortIndex),
+    /// The running datapath takes group-addressed frames from this port already, at a takeover.
+    MulticastRestored(PortIndex),
+    /// The running datapath has a port marked unusable though its link is up, at a takeover.
+    FailureRestored(PortIndex),
+    /// A frame for the slot arrived on a port that is not its own (rule 3): switches do not know
+    /// where it sits.
+    Stray(SlotIndex),
+    /// Probing is configured with this failure detection time, or not any more.
+    Probing(Option<Duration>),
+    /// The addresses that may be sources of probes, all of them.
+    Sources(Vec<Source>),
+    /// Whom to ask: the targets that were given, and the next-hop routers on the sources' networks.
+    Targets {
+        /// From `probe-ip`.
+        given: Vec<IpAddr>,
+        /// From the routes.
+        routers: Vec<IpAddr>,
+    },
+    /// A host has answered a multicast echo.
+    Found(IpAddr),
+    /// A question was answered.
+    Answered {
+        /// The question.
+        question: QuestionId,
+        /// From sending to the arrival of the answer.
+        rtt: Duration,
+    },
+    /// A question could not be sent.
+    NotSent(QuestionId),
+    /// A transitive probe was answered.
+    PortAnswered {
+        /// The port that asked.
+        from: PortIndex,
+        /// The port that answered.
+        to: PortIndex,
+        /// The probe's sequence number.
+        sequence: u32,
+        /// From sending to the arrival of the answer.
+        rtt: Duration,
+    },
+}
+
+/// Something to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// Mark a port as fit for traffic or not.
+    SetUsable(PortIndex, bool),
+    /// Place the clients of a slot.
+    Place(SlotIndex, Placement),
+    /// Take group-addressed frames from this port.
+    SetMulticastPort(Option<PortIndex>),
+    /// Give the aggregation's link a carrier or take it away.
+    SetCarrier(bool),
+    /// Announce the clients of a slot through a port.
+    Announce(SlotIndex, PortIndex),
+    /// Ask a target.
+    Ask(Question),
+    /// Send a transitive probe from one port to another.
+    AskPort {
+        /// The port that asks.
+        from: PortIndex,
+        /// The port that is asked.
+        to: PortIndex,
+        /// Sequence number; one row for each pair.
+        sequence: u32,
+    },
+    /// Look for hosts by a multicast echo from this source.
+    Discover(IpAddr),
+    /// Tell people.
+    Notify(Notice),
+}
+
+/// News for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Notice {
+    /// A port's health changed.
+    Health(PortIndex, Health),
+    /// What decides about the ports changed.
+    Detection(Detection),
+    /// The clients of a slot moved.
+    Moved {
+        /// The slot.
+        slot: SlotIndex,
+        /// Where they sat before.
+        from: Option<PortIndex>,
+        /// Where they sit now.
+        to: PortIndex,
+    },
+}

@@ -1,0 +1,487 @@
+//! Probe-based failure and repair detection of one aggregation (in.dlmpd), without I/O.
+//!
+//! Two kinds of probes. *Transitive* ones go from port to port every few milliseconds; they are local
+//! and cheap. *Questions* go to targets (ICMP echo, ARP probe, neighbour solicitation) about once a
+//! second. Missing answers of either kind make ports suspect; suspicion fires a [burst] of
+//! questions, and the burst is judged ([verdict]):
+//!
+//! ```text
+//!                 suspicion                 one island lives
+//!   +----------+ ----------> +-------+ -----------------------> Watching, the others failed
+//!   | Watching |             | Burst |  no answer, one island
+//!   +----------+ <---------- +-------+ -----------------------> Targets silent: nobody moves
+//!                 all well       |      no answer, torn apart
+//!                                +----------------------------> All failed: one prober at a time
+//! ```
+//! Without targets that vouch ([targets]) nobody is judged, and the link state alone decides.
+
+mod attention;
+mod burst;
+mod pairs;
+mod port;
+mod ports;
+mod questions;
+mod repair;
+mod rtt;
+mod targets;
+mod timing;
+mod verdict;
+mod watch;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use attention::Attention;
+use burst::Burst;
+use pairs::{Pair, Pairs, mesh, pair, star};
+pub use port::Cause;
+use port::Port;
+pub(crate) use port::Standing;
+pub(crate) use ports::PortSet;
+use questions::{Purpose, Questions};
+use targets::Targets;
+use timing::{ROUNDS, Timing};
+use verdict::{Island, Verdict, judge};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Action, PortIndex, QuestionId, Source, Way};
+
+/// Pairs that are asked on one beat, at most.
+const PAIRS: usize = 64;
+
+/// The state of probing.
+#[derive(Debug)]
+pub(crate) struct Probing {
+    timing: Timing,
+    /// Beats of all aggregations of a host fall together, so that one wake-up serves all.
+    epoch: Instant,
+    /// The next beat, by the clock.
+    next: Instant,
+    attention: Attention,
+    ports: BTreeMap<PortIndex, Port>,
+    /// The sources whose clients sit on each port.
+    seats: BTreeMap<PortIndex, Vec<Source>>,
+    pairs: Pairs,
+    hub: Option<PortIndex>,
+    /// Where in a long list of pairs to go on.
+    pairs_asked: usize,
+    targets: Targets,
+    questions: Questions,
+    phase: Phase,
+    suspects: PortSet,
+    no_burst_before: Instant,
+    next_watch: Instant,
+    /// Whose turn it is to be watched.
+    turn: usize,
+    next_failed: Instant,
+    next_lesson: Instant,
+    lesson_gap: Duration,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Watching,
+    Burst(Box<Burst>),
+    TargetsSilent,
+    AllFailed { prober: PortIndex, until: Instant },
+}
+
+/// What decides about the ports at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Detection {
+    /// The link state alone: no probing is configured.
+    Link,
+    /// The link state alone: there is no target that vouches for ports.
+    NoTargets,
+    /// Link state and probes.
+    Probes,
+    /// Link state and transitive probes: the targets have died, and all ports reach each other.
+    TargetsSilent,
+    /// No port reaches a target; this one looks for one.
+    Prober(PortIndex),
+}
+
+impl Probing {
+    /// Probing with this failure detection time. Beats are counted from `epoch`.
+    pub(crate) fn new(fdt: Duration, epoch: Instant, now: Instant) -> Self {
+        let timing = Timing::new(fdt);
+        Self {
+            timing,
+            epoch,
+            next: now,
+            attention: Attention::default(),
+            ports: BTreeMap::new(),
+            seats: BTreeMap::new(),
+            pairs: Pairs::default(),
+            hub: None,
+            pairs_asked: 0,
+            targets: Targets::default(),
+            questions: Questions::default(),
+            phase: Phase::Watching,
+            suspects: PortSet::EMPTY,
+            no_burst_before: now,
+            next_watch: now,
+            turn: 0,
+            next_failed: now,
+            next_lesson: now,
+            lesson_gap: timing.turn,
+        }
+    }
+
+    /// Takes the time: every input begins with it. Returns `now` in time that counts.
+    pub(crate) fn arrive(&mut self, now: Instant) -> Instant {
+        self.attention.arrive(now, &mut self.next)
+    }
+
+    /// Changes the failure detection time.
+    pub(crate) fn set_fdt(&mut self, fdt: Duration) {
+        self.timing = Timing::new(fdt);
+    }
+
+    /// The targets that people gave and the routers on the sources' networks.
+    pub(crate) fn set_targets(&mut self, given: &[IpAddr], routers: &[IpAddr], now: Instant) {
+        self.targets.set(given, routers, now);
+        self.learn_anew(now);
+    }
+
+    /// A host has answered a multicast echo.
+    pub(crate) fn found(&mut self, host: IpAddr, now: Instant) {
+        self.targets.found(host, now);
+        self.learn_anew(now);
+    }
+
+    /// Which sources sit on which port.
+    pub(crate) fn set_seats(&mut self, seats: BTreeMap<PortIndex, Vec<Source>>, now: Instant) {
+        if self.seats != seats {
+            self.seats = seats;
+            self.learn_anew(now);
+        }
+    }
+
+    /// A port's link is up or down. A port that is new starts as good: nothing is known against it.
+    pub(crate) fn link(&mut self, port: PortIndex, up: bool, now: Instant) {
+        let others_good = self.good().iter().any(|other| other != port);
+        let vouched = self.targets.vouching().next().is_some();
+        let Some(known) = self.ports.get_mut(&port) else {
+            self.ports.insert(port, Port::new(up, now));
+            return self.learn_anew(now);
+        };
+        if known.up == up {
+            return;
+        }
+        known.up = up;
+        (known.up_since, known.answered) = (now, None);
+        if up {
+            known.standing = if others_good && vouched { Standing::Returning } else { Standing::Good };
+            self.learn_anew(now);
+        } else {
+            known.note_failure(now);
+            self.forget(port);
+        }
+        self.settle(now);
+    }
+
+    /// A port is gone.
+    pub(crate) fn remove(&mut self, port: PortIndex, now: Instant) {
+        self.ports.remove(&port);
+        self.forget(port);
+        self.settle(now);
+    }
+
+    /// A port has failed already, at a takeover: it has to prove itself.
+    pub(crate) fn restore_failed(&mut self, port: PortIndex) {
+        if let Some(port) = self.ports.get_mut(&port) {
+            port.standing = Standing::Returning;
+        }
+    }
+
+    /// A question was answered.
+    pub(crate) fn answered(&mut self, id: QuestionId, rtt: Duration, now: Instant) {
+        let Some(open) = self.questions.close(id) else { return };
+        let Some(port) = self.ports.get_mut(&open.port).filter(|port| port.up) else { return };
+        port.note_answer(now);
+        self.targets.answered(open.target, open.port, open.echo, rtt);
+        match &mut self.phase {
+            Phase::Watching => {}
+            Phase::Burst(burst) if open.sent >= burst.start => burst.answered(open.port, open.target),
+            Phase::Burst(_) => {}
+            Phase::TargetsSilent => self.phase = Phase::Watching,
+            Phase::AllFailed { .. } => self.bring_back(open.port, now),
+        }
+    }
+
+    /// A question could not be sent: its silence says nothing.
+    pub(crate) fn not_sent(&mut self, id: QuestionId) {
+        if let (Some(open), Phase::Burst(burst)) = (self.questions.close(id), &mut self.phase) {
+            burst.not_sent(open.port);
+        }
+    }
+
+    /// A port was heard by another and has heard it.
+    pub(crate) fn pair_answered(&mut self, from: PortIndex, to: PortIndex, sequence: u32, rtt: Duration, now: Instant) {
+        let up = |port| self.ports.get(&port).is_some_and(|port| port.up);
+        if up(from) && up(to) {
+            self.pairs.answered(pair(from, to), sequence, rtt, now);
+        }
+    }
+
+    /// When [`beat`](Self::beat) is next wanted, by the clock.
+    pub(crate) const fn poll_timeout(&self) -> Instant {
+        self.next
+    }
+
+    /// Does what is due. `clock` is the time by the clock, `now` what [`arrive`](Self::arrive) made of it.
+    pub(crate) fn beat(&mut self, clock: Instant, now: Instant, actions: &mut VecDeque<Action>) {
+        if clock < self.next {
+            return;
+        }
+        self.lose(now);
+        match std::mem::replace(&mut self.phase, Phase::Watching) {
+            Phase::Burst(burst) => self.go_on(burst, now, actions),
+            phase => {
+                self.phase = phase;
+                self.watch(now, actions);
+            }
+        }
+        if let Phase::AllFailed { prober, until } = self.phase {
+            self.probe_in_turn(prober, until, now, actions);
+        }
+        self.repair(now);
+        self.ask_pairs(now, actions);
+        self.next = match self.phase {
+            Phase::Burst(_) => clock + self.timing.round.max(Duration::from_micros(50)),
+            _ => self.next_beat(clock),
+        };
+    }
+
+    /// The first beat after this time.
+    fn next_beat(&self, clock: Instant) -> Instant {
+        let (since, beat) = (clock.saturating_duration_since(self.epoch).as_nanos(), self.timing.beat.as_nanos());
+        let into = u64::try_from(since % beat).unwrap_or_default();
+        clock + (self.timing.beat - Duration::from_nanos(into))
+    }
+
+    fn go_on(&mut self, mut burst: Box<Burst>, now: Instant, actions: &mut VecDeque<Action>) {
+        let (islands, unjudged) = burst.evidence(&self.pairs, &self.targets);
+        let over = burst.ends.is_some_and(|ends| now >= ends);
+        if !over && !burst.judged.is_empty() && !burst.is_clear(&islands, &self.targets) {
+            if burst.rounds < ROUNDS {
+                for (port, target) in burst.round(&self.targets) {
+                    self.ask(port, target, Purpose::Other, now, actions);
+                }
+            } else if burst.ends.is_none() {
+                burst.ends = Some(now + self.grace());
+            }
+            self.phase = Phase::Burst(burst);
+            return;
+        }
+        self.no_burst_before = burst.start + self.timing.burst_gap;
+        for target in burst.mute_targets(&self.targets) {
+            self.targets.lost_alone(target, burst.rounds, now);
+        }
+        // Without anything to ask, or anything that vouches, there is nothing to judge by.
+        if !islands.is_empty() && self.targets.vouching().next().is_some() {
+            self.carry_out(&burst, &islands, unjudged, now);
+        }
+        self.settle(now);
+    }
+
+    fn carry_out(&mut self, burst: &Burst, islands: &[Island], unjudged: PortSet, now: Instant) {
+        match judge(islands) {
+            Verdict::Live(live) => {
+                for port in burst.judged.without(live).without(unjudged).iter() {
+                    let cut_off = islands.iter().any(|island| island.ports.contains(port) && island.reached != [0; 3]);
+                    let cause = if cut_off { Cause::CutOff } else { Cause::Silent(self.silent_for(port, now)) };
+                    self.fail(port, cause, now);
+                }
+                for port in burst.on_trial.intersection(live).iter() {
+                    self.make_good(port);
+                }
+                // Its island vouches for a port that no target answers; asking on would show nothing new.
+                for port in burst.asking.intersection(live).iter().filter(|&port| !burst.has_answer(port)) {
+                    self.ports.get_mut(&port).map(|port| port.answered.take());
+                }
+            }
+            Verdict::TargetsSilent => self.phase = Phase::TargetsSilent,
+            Verdict::AllFailed => {
+                for port in burst.judged.iter() {
+                    self.fail(port, Cause::AllSilent, now);
+                }
+            }
+        }
+    }
+
+    /// How long to wait for the answers to the last round.
+    fn grace(&self) -> Duration {
+        let slowest = self.targets.active().filter_map(|target| target.rtt.bound()).max().unwrap_or_default();
+        self.timing.grace.max(slowest.min(self.timing.fdt / 4))
+    }
+
+    /// Since when nothing was heard through a port.
+    fn silent_for(&self, port: PortIndex, now: Instant) -> Duration {
+        let known = self.ports.get(&port);
+        let heard = known.and_then(|port| port.answered).max(self.pairs.last_answer(port));
+        let since = heard.or(known.map(|port| port.up_since));
+        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
+    fn fail(&mut self, port: PortIndex, cause: Cause, now: Instant) {
+        if let Some(port) = self.ports.get_mut(&port) {
+            // A port that stays failed keeps the cause that people were told.
+            if !matches!(port.standing, Standing::Failed(_)) {
+                port.standing = Standing::Failed(cause);
+            }
+            port.note_failure(now);
+        }
+    }
+
+    fn make_good(&mut self, port: PortIndex) {
+        if let Some(port) = self.ports.get_mut(&port) {
+            port.standing = Standing::Good;
+        }
+    }
+
+    /// Asks a target through a port: by echo where a source of its network sits, unless the target is
+    /// known to answer nothing but its address being asked for.
+    fn ask(&mut self, port: PortIndex, target: IpAddr, purpose: Purpose, now: Instant, actions: &mut VecDeque<Action>) {
+        let Some(known) = self.targets.get(target) else { return };
+        let source = self.seat(port).filter(|source| source.is_near(target));
+        // Which of the two it answers shows while it is asked both ways in turn.
+        let echo = known.echoes || (known.reached.is_empty() && self.questions.count() % 2 == 0);
+        let way = match source {
+            Some(source) if echo => Way::Echo { source: source.address },
+            _ => Way::Address,
+        };
+        self.ask_by(way, port, target, purpose, now, actions);
+    }
+
+    fn ask_by(
+        &mut self,
+        way: Way,
+        port: PortIndex,
+        target: IpAddr,
+        purpose: Purpose,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) {
+        let Some(known) = self.targets.get(target) else { return };
+        let patience =
+            known.rtt.bound().map_or(self.timing.patience, |bound| bound * 2).max(self.timing.least_patience);
+        actions.push_back(Action::Ask(self.questions.open(port, target, way, purpose, now, patience)));
+    }
+
+    /// Transitive probes: each port with the hub; in doubt every port with every other.
+    fn ask_pairs(&mut self, now: Instant, actions: &mut VecDeque<Action>) {
+        let up = self.up();
+        let pairs: Vec<Pair> = match &self.phase {
+            Phase::Burst(burst) => mesh(burst.judged).collect(),
+            Phase::AllFailed { .. } => mesh(up).collect(),
+            Phase::Watching | Phase::TargetsSilent => {
+                let Some(hub) = self.choose_hub() else { return };
+                star(hub, up).collect()
+            }
+        };
+        let count = pairs.len().min(PAIRS);
+        for &pair in pairs.iter().cycle().skip(self.pairs_asked).take(count) {
+            let sequence = self.pairs.ask(pair, now);
+            actions.push_back(Action::AskPort { from: pair.0, to: pair.1, sequence });
+        }
+        self.pairs_asked = if pairs.is_empty() { 0 } else { (self.pairs_asked + count) % pairs.len() };
+    }
+
+    /// The port that the others ask: it stays the same while it is good.
+    fn choose_hub(&mut self) -> Option<PortIndex> {
+        let (good, up) = (self.good(), self.up());
+        let hub = self.hub.filter(|&hub| good.contains(hub)).or(good.first()).or(up.first());
+        if hub != self.hub {
+            self.hub = hub;
+            // What was asked before belongs to another time.
+            if let Some(hub) = hub {
+                for pair in star(hub, up) {
+                    self.pairs.forget_open(pair);
+                }
+            }
+        }
+        hub
+    }
+
+    /// Forgets what was learned through a port whose link went away.
+    fn forget(&mut self, port: PortIndex) {
+        self.pairs.forget(port);
+        self.questions.forget(port);
+        self.targets.forget_port(port);
+        self.suspects.remove(port);
+        if let Phase::Burst(burst) = &mut self.phase {
+            burst.leave(port);
+        }
+    }
+
+    /// The one source that a port asks from: the first on a network with a target.
+    fn seat(&self, port: PortIndex) -> Option<Source> {
+        let sources = self.seats.get(&port)?;
+        let near = |source: &&Source| self.targets.active().any(|target| source.is_near(target.address));
+        sources.iter().find(near).or(sources.first()).copied()
+    }
+
+    /// The ports whose link is up.
+    fn up(&self) -> PortSet {
+        self.ports.iter().filter(|(_, port)| port.up).map(|(&port, _)| port).collect()
+    }
+
+    /// The ports that may carry traffic.
+    fn good(&self) -> PortSet {
+        self.ports.iter().filter(|(_, port)| port.is_good()).map(|(&port, _)| port).collect()
+    }
+
+    /// What decides about the ports at present.
+    pub(crate) fn detection(&self) -> Detection {
+        match self.phase {
+            Phase::AllFailed { prober, .. } => Detection::Prober(prober),
+            Phase::TargetsSilent => Detection::TargetsSilent,
+            _ if self.targets.vouching().next().is_none() => Detection::NoTargets,
+            Phase::Watching | Phase::Burst(_) => Detection::Probes,
+        }
+    }
+
+    /// How a port stands; nothing while it is not probed.
+    pub(crate) fn standing(&self, port: PortIndex) -> Option<Standing> {
+        self.ports.get(&port).map(|port| port.standing)
+    }
+
+    /// What probing says of a port whose link is up, at a time by the clock.
+    pub(crate) fn view(&self, port: PortIndex, clock: Instant) -> View {
+        let Some(known) = self.ports.get(&port) else { return View::default() };
+        let now = self.attention.count(clock);
+        // A few turns: each port of an island is asked every so many intervals only.
+        let turns = u32::try_from(self.seats.len()).unwrap_or(1) + 2;
+        let fresh = |at: Instant| now.saturating_duration_since(at) < self.timing.interval * turns;
+        let asks = self.seats.contains_key(&port) || known.answered.is_some_and(fresh);
+        View {
+            standing: Some(known.standing),
+            prober: self.detection() == Detection::Prober(port),
+            icmp: known.answered.is_some_and(fresh),
+            joined: self.is_joined_with_good(port, now),
+            targets: if asks { self.targets.active().map(|target| target.address).collect() } else { Vec::new() },
+            peers: self.pairs.joined_with(port, self.timing.silence, now),
+        }
+    }
+}
+
+/// What probing says of a port.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct View {
+    /// How it stands; nothing while it is not probed.
+    pub(crate) standing: Option<Standing>,
+    /// It is the one that looks for a target while all have failed.
+    pub(crate) prober: bool,
+    /// A target has answered it lately.
+    pub(crate) icmp: bool,
+    /// It reaches a good port.
+    pub(crate) joined: bool,
+    /// The targets that it asks.
+    pub(crate) targets: Vec<IpAddr>,
+    /// The ports that it exchanges transitive probes with.
+    pub(crate) peers: PortSet,
+}

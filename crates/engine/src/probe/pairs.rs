@@ -1,0 +1,207 @@
+//! Transitive probes: which pairs of ports ask each other, who has heard whom, and the islands that
+//! follow. An answer has crossed the network both ways, so one answer shows both directions.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::ports::PortSet;
+use super::rtt::Rtt;
+use crate::PortIndex;
+
+/// Probes of a pair that are remembered until they are answered; more than fit into any round trip.
+const REMEMBERED: usize = 64;
+
+/// Two ports, the lower index first: that one asks.
+pub(crate) type Pair = (PortIndex, PortIndex);
+
+/// The pair of two ports.
+pub(crate) fn pair(one: PortIndex, other: PortIndex) -> Pair {
+    (one.min(other), one.max(other))
+}
+
+/// What is known of every pair.
+#[derive(Debug, Default)]
+pub(crate) struct Pairs(BTreeMap<Pair, State>);
+
+#[derive(Debug, Default)]
+struct State {
+    sequence: u32,
+    /// Sent and not answered, nor overtaken by an answer to a later one.
+    open: VecDeque<(u32, Instant)>,
+    /// When the newest probe that was answered had been sent.
+    answered: Option<Instant>,
+    /// Answers without a gap, and when the first of them came.
+    row: Option<(u32, Instant)>,
+    rtt: Rtt,
+}
+
+impl Pairs {
+    /// Notes that a probe of this pair leaves at `now`; returns its sequence number.
+    pub(crate) fn ask(&mut self, pair: Pair, now: Instant) -> u32 {
+        let state = self.0.entry(pair).or_default();
+        state.sequence = state.sequence.wrapping_add(1);
+        if state.open.len() == REMEMBERED {
+            // The oldest but one: the oldest says since when there is silence.
+            state.open.remove(1);
+        }
+        state.open.push_back((state.sequence, now));
+        state.sequence
+    }
+
+    /// Notes an answer. Says whether it was wanted.
+    pub(crate) fn answered(&mut self, pair: Pair, sequence: u32, rtt: Duration, now: Instant) -> bool {
+        let Some(state) = self.0.get_mut(&pair) else { return false };
+        let Some(at) = state.open.iter().position(|&(open, _)| open == sequence) else { return false };
+        let gap = at > 0;
+        let sent = state.open.drain(..=at).next_back().map(|(_, sent)| sent);
+        state.answered = state.answered.max(sent);
+        state.rtt.sample(rtt);
+        state.row = match state.row {
+            Some((count, since)) if !gap => Some((count + 1, since)),
+            _ => Some((1, now)),
+        };
+        true
+    }
+
+    /// Whether this pair has ever been joined since its ports' links came up.
+    pub(crate) fn was_joined(&self, pair: Pair) -> bool {
+        self.0.get(&pair).is_some_and(|state| state.answered.is_some())
+    }
+
+    /// Whether this pair is joined: it has been, and is silent for no longer than `silence` beside
+    /// its round-trip time.
+    pub(crate) fn is_joined(&self, pair: Pair, silence: Duration, now: Instant) -> bool {
+        let Some(state) = self.0.get(&pair).filter(|state| state.answered.is_some()) else { return false };
+        let patience = silence + state.rtt.bound().unwrap_or_default().min(silence * 10);
+        state.open.front().is_none_or(|&(_, sent)| now.saturating_duration_since(sent) < patience)
+    }
+
+    /// Whether a probe sent at `since` or later was answered.
+    pub(crate) fn answered_since(&self, pair: Pair, since: Instant) -> bool {
+        self.0.get(&pair).and_then(|state| state.answered).is_some_and(|sent| sent >= since)
+    }
+
+    /// When the newest answered probe of a port had been sent, over all its pairs.
+    pub(crate) fn last_answer(&self, port: PortIndex) -> Option<Instant> {
+        self.of(port).filter_map(|(_, state)| state.answered).max()
+    }
+
+    /// Answers of a pair without a gap: how many, and since when.
+    pub(crate) fn row(&self, pair: Pair) -> Option<(u32, Instant)> {
+        self.0.get(&pair).and_then(|state| state.row)
+    }
+
+    /// The ports that this one is joined with.
+    pub(crate) fn joined_with(&self, port: PortIndex, silence: Duration, now: Instant) -> PortSet {
+        self.of(port)
+            .filter(|&(&pair, _)| self.is_joined(pair, silence, now))
+            .map(|(&(one, other), _)| if one == port { other } else { one })
+            .collect()
+    }
+
+    /// Splits ports into islands: ports that reach each other, if need be through others of them.
+    pub(crate) fn islands(&self, ports: PortSet, joined: impl Fn(&Self, Pair) -> bool) -> Vec<PortSet> {
+        let mut islands: Vec<PortSet> = Vec::new();
+        for port in ports.iter() {
+            let mut island = PortSet::EMPTY;
+            island.insert(port);
+            let (near, far): (Vec<_>, Vec<_>) =
+                islands.into_iter().partition(|other| other.iter().any(|other| joined(self, pair(port, other))));
+            islands = far;
+            islands.push(near.into_iter().fold(island, PortSet::union));
+        }
+        islands.sort();
+        islands
+    }
+
+    /// Forgets everything about a port.
+    pub(crate) fn forget(&mut self, port: PortIndex) {
+        self.0.retain(|&(one, other), state| {
+            // The numbers go on: an answer to an old probe must not pass for one to a new one.
+            if one == port || other == port {
+                *state = State { sequence: state.sequence, ..State::default() };
+            }
+            true
+        });
+    }
+
+    /// Forgets probes that are open: whatever becomes of them says nothing any more.
+    pub(crate) fn forget_open(&mut self, pair: Pair) {
+        if let Some(state) = self.0.get_mut(&pair) {
+            state.open.clear();
+        }
+    }
+
+    fn of(&self, port: PortIndex) -> impl Iterator<Item = (&Pair, &State)> {
+        self.0.iter().filter(move |&(&(one, other), _)| one == port || other == port)
+    }
+}
+
+/// All pairs of these ports.
+pub(crate) fn mesh(ports: PortSet) -> impl Iterator<Item = Pair> {
+    ports.iter().flat_map(move |one| ports.iter().filter(move |&other| one < other).map(move |other| (one, other)))
+}
+
+/// The pairs of one port with each of the others.
+pub(crate) fn star(hub: PortIndex, ports: PortSet) -> impl Iterator<Item = Pair> {
+    ports.iter().filter(move |&port| port != hub).map(move |port| pair(hub, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const AB: Pair = (PortIndex(0), PortIndex(1));
+
+    fn set(of: &[u8]) -> PortSet {
+        of.iter().copied().map(PortIndex).collect()
+    }
+
+    #[test]
+    fn a_pair_is_joined_until_it_has_been_silent_for_too_long() {
+        let start = Instant::now();
+        let mut pairs = Pairs::default();
+        let first = pairs.ask(AB, start);
+        assert!(!pairs.is_joined(AB, 30 * MS, start), "never heard");
+        assert!(pairs.answered(AB, first, MS / 100, start + MS));
+        for beat in 1..=3 {
+            pairs.ask(AB, start + beat * 10 * MS);
+        }
+        assert!(pairs.is_joined(AB, 30 * MS, start + 39 * MS));
+        assert!(!pairs.is_joined(AB, 30 * MS, start + 41 * MS));
+        assert!(pairs.was_joined(AB));
+    }
+
+    #[test]
+    fn an_answer_that_nobody_waits_for_counts_for_nothing() {
+        let start = Instant::now();
+        let mut pairs = Pairs::default();
+        assert!(!pairs.answered(AB, 1, MS, start));
+        let first = pairs.ask(AB, start);
+        let second = pairs.ask(AB, start + MS);
+        assert!(pairs.answered(AB, second, MS, start + 2 * MS));
+        assert!(!pairs.answered(AB, second, MS, start + 2 * MS), "twice");
+        assert!(!pairs.answered(AB, first, MS, start + 2 * MS), "overtaken");
+        assert_eq!(pairs.row(AB).unwrap().0, 1, "a gap starts the row anew");
+    }
+
+    #[test]
+    fn silence_counts_from_the_oldest_open_probe_however_many_followed() {
+        let start = Instant::now();
+        let mut pairs = Pairs::default();
+        let first = pairs.ask(AB, start);
+        pairs.answered(AB, first, MS / 100, start);
+        for beat in 1..1000 {
+            pairs.ask(AB, start + beat * MS);
+        }
+        assert!(!pairs.is_joined(AB, 500 * MS, start + 1000 * MS));
+    }
+
+    #[test]
+    fn islands_are_what_hangs_together() {
+        let joined = |_: &Pairs, (one, other): Pair| matches!((one.0, other.0), (0, 2) | (2, 4) | (1, 3));
+        let islands = Pairs::default().islands(set(&[0, 1, 2, 3, 4, 5]), joined);
+        assert_eq!(islands, [set(&[1, 3]), set(&[0, 2, 4]), set(&[5])]);
+    }
+}
