@@ -11,12 +11,30 @@ pub const TAG_LEN: usize = 4;
 pub mod ethertype {
     /// IPv4.
     pub const IPV4: u16 = 0x0800;
+    /// ARP (RFC 826).
+    pub const ARP: u16 = 0x0806;
     /// RARP (RFC 903).
     pub const RARP: u16 = 0x8035;
     /// 802.1Q tag.
     pub const VLAN: u16 = 0x8100;
     /// IPv6.
     pub const IPV6: u16 = 0x86dd;
+    /// For experiments within one organisation (IEEE 802, local experimental 1): transitive probes.
+    pub const EXPERIMENTAL: u16 = 0x88b5;
+}
+
+/// Writes a header, with a tag unless the VLAN is 0, and returns its length. The buffer is long enough.
+pub(crate) fn emit(buffer: &mut [u8], destination: MacAddr, source: MacAddr, vlan: u16, ethertype: u16) -> usize {
+    buffer[..6].copy_from_slice(&destination.0);
+    buffer[6..12].copy_from_slice(&source.0);
+    let mut at = 12;
+    if vlan != 0 {
+        buffer[12..14].copy_from_slice(&ethertype::VLAN.to_be_bytes());
+        buffer[14..16].copy_from_slice(&(vlan & 0x0fff).to_be_bytes());
+        at += TAG_LEN;
+    }
+    buffer[at..at + 2].copy_from_slice(&ethertype.to_be_bytes());
+    at + 2
 }
 
 /// The frame is shorter than its header.

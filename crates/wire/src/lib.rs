@@ -5,9 +5,13 @@
 //! `docs/protocol.md` describes every frame.
 #![no_std]
 
+pub mod arp;
 pub mod ethernet;
+pub mod icmp;
 mod mac;
 pub mod membership;
+pub mod ndp;
 pub mod rarp;
+pub mod transitive;
 
 pub use mac::{MacAddr, ParseMacError};

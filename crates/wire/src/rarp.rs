@@ -5,7 +5,7 @@
 //! so it works for every client, and hosts ignore it.
 
 use crate::MacAddr;
-use crate::ethernet::{HEADER_LEN, TAG_LEN, ethertype};
+use crate::ethernet::{self, TAG_LEN, ethertype};
 
 /// Length of the ARP part in bytes, Ethernet and IPv4 addresses.
 const BODY_LEN: usize = 28;
@@ -32,15 +32,8 @@ impl Announcement {
     pub fn emit(self, buffer: &mut Buffer) -> &[u8] {
         buffer.fill(0);
         let tag = if self.vlan == 0 { 0 } else { TAG_LEN };
-        let (len, body) = (MIN_FRAME + tag, HEADER_LEN + tag);
-        let frame = &mut buffer[..len];
-        frame[..6].copy_from_slice(&MacAddr::BROADCAST.0);
-        frame[6..12].copy_from_slice(&self.client.0);
-        if self.vlan != 0 {
-            frame[12..14].copy_from_slice(&ethertype::VLAN.to_be_bytes());
-            frame[14..16].copy_from_slice(&(self.vlan & 0x0fff).to_be_bytes());
-        }
-        frame[body - 2..body].copy_from_slice(&ethertype::RARP.to_be_bytes());
+        let frame = &mut buffer[..MIN_FRAME + tag];
+        let body = ethernet::emit(frame, MacAddr::BROADCAST, self.client, self.vlan, ethertype::RARP);
         let arp = &mut frame[body..body + BODY_LEN];
         arp[..8].copy_from_slice(&PREFIX);
         arp[8..14].copy_from_slice(&self.client.0); // sender hardware address
