@@ -24,4 +24,10 @@ static __always_inline void count_traffic(struct dlmp_counters *row, enum dlmp_c
 	row->count[packets + 1] += bytes;
 }
 
+static __always_inline int drop(struct dlmp_counters *row, enum dlmp_counter why)
+{
+	count(row, why);
+	return TC_ACT_SHOT;
+}
+
 #endif

@@ -15,6 +15,8 @@
 #include "count.h"
 #include "frame.h"
 #include "place.h"
+#include "siphash.h"
+#include "probe.h"
 #include "egress.h"
 #include "ingress.h"
 

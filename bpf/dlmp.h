@@ -9,7 +9,7 @@
 
 /* Changes with every change of a map's layout or of a counter's meaning: a daemon that takes over
  * a running datapath of another layout starts from its configuration instead of reading the maps. */
-#define DLMP_ABI 1
+#define DLMP_ABI 2
 
 #define DLMP_MAX_PORTS 32     /* ports of one aggregation */
 #define DLMP_MAX_SLOTS 256    /* slots: what clients are placed by, see struct dlmp_slot */
@@ -27,10 +27,12 @@ struct dlmp_aggregation {
 	__u32 abi;
 	__u32 ifindex;        /* of the link above the ports */
 	__u32 multicast_port; /* port index, or DLMP_NO_PORT */
-	__u32 reserved;
+	__u16 probing;        /* 1: transitive probes are taken */
+	__u16 probe_vlan;     /* their VLAN, 0 for none */
 	__u64 netns_cookie;   /* SO_NETNS_COOKIE of the namespace that it lives in */
 	__u64 fresh_ns;       /* how long after a move a client is served from any port (rule 3) */
 	__u64 announce_ns;    /* least time between two requests to announce a slot (rule 3) */
+	__u64 probe_key[2];   /* of the tag of transitive probes, 16 bytes as they are */
 	char name[16];
 };
 
@@ -71,6 +73,15 @@ struct dlmp_slot {
 };
 
 /* Per port and CPU. The order is the ABI; the names are in crates/datapath/src/counter.rs. */
+/* Map `pairs`, by local port * DLMP_MAX_PORTS + other port. The daemon reads it without a system call. */
+struct dlmp_pair {
+	__u64 answered_ns;      /* CLOCK_MONOTONIC when the newest answer of the other port came */
+	__u64 answered_sent_ns; /* and when its question had left */
+	__u64 asked_ns;         /* when the newest question of the other port came */
+	__u32 answered;         /* sequence numbers of both, 0 for none yet */
+	__u32 asked;
+};
+
 enum dlmp_counter {
 	DLMP_RX_PACKETS,
 	DLMP_RX_BYTES,
@@ -84,6 +95,13 @@ enum dlmp_counter {
 	DLMP_RX_NOBODY,           /* rule 4: unicast for nobody here: dropped */
 	DLMP_RX_LINK_LOCAL,       /* rule 4: 01:80:c2:00:00:0x stays on the port */
 	DLMP_RX_SHORT,            /* no whole Ethernet header: dropped */
+	DLMP_RX_PROBE_REQUEST,    /* transitive probe of another port: answered */
+	DLMP_RX_PROBE_RESPONSE,   /* answer to a transitive probe: noted */
+	DLMP_RX_PROBE_MALFORMED,  /* begins like a transitive probe and goes on otherwise: dropped */
+	DLMP_RX_PROBE_FORGED,     /* its tag is not ours: dropped */
+	DLMP_RX_PROBE_STRAY,      /* not between these ports, or in another VLAN: dropped */
+	DLMP_RX_PROBE_STALE,      /* too old, or a sequence number that came already: dropped */
+	DLMP_RX_PROBE_ANSWER,     /* ARP reply or neighbour advertisement for the port: to the daemon */
 	DLMP_TX_BACKUP,           /* sent through the backup, the slot's port being unusable */
 	DLMP_TX_REPORT,           /* rule 2: IGMP or MLD report sent through the multicast port */
 	DLMP_TX_UNKNOWN_SOURCE,   /* source is no client of this aggregation: dropped */

@@ -4,6 +4,7 @@
 #define DLMP_FRAME_H
 
 #define ETH_P_IP 0x0800
+#define ETH_P_ARP 0x0806
 #define ETH_P_IPV6 0x86dd
 #define ETH_P_8021Q 0x8100
 #define VLAN_VID_MASK 0x0fff
@@ -17,6 +18,9 @@
 #define IGMP_V2_REPORT 0x16
 #define IGMP_V2_LEAVE 0x17
 #define IGMP_V3_REPORT 0x22
+#define ARP_REPLY 2
+#define NEIGHBOUR_ADVERTISEMENT 136
+
 /* MLDv1 report and done, MLDv2 report (RFC 2710, 3810). */
 #define MLD_V1_REPORT 131
 #define MLD_V1_DONE 132

@@ -3,12 +3,6 @@
 #ifndef DLMP_INGRESS_H
 #define DLMP_INGRESS_H
 
-static __always_inline int drop(struct dlmp_counters *row, enum dlmp_counter why)
-{
-	count(row, why);
-	return TC_ACT_SHOT;
-}
-
 static __always_inline int take(struct __sk_buff *skb, struct dlmp_counters *row,
 				struct dlmp_aggregation *aggr)
 {
@@ -47,6 +41,8 @@ int dlmp_ingress(struct __sk_buff *skb)
 	struct dlmp_client *client;
 	struct dlmp_slot *slot;
 	bool backup;
+	int verdict;
+	__be16 type;
 	__u32 here;
 	__u64 now;
 
@@ -61,6 +57,11 @@ int dlmp_ingress(struct __sk_buff *skb)
 	source.vlan = destination.vlan = vlan_of(skb, eth);
 	__builtin_memcpy(source.mac, eth->source, sizeof(source.mac));
 	__builtin_memcpy(destination.mac, eth->destination, sizeof(destination.mac));
+	type = eth->type;
+
+	/* Probes carry the ports' own addresses, so they come before rule 1. */
+	if (type == bpf_htons(ETH_P_EXPERIMENTAL) && take_probe(skb, eth, aggr, here, row, &verdict))
+		return verdict;
 
 	/* Rule 4, first half: LLDP, STP and LACP are the port's own. */
 	if (is_link_local(destination.mac)) {
@@ -91,8 +92,14 @@ int dlmp_ingress(struct __sk_buff *skb)
 
 	/* Rule 4, second half. */
 	client = bpf_map_lookup_elem(&addresses, &destination);
-	if (!client || client->owner == DLMP_OWNER_PORT)
+	if (!client)
 		return drop(row, DLMP_RX_NOBODY);
+	if (client->owner == DLMP_OWNER_PORT) {
+		if (client->place != here || !is_probe_answer(skb, type))
+			return drop(row, DLMP_RX_NOBODY);
+		count(row, DLMP_RX_PROBE_ANSWER);
+		return TC_ACT_OK;
+	}
 
 	/* Rule 3. */
 	slot = at(&slots, client->place);

@@ -57,6 +57,14 @@ struct {
 } carried SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DLMP_MAX_PORTS * DLMP_MAX_PORTS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct dlmp_pair);
+} pairs SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, DLMP_EVENTS_BYTES);
 } events SEC(".maps");

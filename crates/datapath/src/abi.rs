@@ -17,6 +17,8 @@ unsafe impl aya::Pod for dlmp_slot {}
 unsafe impl aya::Pod for dlmp_counters {}
 // SAFETY: as above.
 unsafe impl aya::Pod for dlmp_event {}
+// SAFETY: as above.
+unsafe impl aya::Pod for dlmp_pair {}
 
 /// The compiled programs, aligned as the ELF reader wants them.
 pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dlmp.o"));

@@ -30,6 +30,20 @@ pub enum Counter {
     RxLinkLocal = abi::DLMP_RX_LINK_LOCAL,
     /// No whole Ethernet header.
     RxShort = abi::DLMP_RX_SHORT,
+    /// Transitive probe of another port, answered.
+    RxProbeRequest = abi::DLMP_RX_PROBE_REQUEST,
+    /// Answer to a transitive probe, noted.
+    RxProbeResponse = abi::DLMP_RX_PROBE_RESPONSE,
+    /// Begins like a transitive probe and goes on otherwise.
+    RxProbeMalformed = abi::DLMP_RX_PROBE_MALFORMED,
+    /// A transitive probe that was not made with our key.
+    RxProbeForged = abi::DLMP_RX_PROBE_FORGED,
+    /// A transitive probe that is not between these ports, or is in another VLAN.
+    RxProbeStray = abi::DLMP_RX_PROBE_STRAY,
+    /// A transitive probe that is too old, or came already.
+    RxProbeStale = abi::DLMP_RX_PROBE_STALE,
+    /// ARP reply or neighbour advertisement for the port itself, left to the daemon.
+    RxProbeAnswer = abi::DLMP_RX_PROBE_ANSWER,
     /// Sent through the slot's backup.
     TxBackup = abi::DLMP_TX_BACKUP,
     /// Rule 2: IGMP or MLD report sent through the multicast port.
@@ -59,6 +73,13 @@ impl Counter {
         (Self::RxNobody, "rx-nobody"),
         (Self::RxLinkLocal, "rx-link-local"),
         (Self::RxShort, "rx-short"),
+        (Self::RxProbeRequest, "rx-probe-request"),
+        (Self::RxProbeResponse, "rx-probe-response"),
+        (Self::RxProbeMalformed, "rx-probe-malformed"),
+        (Self::RxProbeForged, "rx-probe-forged"),
+        (Self::RxProbeStray, "rx-probe-stray"),
+        (Self::RxProbeStale, "rx-probe-stale"),
+        (Self::RxProbeAnswer, "rx-probe-answer"),
         (Self::TxBackup, "tx-backup"),
         (Self::TxReport, "tx-report"),
         (Self::TxUnknownSource, "tx-unknown-source"),

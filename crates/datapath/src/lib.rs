@@ -12,7 +12,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use dlmp_engine::{ClientAddress, Placement, PortIndex, SlotIndex};
-use dlmp_wire::MacAddr;
+use dlmp_wire::{MacAddr, transitive};
 
 pub use counter::{Counter, Counters};
 
@@ -27,6 +27,26 @@ pub const FRESH_MOVE: Duration = Duration::from_secs(1);
 
 /// The least time between two requests to announce one slot (rule 3).
 pub const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How transitive probes are told from forged ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probing {
+    /// The key of their tags; a new one for each daemon.
+    pub key: transitive::Key,
+    /// Their VLAN, 0 for none.
+    pub vlan: u16,
+}
+
+/// The newest answer to a transitive probe of one port by another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    /// Its sequence number.
+    pub sequence: u32,
+    /// When the probe left, by CLOCK_MONOTONIC.
+    pub sent: Duration,
+    /// When the answer came, by CLOCK_MONOTONIC.
+    pub at: Duration,
+}
 
 /// A write to the datapath that did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -79,4 +99,13 @@ pub trait Datapath {
     /// # Errors
     /// The write did not happen.
     fn set_multicast_port(&mut self, port: Option<PortIndex>) -> Result<(), Error>;
+
+    /// Takes transitive probes made with this key, or none.
+    ///
+    /// # Errors
+    /// The write did not happen.
+    fn set_probing(&mut self, probing: Option<Probing>) -> Result<(), Error>;
+
+    /// The newest answer to a transitive probe of one port by another.
+    fn answered(&self, port: PortIndex, by: PortIndex) -> Option<Answered>;
 }

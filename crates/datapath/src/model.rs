@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dlmp_wire::ethernet::Frame;
+use dlmp_wire::ethernet::{Frame, HEADER_LEN, ethertype};
+use dlmp_wire::transitive::{self, Kind, Probe, Refused};
 use dlmp_wire::{MacAddr, membership};
 
 use crate::{
-    ANNOUNCE_INTERVAL, ClientAddress, Counter, Counters, Datapath, Error, FRESH_MOVE, Placement, PortIndex, SlotIndex,
+    ANNOUNCE_INTERVAL, Answered, ClientAddress, Counter, Counters, Datapath, Error, FRESH_MOVE, Placement, PortIndex,
+    Probing, SlotIndex,
 };
 
 /// What becomes of a frame.
@@ -27,6 +29,9 @@ pub enum Verdict {
     Deliver,
     /// It stays on the port that it arrived on, for programs that listen there.
     Stay,
+    /// It leaves through the port that it arrived on, beginning with these bytes instead: the answer to
+    /// a transitive probe.
+    Answer([u8; HEADER_LEN + transitive::LEN]),
     /// It is dropped.
     Drop,
 }
@@ -65,7 +70,19 @@ pub struct Model {
     /// Counts that belong to no port.
     aggregation: Counters,
     requests: Vec<AnnounceRequest>,
+    probing: Option<Probing>,
+    /// Newest sequence number asked and newest answer, by local and other port.
+    pairs: BTreeMap<(PortIndex, PortIndex), Pair>,
 }
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Pair {
+    asked: u32,
+    answered: Option<Answered>,
+}
+
+/// An older transitive probe is played again.
+const PROBE_WINDOW: Duration = Duration::from_secs(1);
 
 impl Model {
     /// Sets the clock: time since any fixed moment, never backwards.
@@ -135,6 +152,11 @@ impl Model {
             return self.drop(here, Counter::RxShort);
         };
 
+        // Probes carry the ports' own addresses, so they come before rule 1.
+        if let Some(verdict) = self.probe(here, &frame, bytes) {
+            return verdict;
+        }
+
         // Rule 4, first half.
         if frame.destination().is_link_local() {
             self.count(here, Counter::RxLinkLocal, 1);
@@ -156,6 +178,10 @@ impl Model {
         }
 
         // Rule 4, second half.
+        if is_probe_answer(bytes) && self.ports.get(&here).is_some_and(|port| port.mac == frame.destination()) {
+            self.count(here, Counter::RxProbeAnswer, 1);
+            return Verdict::Stay;
+        }
         let destination = ClientAddress { mac: frame.destination(), vlan: frame.vlan() };
         let Some(&index) = self.clients.get(&destination) else {
             return self.drop(here, Counter::RxNobody);
@@ -174,6 +200,54 @@ impl Model {
         }
         self.ask_to_announce(index, here);
         self.drop(here, Counter::RxStalePort)
+    }
+
+    /// What becomes of a transitive probe; nothing if the frame is none.
+    fn probe(&mut self, here: PortIndex, frame: &Frame<'_>, bytes: &[u8]) -> Option<Verdict> {
+        let Probing { key, vlan } = self.probing?;
+        // The kernel takes a tag out of the bytes before the program sees them.
+        let body = bytes.get(HEADER_LEN..).filter(|_| bytes[12..14] == ethertype::EXPERIMENTAL.to_be_bytes())?;
+        let mut probe = match Probe::parse(body, &key) {
+            Ok(probe) => probe,
+            Err(Refused::Foreign) => return None,
+            Err(Refused::Malformed) => return Some(self.drop(here, Counter::RxProbeMalformed)),
+            Err(Refused::Forged) => return Some(self.drop(here, Counter::RxProbeForged)),
+        };
+        let port_with = |mac: MacAddr| self.ports.iter().find(|(_, port)| port.mac == mac).map(|(&index, _)| index);
+        let (local, other) = match probe.kind {
+            Kind::Request => (port_with(probe.asked), port_with(probe.asking)),
+            Kind::Response => (port_with(probe.asking), port_with(probe.asked)),
+        };
+        let ends = (frame.destination(), frame.source());
+        let Some(other) = other.filter(|&other| {
+            local == Some(here) && other != here && probe.ends() == ends && probe.vlan == vlan && frame.vlan() == vlan
+        }) else {
+            return Some(self.drop(here, Counter::RxProbeStray));
+        };
+        let sent = Duration::from_nanos(probe.sent);
+        let pair = self.pairs.entry((here, other)).or_default();
+        let last = match probe.kind {
+            Kind::Request => pair.asked,
+            Kind::Response => pair.answered.map_or(0, |answered| answered.sequence),
+        };
+        let newer = probe.sequence.wrapping_sub(last).cast_signed() > 0;
+        if !newer || self.now.checked_sub(sent).is_none_or(|age| age > PROBE_WINDOW) {
+            return Some(self.drop(here, Counter::RxProbeStale));
+        }
+        match probe.kind {
+            Kind::Request => {
+                pair.asked = probe.sequence;
+                self.count(here, Counter::RxProbeRequest, 1);
+                probe.kind = Kind::Response;
+                let mut buffer = [0; _];
+                probe.emit(&key, &mut buffer).first_chunk().map(|answer| Verdict::Answer(*answer))
+            }
+            Kind::Response => {
+                pair.answered = Some(Answered { sequence: probe.sequence, sent, at: self.now });
+                self.count(here, Counter::RxProbeResponse, 1);
+                Some(Verdict::Drop)
+            }
+        }
     }
 
     fn own_source(&mut self, here: PortIndex, frame: &Frame<'_>) -> Option<Verdict> {
@@ -241,6 +315,14 @@ impl Model {
     }
 }
 
+/// Whether a frame is an ARP reply that names no address of the asker (RFC 5227) or a neighbour
+/// advertisement: what answers the daemon's questions.
+fn is_probe_answer(bytes: &[u8]) -> bool {
+    let field = |at: usize, wanted: &[u8]| bytes.get(at..at + wanted.len()) == Some(wanted);
+    (field(12, &ethertype::ARP.to_be_bytes()) && field(HEADER_LEN + 6, &[0, 2]) && field(HEADER_LEN + 24, &[0; 4]))
+        || (field(12, &ethertype::IPV6.to_be_bytes()) && field(HEADER_LEN + 6, &[58]) && field(HEADER_LEN + 40, &[136]))
+}
+
 const fn own_source_counter(own_port: bool) -> Counter {
     if own_port { Counter::RxOwnAddress } else { Counter::RxReflection }
 }
@@ -278,5 +360,14 @@ impl Datapath for Model {
     fn set_multicast_port(&mut self, port: Option<PortIndex>) -> Result<(), Error> {
         self.multicast_port = port;
         Ok(())
+    }
+
+    fn set_probing(&mut self, probing: Option<Probing>) -> Result<(), Error> {
+        self.probing = probing;
+        Ok(())
+    }
+
+    fn answered(&self, port: PortIndex, by: PortIndex) -> Option<Answered> {
+        self.pairs.get(&(port, by)).and_then(|pair| pair.answered)
     }
 }

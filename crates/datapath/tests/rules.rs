@@ -5,124 +5,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-use dlmp_datapath::bpf::{Attachment, Bpf, Served};
-use dlmp_datapath::model::{Model, Verdict};
-use dlmp_datapath::{ClientAddress, Counter, Counters, Datapath, Placement, PortIndex, SlotIndex};
+mod both;
+
+use dlmp_datapath::model::Verdict;
+use dlmp_datapath::{Counter, Placement, PortIndex, SlotIndex};
 use dlmp_wire::MacAddr;
 use proptest::prelude::*;
 
-const TC_ACT_OK: u32 = 0;
-const TC_ACT_SHOT: u32 = 2;
-const TC_ACT_REDIRECT: u32 = 7;
-
-const CLIENT: MacAddr = MacAddr([2, 8, 0x20, 1, 2, 3]);
-const STRANGER: MacAddr = MacAddr([0x52, 0x54, 0, 9, 9, 9]);
-const GROUP: MacAddr = MacAddr([1, 0, 0x5e, 0, 0, 0xfb]);
-const LLDP: MacAddr = MacAddr([1, 0x80, 0xc2, 0, 0, 0x0e]);
-const NET0: PortIndex = PortIndex(0);
-const NET1: PortIndex = PortIndex(1);
-
-/// The test run takes any interface that exists: the loopback stands for the ports in turn.
-const LOOPBACK: u32 = 1;
-
-fn port_mac(port: PortIndex) -> MacAddr {
-    MacAddr([0, 0x14, 0x4f, 0xf9, 0, port.0])
-}
-
-/// Both back ends in the same state.
-struct Pair {
-    bpf: Bpf,
-    model: Model,
-}
-
-impl Pair {
-    /// Two usable ports; the client sits on net0, its backup is net1, groups are taken from net0.
-    fn new() -> Self {
-        let served = Served { name: "aggr0".into(), ifindex: LOOPBACK, netns_cookie: 1 };
-        let mut pair =
-            Self { bpf: Bpf::load(served, Attachment::Clsact).expect("the programs load"), model: Model::default() };
-        // The model's clock starts long after the move that places the client, as the kernel's does
-        // after the window is over; `fresh` tests move again.
-        pair.both(|d| d.set_port(NET0, 100, port_mac(NET0)));
-        pair.both(|d| d.set_port(NET1, 101, port_mac(NET1)));
-        pair.both(|d| d.set_usable(NET0, true));
-        pair.both(|d| d.set_usable(NET1, true));
-        pair.both(|d| d.set_client(ClientAddress { mac: CLIENT, vlan: 0 }, SlotIndex::PRIMARY));
-        pair.both(|d| d.set_multicast_port(Some(NET0)));
-        pair.settle(NET0, Some(NET1));
-        pair
-    }
-
-    fn both(&mut self, write: impl Fn(&mut dyn Datapath) -> Result<(), dlmp_datapath::Error>) {
-        write(&mut self.bpf).expect("the programs take the write");
-        write(&mut self.model).expect("the model takes the write");
-    }
-
-    /// Places the client with its move long past.
-    fn settle(&mut self, port: PortIndex, backup: Option<PortIndex>) {
-        let placement = Placement { port, backup };
-        self.bpf.restore(SlotIndex::PRIMARY, placement).unwrap();
-        self.model.place(SlotIndex::PRIMARY, placement).unwrap();
-        let later = self.model_time() + std::time::Duration::from_secs(60);
-        self.model.set_time(later);
-    }
-
-    fn model_time(&self) -> std::time::Duration {
-        self.model.time()
-    }
-
-    fn counters(&self) -> Vec<Counters> {
-        [NET0, NET1]
-            .map(|port| self.bpf.counters(port).unwrap())
-            .into_iter()
-            .chain([self.bpf.aggregation_counters().unwrap()])
-            .collect()
-    }
-
-    fn model_counters(&self) -> Vec<Counters> {
-        vec![self.model.counters(NET0), self.model.counters(NET1), self.model.aggregation_counters()]
-    }
-
-    /// Sends a frame from above; returns what both did with it.
-    fn egress(&mut self, frame: &[u8]) -> Verdict {
-        let verdict = self.model.egress(frame);
-        self.agree(None, frame, verdict);
-        verdict
-    }
-
-    /// Receives a frame on a port; returns what both did with it.
-    fn ingress(&mut self, port: PortIndex, frame: &[u8]) -> Verdict {
-        let verdict = self.model.ingress(port, frame);
-        self.agree(Some(port), frame, verdict);
-        verdict
-    }
-
-    fn agree(&mut self, port: Option<PortIndex>, frame: &[u8], verdict: Verdict) {
-        if let Some(port) = port {
-            self.bpf.alias_ifindex(LOOPBACK, port).unwrap();
-        }
-        let (action, out, _) = self.bpf.test_run(port.map(|_| LOOPBACK), frame, 1).unwrap();
-        let wanted = match verdict {
-            Verdict::Send { .. } | Verdict::Deliver => TC_ACT_REDIRECT,
-            Verdict::Stay => TC_ACT_OK,
-            Verdict::Drop => TC_ACT_SHOT,
-        };
-        assert_eq!(action, wanted, "the programs disagree on {verdict:?} for {frame:02x?} on {port:?}");
-        let mut sent = frame.to_vec();
-        if let Verdict::Send { source: Some(mac), .. } = verdict {
-            sent[6..12].copy_from_slice(&mac.0);
-        }
-        assert_eq!(out, sent, "the frame left changed");
-        assert_eq!(self.counters(), self.model_counters(), "the counts differ after {verdict:?} on {port:?}");
-    }
-}
-
-fn frame(destination: MacAddr, source: MacAddr, rest: &[u8]) -> Vec<u8> {
-    let mut frame = [destination.0, source.0].concat();
-    frame.extend(rest);
-    frame.resize(frame.len().max(60), 0);
-    frame
-}
+use both::{CLIENT, GROUP, LLDP, LOOPBACK, NET0, NET1, Pair, STRANGER, TC_ACT_OK, frame, port_mac};
 
 const IP: [u8; 3] = [8, 0, 0x45];
 

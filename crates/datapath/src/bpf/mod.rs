@@ -5,6 +5,7 @@ mod previous;
 mod sys;
 mod test_run;
 
+use std::mem::{offset_of, size_of};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
@@ -22,7 +23,13 @@ use previous::read_row;
 
 use crate::abi::{self, dlmp_aggregation, dlmp_client, dlmp_counters, dlmp_port, dlmp_slot};
 use crate::model::AnnounceRequest;
-use crate::{ANNOUNCE_INTERVAL, ClientAddress, Counters, Datapath, Error, FRESH_MOVE, Placement, PortIndex, SlotIndex};
+use crate::{
+    ANNOUNCE_INTERVAL, Answered, ClientAddress, Counters, Datapath, Error, FRESH_MOVE, MAX_PORTS, Placement, PortIndex,
+    Probing, SlotIndex,
+};
+
+/// Entries of the map of pairs.
+const PAIRS: usize = MAX_PORTS * MAX_PORTS;
 
 /// The link that a datapath serves.
 #[derive(Debug, Clone)]
@@ -47,6 +54,9 @@ pub struct Bpf {
     slots: Array<MapData, dlmp_slot>,
     counters: PerCpuArray<MapData, dlmp_counters>,
     carried: Array<MapData, dlmp_counters>,
+    pairs: sys::Words,
+    multicast_port: Option<PortIndex>,
+    probing: Option<Probing>,
 }
 
 impl Bpf {
@@ -60,6 +70,7 @@ impl Bpf {
             program(&mut programs, hook)?.load().map_err(|error| failed("load its programs", &error))?;
         }
         bind_carried(&mut programs)?;
+        let pairs = look_into_pairs(&programs)?;
         let mut bpf = Self {
             aggregation: map(&mut programs, "aggregation")?,
             ports: map(&mut programs, "ports")?,
@@ -68,11 +79,14 @@ impl Bpf {
             slots: map(&mut programs, "slots")?,
             counters: map(&mut programs, "counters")?,
             carried: map(&mut programs, "carried")?,
+            pairs,
+            multicast_port: None,
+            probing: None,
             served,
             attachment,
             programs,
         };
-        bpf.write_aggregation(abi::DLMP_NO_PORT)?;
+        bpf.write_aggregation()?;
         let nowhere = dlmp_slot { port: abi::DLMP_NO_PORT, backup: abi::DLMP_NO_PORT, ..Default::default() };
         for slot in 0..abi::DLMP_MAX_SLOTS {
             (bpf.slots.set(slot, nowhere, 0)).map_err(|error| failed("empty its slots", &error))?;
@@ -234,7 +248,7 @@ impl Bpf {
         Ok(())
     }
 
-    fn write_aggregation(&mut self, multicast_port: u32) -> Result<(), Error> {
+    fn write_aggregation(&mut self) -> Result<(), Error> {
         let mut name = [0; 16];
         for (to, from) in name.iter_mut().take(15).zip(self.served.name.bytes()) {
             *to = from as _;
@@ -242,14 +256,16 @@ impl Bpf {
         let value = dlmp_aggregation {
             abi: abi::DLMP_ABI,
             ifindex: self.served.ifindex,
-            multicast_port,
-            reserved: 0,
+            multicast_port: self.multicast_port.map_or(abi::DLMP_NO_PORT, |port| port.0.into()),
+            probing: self.probing.is_some().into(),
+            probe_vlan: self.probing.map_or(0, |probing| probing.vlan),
             netns_cookie: self.served.netns_cookie,
             fresh_ns: nanoseconds(FRESH_MOVE),
             announce_ns: nanoseconds(ANNOUNCE_INTERVAL),
+            probe_key: self.probing.map_or([0; 2], |probing| key_words(probing.key)),
             name,
         };
-        (self.aggregation.set(0, value, 0)).map_err(|error| failed("set its multicast port", &error))
+        (self.aggregation.set(0, value, 0)).map_err(|error| failed("set what it is to do", &error))
     }
 
     fn write_slot(&mut self, slot: SlotIndex, placement: Placement, moved_ns: u64) -> Result<(), Error> {
@@ -312,7 +328,27 @@ impl Datapath for Bpf {
     }
 
     fn set_multicast_port(&mut self, port: Option<PortIndex>) -> Result<(), Error> {
-        self.write_aggregation(port.map_or(abi::DLMP_NO_PORT, |port| port.0.into()))
+        let before = std::mem::replace(&mut self.multicast_port, port);
+        self.write_aggregation().inspect_err(|_| self.multicast_port = before)
+    }
+
+    fn set_probing(&mut self, probing: Option<Probing>) -> Result<(), Error> {
+        let before = std::mem::replace(&mut self.probing, probing);
+        self.write_aggregation().inspect_err(|_| self.probing = before)
+    }
+
+    fn answered(&self, port: PortIndex, by: PortIndex) -> Option<Answered> {
+        let at = (usize::from(port.0) * MAX_PORTS + usize::from(by.0)) * size_of::<abi::dlmp_pair>();
+        // The program writes the sequence number last, so it is read before and after the rest.
+        let sequence = || self.pairs.u32(at + offset_of!(abi::dlmp_pair, answered));
+        let first = sequence();
+        let answered = Answered {
+            sequence: first,
+            sent: Duration::from_nanos(self.pairs.u64(at + offset_of!(abi::dlmp_pair, answered_sent_ns))),
+            at: Duration::from_nanos(self.pairs.u64(at + offset_of!(abi::dlmp_pair, answered_ns))),
+        };
+        // A newer one is just being written: it is read the next time.
+        (first != 0 && first == sequence()).then_some(answered)
     }
 }
 
@@ -358,9 +394,24 @@ fn bind_carried(programs: &mut Ebpf) -> Result<(), Error> {
     sys::bind_map(program.as_fd(), carried.fd().as_fd()).map_err(|error| failed(&error))
 }
 
+/// Sees the map of pairs as memory.
+fn look_into_pairs(programs: &Ebpf) -> Result<sys::Words, Error> {
+    let Some(Map::Array(pairs)) = programs.map("pairs") else {
+        return Err(Error::new("find its map", "pairs"));
+    };
+    let bytes = PAIRS * size_of::<abi::dlmp_pair>();
+    sys::Words::map(pairs.fd().as_fd(), bytes).map_err(|error| failed("look into its pairs", &error))
+}
+
 /// Takes a map out of the loaded object and gives it its type.
 fn map<M: TryFrom<Map>>(programs: &mut Ebpf, name: &str) -> Result<M, Error> {
     (programs.take_map(name)).and_then(|map| M::try_from(map).ok()).ok_or_else(|| Error::new("find its map", name))
+}
+
+/// The key as the program has it in memory.
+fn key_words(key: [u8; 16]) -> [u64; 2] {
+    let word = |at: usize| u64::from_ne_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|byte| key[at + byte]));
+    [word(0), word(8)]
 }
 
 const fn key(mac: MacAddr, vlan: u16) -> abi::dlmp_address {

@@ -1,4 +1,5 @@
-//! The bpf(2) calls about links that the loader does not offer. All `unsafe` of this back end is here.
+//! The bpf(2) calls about links that the loader does not offer, and a map seen as memory. All `unsafe`
+//! of this back end is here.
 //!
 //! A tcx link stays attached while something holds it: a descriptor or a pin. Whoever may can get
 //! a descriptor by the link's id, so that a daemon that does not see the bpffs of its predecessor
@@ -10,6 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::attach::Hook;
 
@@ -206,4 +208,50 @@ pub(super) fn is_live(pin: &Path) -> io::Result<bool> {
     let mut attributes = Attributes::new(&[raw(link.as_fd()), len]).with_pointer(2, info.as_mut_ptr());
     bpf(OBJ_GET_INFO_BY_FD, &mut attributes)?;
     Ok(info[0] == LINK_TYPE_TCX && info[4] != 0)
+}
+
+/// A map whose entries can be read as memory (BPF_F_MMAPABLE), without a system call.
+#[derive(Debug)]
+pub(super) struct Words {
+    start: std::ptr::NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: the memory is the kernel's, stays mapped as long as the value lives, and is only read, by
+// atomic loads.
+unsafe impl Send for Words {}
+
+impl Words {
+    /// Maps the first `bytes` of a map's entries for reading.
+    pub(super) fn map(map: BorrowedFd<'_>, bytes: usize) -> io::Result<Self> {
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let start =
+            unsafe { libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ, libc::MAP_SHARED, map.as_raw_fd(), 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = std::ptr::NonNull::new(start.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(Self { start, bytes })
+    }
+
+    /// The word at this offset in bytes.
+    pub(super) fn u64(&self, at: usize) -> u64 {
+        assert!(at.is_multiple_of(8) && at + 8 <= self.bytes, "an entry of the map");
+        // SAFETY: inside the mapping and aligned, as just asserted; the kernel writes whole words.
+        unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(at).cast()) }.load(Ordering::Acquire)
+    }
+
+    /// The word at this offset in bytes.
+    pub(super) fn u32(&self, at: usize) -> u32 {
+        assert!(at.is_multiple_of(4) && at + 4 <= self.bytes, "an entry of the map");
+        // SAFETY: as above.
+        unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(at).cast()) }.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Words {
+    fn drop(&mut self) {
+        // SAFETY: it was mapped with this length, and nothing borrows from it any more.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
 }
