@@ -1,10 +1,18 @@
 //! The system calls that no safe crate offers. All `unsafe` of the daemon is here.
 #![allow(unsafe_code)]
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
 use dlmp_datapath::bpf::Requests;
-use socket2::{SockAddr, SockAddrStorage};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, SockaddrIn6, SockaddrLike,
+    SockaddrStorage, recvmsg, sendmsg,
+};
+use nix::sys::timerfd::TimerFd;
+use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, SockFilter, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
 /// The address of a link for a packet socket (packet(7)).
@@ -41,12 +49,187 @@ pub fn listener_from_systemd(fd: std::os::fd::RawFd) -> std::os::unix::net::Unix
     unsafe { std::os::unix::net::UnixListener::from_raw_fd(fd) }
 }
 
-/// Lets a task wait until there are requests to announce.
+/// What a task can wait on: its descriptor is its own and stays open as long as it lives.
+pub trait Waitable: AsRawFd {}
+impl Waitable for Requests {}
+impl Waitable for Socket {}
+impl Waitable for Timer {}
+
+/// A timer of the kernel (timerfd_create(2)).
+#[derive(Debug)]
+pub struct Timer(pub TimerFd);
+
+impl AsRawFd for Timer {
+    fn as_raw_fd(&self) -> i32 {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+/// Lets a task wait until there is something to read.
 ///
 /// # Errors
 /// Those of epoll_ctl(2).
-pub fn wait_on(requests: Requests) -> io::Result<AsyncFd<Requests>> {
-    // SAFETY: the descriptor is the ring's own; it stays open as long as the requests, which the
+pub fn wait_on<T: Waitable>(waitable: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: the trait promises that the descriptor stays open as long as the value, which the
     // result owns and gives to nobody.
-    unsafe { AsyncFd::register(requests) }.map_err(io::Error::from)
+    unsafe { AsyncFd::register(waitable) }.map_err(io::Error::from)
+}
+
+/// Lets frames of a packet socket go past the queues of the link that sends them (packet(7)).
+///
+/// # Errors
+/// Those of setsockopt(2).
+pub fn bypass_queues(socket: &Socket) -> io::Result<()> {
+    set_option(socket, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, &1i32)
+}
+
+fn set_option<T>(socket: &Socket, level: i32, name: i32, value: &T) -> io::Result<()> {
+    let len = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the value lives through the call and is as long as said; it is plain data.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), len) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// A raw socket that receives echo replies with this id, and nothing else, with time stamps.
+///
+/// # Errors
+/// Those of socket(2): it takes CAP_NET_RAW.
+pub fn icmp_socket(v6: bool, id: u16) -> io::Result<Socket> {
+    let (domain, protocol) = if v6 { (Domain::IPV6, Protocol::ICMPV6) } else { (Domain::IPV4, Protocol::ICMPV4) };
+    let socket = Socket::new(domain, Type::RAW.nonblocking(), Some(protocol))?;
+    if v6 {
+        // ICMP6_FILTER (RFC 3542, 3.2): a set bit blocks a type.
+        let mut blocked = [u32::MAX; 8];
+        blocked[129 / 32] &= !(1 << (129 % 32));
+        set_option(&socket, libc::IPPROTO_ICMPV6, 1, &blocked)?;
+        // The message begins with ICMP.
+        socket.attach_filter(&[load_half(4), unless(u32::from(id), 1), TAKE, IGNORE])?;
+    } else {
+        // ICMP_FILTER (include/uapi/linux/icmp.h): a set bit blocks a type; an echo reply is type 0.
+        set_option(&socket, libc::SOL_RAW, 1, &!1u32)?;
+        // The message begins with the IP header, whose length is in it.
+        let skip_header = SockFilter::new((libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH) as u16, 0, 0, 0);
+        let id_behind = SockFilter::new((libc::BPF_LD | libc::BPF_H | libc::BPF_IND) as u16, 0, 0, 4);
+        socket.attach_filter(&[skip_header, id_behind, unless(u32::from(id), 1), TAKE, IGNORE])?;
+    }
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1i32)?;
+    Ok(socket)
+}
+
+/// A packet socket that receives, on every link, ARP replies that name no address of the asker, or
+/// neighbour advertisements, with time stamps.
+///
+/// # Errors
+/// Those of socket(2): it takes CAP_NET_RAW.
+pub fn probe_answer_socket(v6: bool) -> io::Result<Socket> {
+    // With protocol 0 it receives nothing before its filter is there.
+    let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), Some(Protocol::from(0)))?;
+    if v6 {
+        // Next header ICMPv6, type 136.
+        socket.attach_filter(&[load_byte(20), unless(58, 3), load_byte(54), unless(136, 1), TAKE, IGNORE])?;
+    } else {
+        // Operation 2, target address 0.0.0.0.
+        socket.attach_filter(&[load_half(20), unless(2, 3), load_word(38), unless(0, 1), TAKE, IGNORE])?;
+    }
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1i32)?;
+    let protocol = if v6 { libc::ETH_P_IPV6 } else { libc::ETH_P_ARP };
+    let mut storage = SockAddrStorage::zeroed();
+    // SAFETY: sockaddr_ll is one of the structures that the storage is made for.
+    let address: &mut libc::sockaddr_ll = unsafe { storage.view_as() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = (protocol as u16).to_be();
+    let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the storage holds a sockaddr_ll of that length.
+    socket.bind(&unsafe { SockAddr::new(storage, len) })?;
+    Ok(socket)
+}
+
+const TAKE: SockFilter = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, u32::MAX);
+const IGNORE: SockFilter = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
+
+const fn load_word(at: u32) -> SockFilter {
+    SockFilter::new((libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16, 0, 0, at)
+}
+
+const fn load_half(at: u32) -> SockFilter {
+    SockFilter::new((libc::BPF_LD | libc::BPF_H | libc::BPF_ABS) as u16, 0, 0, at)
+}
+
+const fn load_byte(at: u32) -> SockFilter {
+    SockFilter::new((libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16, 0, 0, at)
+}
+
+/// Skips so many instructions unless what was loaded is this.
+const fn unless(wanted: u32, skip: u8) -> SockFilter {
+    SockFilter::new((libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, 0, skip, wanted)
+}
+
+/// Sends an ICMP message from an address out of a link.
+///
+/// # Errors
+/// Those of sendmsg(2).
+pub fn send_echo(socket: &Socket, message: &[u8], source: IpAddr, target: IpAddr, link: u32) -> io::Result<()> {
+    let (fd, bytes) = (socket.as_raw_fd(), [IoSlice::new(message)]);
+    match (source, target) {
+        (IpAddr::V4(source), IpAddr::V4(target)) => {
+            let info = libc::in_pktinfo {
+                ipi_ifindex: link.cast_signed(),
+                ipi_spec_dst: libc::in_addr { s_addr: source.to_bits().to_be() },
+                ipi_addr: libc::in_addr { s_addr: 0 },
+            };
+            let to = SockaddrIn::from(SocketAddrV4::new(target, 0));
+            sendmsg(fd, &bytes, &[ControlMessage::Ipv4PacketInfo(&info)], MsgFlags::empty(), Some(&to))?;
+        }
+        (IpAddr::V6(source), IpAddr::V6(target)) => {
+            let info = libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: source.octets() }, ipi6_ifindex: link };
+            let to = SockaddrIn6::from(SocketAddrV6::new(target, 0, 0, link));
+            sendmsg(fd, &bytes, &[ControlMessage::Ipv6PacketInfo(&info)], MsgFlags::empty(), Some(&to))?;
+        }
+        _ => return Err(io::ErrorKind::InvalidInput.into()),
+    }
+    Ok(())
+}
+
+/// What a socket received.
+#[derive(Debug)]
+pub struct Received {
+    /// As much of it as is looked at.
+    pub bytes: Vec<u8>,
+    /// Who sent it, of an IP packet.
+    pub from: Option<IpAddr>,
+    /// The link that it came in by, of a frame.
+    pub ifindex: u32,
+    /// When the kernel received it, by CLOCK_REALTIME since 1970.
+    pub stamp: Duration,
+}
+
+/// Reads one packet.
+///
+/// # Errors
+/// Those of recvmsg(2); `WouldBlock` when there is none.
+pub fn receive(socket: &Socket) -> io::Result<Received> {
+    let mut buffer = [0u8; 256];
+    let mut control = nix::cmsg_space!(nix::sys::time::TimeSpec);
+    let mut slices = [IoSliceMut::new(&mut buffer)];
+    let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::empty())?;
+    let stamp = message.cmsgs()?.find_map(|control| match control {
+        ControlMessageOwned::ScmTimestampns(stamp) => Some(Duration::from(stamp)),
+        _ => None,
+    });
+    let (mut from, mut ifindex) = (None, 0);
+    if let Some(address) = message.address {
+        match address.family() {
+            Some(AddressFamily::Inet) => from = address.as_sockaddr_in().map(|address| address.ip().into()),
+            Some(AddressFamily::Inet6) => from = address.as_sockaddr_in6().map(|address| address.ip().into()),
+            _ => {
+                let link = address.as_link_addr().map_or(0, |address| address.ifindex());
+                ifindex = u32::try_from(link).unwrap_or(0);
+            }
+        }
+    }
+    let len = message.bytes;
+    Ok(Received { bytes: buffer[..len].to_vec(), from, ifindex, stamp: stamp.unwrap_or_default() })
 }

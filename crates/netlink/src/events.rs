@@ -119,6 +119,49 @@ impl LinkEvent {
     }
 }
 
+/// Tells that addresses or routes have changed; what they are now is to be looked at.
+pub struct Changes {
+    socket: TokioSocket,
+    datagram: Vec<u8>,
+}
+
+impl Changes {
+    /// Subscribes to the changes of addresses and routes in the calling thread's namespace, inside a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// Those of socket(2) and bind(2).
+    pub fn open() -> io::Result<Self> {
+        let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
+        let groups = [
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv6Route,
+        ];
+        let mask = groups.into_iter().fold(0, |mask, group| mask | 1 << (group as u32 - 1));
+        socket.socket_mut().bind(&SocketAddr::new(0, mask))?;
+        Ok(Self { socket, datagram: Vec::with_capacity(DATAGRAM_MAX) })
+    }
+
+    /// Waits until something has changed. Lost events are a change as well.
+    pub async fn next(&mut self) {
+        loop {
+            self.datagram.clear();
+            match self.socket.recv_from(&mut self.datagram).await {
+                Ok(sender) if sender.port_number() != 0 => {}
+                _ => return,
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Changes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Changes").finish_non_exhaustive()
+    }
+}
+
 impl std::fmt::Debug for LinkEvents {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LinkEvents").finish_non_exhaustive()

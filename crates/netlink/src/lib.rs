@@ -19,7 +19,7 @@ mod tc;
 
 pub use address::{Address, Lifetime};
 pub use error::{Error, Result};
-pub use events::{LinkEvent, LinkEvents};
+pub use events::{Changes, LinkEvent, LinkEvents};
 pub use link::{Link, LinkStatistics, NewVeth};
 pub use route::Route;
 pub use tc::{BpfFilter, Direction};

@@ -1,20 +1,28 @@
-//! The monitor: a thread of its own that owns the running aggregations, watches their links and carries
-//! out what the engine decides, apart from requests and files.
+//! The monitor: a thread of its own that owns the running aggregations, watches their links and paths and
+//! carries out what the engine decides, apart from requests and files.
 //!
 //! ```text
 //!  requests (service thread) --Command--> +---------+ --writes--> datapath
-//!  kernel's link events ----------------> | monitor | --frames--> announcements
-//!  carrier thread (GLINK) --------------> | engine  | --tasks---> netlink (carrier of the link, filters)
-//!  datapath's requests to announce -----> +---------+
+//!  kernel's link events ----------------> | monitor | --frames--> announcements, transitive and ARP probes
+//!  carrier thread (GLINK) --------------> | engine  | --ICMP----> echoes
+//!  datapath's requests to announce -----> |         | --tasks---> netlink (carrier of the link, filters)
+//!  answers: sockets, map of pairs ------> |         | --news----> whoever watches
+//!  addresses and routes ----------------> +---------+
 //! ```
 
-mod announcer;
+mod asking;
 mod carrier;
 mod chores;
+mod clock;
+mod following;
+mod frames;
+mod news;
 mod ports;
+mod probing;
 mod running;
 mod view;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -25,13 +33,17 @@ use std::time::{Duration, Instant};
 use dlmp_api::{Error, PortStatistics, ProbeNews, StateNews};
 use dlmp_datapath::SlotIndex;
 use dlmp_datapath::bpf::Attachment;
-use dlmp_netlink::{LinkEvent, LinkEvents, Netlink};
+use dlmp_netlink::{Changes, LinkEvent, LinkEvents, Netlink};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::plan::ProbePlan;
 use crate::state::Before;
-use announcer::Announcer;
+use asking::Asker;
 use carrier::{Seen, Watched};
+use clock::Timer;
+use following::Ground;
+use frames::FrameSender;
+use news::News;
 pub use running::Spec;
 use running::{Running, Tools};
 
@@ -56,22 +68,6 @@ type Reply<T> = oneshot::Sender<Result<T, Error>>;
 pub struct Monitor {
     commands: mpsc::UnboundedSender<Command>,
     news: News,
-}
-
-/// Where news for people go; nobody has to listen.
-#[derive(Debug, Clone)]
-struct News {
-    probes: broadcast::Sender<ProbeNews>,
-    states: broadcast::Sender<StateNews>,
-}
-
-/// News that a slow listener may be behind before it misses some.
-const BACKLOG: usize = 1024;
-
-impl Default for News {
-    fn default() -> Self {
-        Self { probes: broadcast::Sender::new(BACKLOG), states: broadcast::Sender::new(BACKLOG) }
-    }
 }
 
 /// What the monitor needs to know of its surroundings.
@@ -101,6 +97,8 @@ impl Monitor {
     pub fn start(surroundings: Surroundings) -> std::io::Result<(Self, std::thread::JoinHandle<()>)> {
         let (commands, receiver) = mpsc::unbounded_channel();
         let (ready, started) = std::sync::mpsc::channel();
+        let news = News::default();
+        let thread_news = news.clone();
         let thread = std::thread::Builder::new().name("monitor".into()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = match runtime {
@@ -108,7 +106,7 @@ impl Monitor {
                 Err(error) => return drop(ready.send(Err(error))),
             };
             tokio::task::LocalSet::new().block_on(&runtime, async {
-                match Task::new(surroundings) {
+                match Task::new(surroundings, thread_news) {
                     Ok(task) => {
                         prefer_this_thread();
                         let _ = ready.send(Ok(()));
@@ -119,7 +117,7 @@ impl Monitor {
             });
         })?;
         started.recv().map_err(std::io::Error::other)??;
-        Ok((Self { commands, news: News::default() }, thread))
+        Ok((Self { commands, news }, thread))
     }
 
     /// Makes an aggregation, or takes over one that runs already.
@@ -164,12 +162,12 @@ impl Monitor {
 
     /// Every probe from now on, of all aggregations, until the receiver is dropped.
     pub fn probe_news(&self) -> broadcast::Receiver<ProbeNews> {
-        self.news.probes.subscribe()
+        self.news.probes()
     }
 
     /// Every change of state from now on, of all aggregations, until the receiver is dropped.
     pub fn state_news(&self) -> broadcast::Receiver<StateNews> {
-        self.news.states.subscribe()
+        self.news.states()
     }
 
     /// All aggregations, without speeds: those take the kernel's lock to read.
@@ -212,10 +210,24 @@ struct Task {
     seen: mpsc::UnboundedReceiver<Seen>,
     stop_carrier: Arc<AtomicBool>,
     running: BTreeMap<String, Running>,
+    timer: Timer,
+    changes: Changes,
+    /// Looks at the ground: where to, and what came back.
+    look: (mpsc::UnboundedSender<Ground>, mpsc::UnboundedReceiver<Ground>),
+    looking: Looking,
+}
+
+/// Whether the ground is being looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looking {
+    No,
+    Yes,
+    /// And it has changed since, so that it has to be looked at again.
+    Again,
 }
 
 impl Task {
-    fn new(surroundings: Surroundings) -> std::io::Result<Self> {
+    fn new(surroundings: Surroundings, news: News) -> std::io::Result<Self> {
         let (sender, seen) = mpsc::unbounded_channel();
         let (sender_of_strays, strays) = mpsc::unbounded_channel();
         let (watched, stop_carrier) = (Watched::default(), Arc::<AtomicBool>::default());
@@ -225,9 +237,16 @@ impl Task {
             tools: Tools {
                 netlink: Netlink::connect()?,
                 watched,
-                announcer: Rc::new(Announcer::open()?),
+                frames: Rc::new(FrameSender::open()?),
+                asker: Rc::new(RefCell::new(None)),
                 strays: sender_of_strays,
+                news,
+                epoch: Instant::now(),
             },
+            timer: Timer::new()?,
+            changes: Changes::open()?,
+            look: mpsc::unbounded_channel(),
+            looking: Looking::No,
             events: LinkEvents::open()?,
             strays,
             seen,
@@ -239,6 +258,7 @@ impl Task {
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut check = tokio::time::interval(CHECK);
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let asker = self.tools.asker.clone();
         loop {
             let wake = self.running.values().filter_map(Running::poll_timeout).min();
             tokio::select! {
@@ -246,21 +266,86 @@ impl Task {
                 biased;
                 event = self.events.next() => self.link_event(event).await,
                 Some(seen) = self.seen.recv() => self.seen(seen),
+                () = answers(&asker) => self.read_answers(),
                 Some((name, slot)) = self.strays.recv() => self.stray(&name, slot),
+                () = self.timer.until(wake) => self.timeout(),
+                () = self.changes.next() => self.look_at_ground(),
+                Some(ground) = self.look.1.recv() => self.follow(&ground),
                 command = commands.recv() => match command {
                     Some(command) => self.command(command).await,
                     None => break,
                 },
-                () = until(wake) => {
-                    for running in self.running.values_mut() {
-                        running.handle_timeout(Instant::now());
-                        running.act();
-                    }
-                }
                 _ = check.tick() => self.check().await,
             }
         }
         self.stop_carrier.store(true, Ordering::Relaxed);
+    }
+
+    fn timeout(&mut self) {
+        let now = Instant::now();
+        for running in self.running.values_mut().filter(|running| running.poll_timeout().is_some_and(|at| at <= now)) {
+            running.hear(now);
+            running.handle_timeout(now);
+            running.act();
+        }
+    }
+
+    fn read_answers(&mut self) {
+        let answers = self.tools.asker.borrow_mut().as_mut().map(Asker::read).unwrap_or_default();
+        for answer in answers {
+            if let Some(running) = self.running.get_mut(&answer.asked.aggregation) {
+                running.answered(&answer);
+                running.act();
+            }
+        }
+    }
+
+    /// Has addresses and routes looked at by a task, so that no probe waits for it.
+    fn look_at_ground(&mut self) {
+        if !self.running.values().any(Running::is_probed) {
+            return;
+        }
+        self.looking = match self.looking {
+            Looking::No => {
+                let (netlink, ground) = (self.tools.netlink.clone(), self.look.0.clone());
+                tokio::task::spawn_local(async move {
+                    let _ = ground.send(look(&netlink).await);
+                });
+                Looking::Yes
+            }
+            Looking::Yes | Looking::Again => Looking::Again,
+        };
+    }
+
+    fn follow(&mut self, ground: &Ground) {
+        for running in self.running.values_mut() {
+            running.follow(ground);
+            running.act();
+        }
+        if std::mem::replace(&mut self.looking, Looking::No) == Looking::Again {
+            self.look_at_ground();
+        }
+    }
+
+    /// Starts probing an aggregation, or stops it. The sockets are there while one is probed.
+    fn probe(&mut self, name: &str, plan: Option<ProbePlan>) -> Result<(), Error> {
+        let running = self.running.get_mut(name).ok_or_else(|| not_running(name))?;
+        if plan.is_some() && self.tools.asker.borrow().is_none() {
+            let asker =
+                Asker::open().map_err(|error| Error::failed(format!("cannot open the probing sockets: {error}")))?;
+            *self.tools.asker.borrow_mut() = Some(asker);
+        }
+        running.set_probing(plan)?;
+        running.act();
+        self.look_at_ground();
+        self.forget_asker();
+        Ok(())
+    }
+
+    fn forget_asker(&mut self) {
+        if !self.running.values().any(Running::is_probed) {
+            *self.tools.asker.borrow_mut() = None;
+        }
     }
 
     async fn link_event(&mut self, event: LinkEvent) {
@@ -329,6 +414,7 @@ impl Task {
                     running.act();
                     self.running.insert(name, running);
                 });
+                self.look_at_ground();
                 let _ = reply.send(result);
             }
             Command::Stop(name, before, reply) => {
@@ -336,6 +422,7 @@ impl Task {
                     Some(running) => running.stop(&before, &self.tools.netlink, &self.tools.watched).await,
                     None => Ok(()),
                 };
+                self.forget_asker();
                 let _ = reply.send(result);
             }
             Command::AddPorts(name, ports, reply) => {
@@ -355,14 +442,10 @@ impl Task {
                 let _ = reply.send(result);
             }
             Command::Probe(name, plan, reply) => {
-                let result = match self.running.get_mut(&name) {
-                    Some(running) => running.set_probing(plan),
-                    None => Err(not_running(&name)),
-                };
-                let _ = reply.send(result);
+                let _ = reply.send(self.probe(&name, plan));
             }
             Command::List(reply) => {
-                let _ = reply.send(self.running.values().map(Running::view).collect());
+                let _ = reply.send(self.running.values().map(|running| running.view(Instant::now())).collect());
             }
             Command::Statistics(reply) => {
                 let all: Result<Vec<_>, _> = self.running.values().map(Running::statistics).collect();
@@ -383,9 +466,25 @@ fn not_running(name: &str) -> Error {
     Error::failed(format!("the aggregation {name} is configured but does not run; the log of dlmpd says why"))
 }
 
-async fn until(wake: Option<Instant>) {
-    match wake {
-        Some(wake) => tokio::time::sleep_until(wake.into()).await,
+/// Waits for answers; forever while nothing is asked.
+async fn answers(asker: &RefCell<Option<Asker>>) {
+    match &*asker.borrow() {
+        Some(asker) => asker.readable().await,
         None => std::future::pending().await,
+    }
+}
+
+/// What the kernel has now. What cannot be listed is taken for empty: the next change tells again.
+async fn look(netlink: &Netlink) -> Ground {
+    fn listed<T>(what: &str, list: dlmp_netlink::Result<Vec<T>>) -> Vec<T> {
+        list.unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot list the {what}");
+            Vec::new()
+        })
+    }
+    Ground {
+        links: listed("links", netlink.links().await),
+        addresses: listed("addresses", netlink.addresses().await),
+        routes: listed("routes", netlink.routes().await),
     }
 }

@@ -1,10 +1,11 @@
 //! One running aggregation: its links, its datapath and its engine.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use dlmp_api::{AGGREGATION_ALIAS, Error, LOWER_ALIAS};
+use dlmp_api::{AGGREGATION_ALIAS, Error, LOWER_ALIAS, StateNews};
 use dlmp_datapath::bpf::{Attachment, Bpf, Previous, Requests, Served};
 use dlmp_datapath::{ClientAddress, Datapath, Placement, PortIndex, SlotIndex};
 use dlmp_engine::{Action, Aggregation, Event, LinkState, Notice};
@@ -14,11 +15,14 @@ use dlmp_wire::rarp::Announcement;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::announcer::Announcer;
+use super::asking::Asker;
 use super::carrier::Watched;
 use super::chores::{self, Chore};
-use super::view::reason;
-use crate::plan::ProbePlan;
+use super::clock;
+use super::frames::FrameSender;
+use super::news::News;
+use super::probing::{Probed, nanoseconds};
+use super::view::{detection, reason};
 use crate::state::Before;
 use crate::validate::is_aggregation;
 
@@ -41,7 +45,10 @@ pub struct Running {
     pub(super) mac: MacAddr,
     pub(super) engine: Aggregation,
     pub(super) bpf: Bpf,
-    announcer: Rc<Announcer>,
+    pub(super) frames: Rc<FrameSender>,
+    pub(super) asker: Rc<RefCell<Option<Asker>>>,
+    pub(super) news: News,
+    pub(super) probed: Probed,
     /// Hands the datapath's requests to announce to the monitor.
     requests: AbortHandle,
     /// The link that carries the addresses, and its other end, whose being up is its carrier.
@@ -59,8 +66,14 @@ pub struct Tools {
     pub netlink: Netlink,
     /// The links whose carrier is looked at.
     pub watched: Watched,
-    /// Sends announcements.
-    pub announcer: Rc<Announcer>,
+    /// Sends frames through ports.
+    pub frames: Rc<FrameSender>,
+    /// Asks targets; there while an aggregation is probed.
+    pub asker: Rc<RefCell<Option<Asker>>>,
+    /// Tells people who watch.
+    pub news: News,
+    /// What is done at regular times is counted from here, in all aggregations.
+    pub epoch: Instant,
     /// Takes the datapaths' requests to announce: aggregation and slot.
     pub strays: mpsc::UnboundedSender<(String, SlotIndex)>,
 }
@@ -120,9 +133,12 @@ impl Running {
         let mut running = Self {
             name: spec.name.clone(),
             mac: spec.mac,
-            engine: Aggregation::default(),
+            engine: Aggregation::new(tools.epoch),
             bpf,
-            announcer: tools.announcer.clone(),
+            frames: tools.frames.clone(),
+            asker: tools.asker.clone(),
+            news: tools.news.clone(),
+            probed: Probed::default(),
             requests: forward(requests, spec.name.clone(), tools.strays.clone())?,
             link: link.index,
             lower,
@@ -227,11 +243,15 @@ impl Running {
                 let device = self.ports.get(&port).and_then(|port| port.device);
                 if let Some(device) = device {
                     let announcement = Announcement { client: self.mac, vlan: 0 };
-                    if let Err(error) = self.announcer.send(announcement, device.ifindex) {
+                    let mut buffer: dlmp_wire::rarp::Buffer = [0; _];
+                    if let Err(error) = self.frames.send(announcement.emit(&mut buffer), device.ifindex) {
                         tracing::debug!(aggregation = self.name, %error, "announcement not sent");
                     }
                 }
             }
+            Action::Ask(question) => self.ask(question),
+            Action::AskPort { from, to, sequence } => self.ask_port(from, to, sequence),
+            Action::Discover(source) => self.discover(source),
             Action::Notify(notice) => self.tell(notice),
         }
         Ok(())
@@ -239,21 +259,23 @@ impl Running {
 
     fn tell(&self, notice: Notice) {
         let name = |port: PortIndex| self.ports.get(&port).map_or("?", |port| &port.name);
-        match notice {
+        let (port, state, reason) = match notice {
             Notice::Health(port, health) => {
-                tracing::info!(
-                    aggregation = self.name,
-                    port = name(port),
-                    active = health.is_active(),
-                    "{}",
-                    reason(health)
-                );
+                (Some(port), if health.is_active() { "active" } else { "failed" }, reason(health))
             }
+            Notice::Detection(now) => (None, "detection", detection(now, name)),
             Notice::Moved { from, to, .. } => {
-                let from = from.map_or("nowhere", name);
-                tracing::info!(aggregation = self.name, client = self.name, from, to = name(to), "client moved");
+                (Some(to), "moved", format!("{} moved here from {}", self.name, from.map_or("nowhere", name)))
             }
-        }
+        };
+        tracing::info!(aggregation = self.name, port = port.map(name), state, "{reason}");
+        self.news.state(|| StateNews {
+            time: nanoseconds(clock::realtime()),
+            aggregation: self.name.clone(),
+            port: port.map(|port| name(port).to_owned()),
+            state: state.to_owned(),
+            reason,
+        });
     }
 
     pub(super) fn chore(&self, chore: Chore) {
@@ -269,17 +291,6 @@ impl Running {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.engine.handle_timeout(now);
-    }
-
-    /// Probes by this plan from now on, or not any more.
-    ///
-    /// # Errors
-    /// What failed.
-    pub fn set_probing(&mut self, plan: Option<ProbePlan>) -> Result<(), Error> {
-        match plan {
-            Some(_) => Err(Error::failed("probing is not there yet")),
-            None => Ok(()),
-        }
     }
 
     /// The datapath asks to announce a slot.

@@ -2,15 +2,17 @@
 
 use dlmp_api::{PortStatistics, RuleCount};
 use dlmp_datapath::{Counter, Counters, PortIndex};
-use dlmp_engine::{Health, LinkState};
+use dlmp_engine::{Cause, Detection, Health, LinkState, PortView};
+
+use std::time::Instant;
 
 use super::running::Running;
 
 impl Running {
-    /// The aggregation, for displays; speeds are filled in by the caller.
-    pub fn view(&self) -> dlmp_api::Aggregation {
+    /// The aggregation at `now`, for displays; speeds are filled in by the caller.
+    pub fn view(&self, now: Instant) -> dlmp_api::Aggregation {
         let name = |port: PortIndex| self.ports.get(&port).map(|port| port.name.clone());
-        let ports: Vec<dlmp_api::Port> = (self.engine.ports())
+        let ports: Vec<dlmp_api::Port> = (self.engine.ports(now))
             .filter_map(|view| {
                 let port = self.ports.get(&view.port)?;
                 Some(dlmp_api::Port {
@@ -20,12 +22,12 @@ impl Running {
                     speed: None,
                     duplex: "unknown".into(),
                     health: if view.health.is_active() { "active" } else { "failed" }.into(),
-                    reason: reason(view.health).into(),
+                    reason: reason(view.health),
                     portstate: if port.device.is_some() { "attached" } else { "detached" }.into(),
                     clients: view.slots.iter().map(|_| self.name.clone()).collect(),
-                    flags: if view.link == LinkState::Up { "u---" } else { "d---" }.into(),
-                    targets: Vec::new(),
-                    xtargets: Vec::new(),
+                    flags: flags(&view),
+                    targets: view.targets.iter().map(ToString::to_string).collect(),
+                    xtargets: view.peers.iter().filter_map(|&port| name(port)).collect(),
                 })
             })
             .collect();
@@ -38,7 +40,7 @@ impl Running {
             speed: None,
             duplex: "unknown".into(),
             temporary: false,
-            detection: "link".into(),
+            detection: detection(self.engine.detection(), |port| name(port).unwrap_or_default()),
             multicast_port: self.engine.multicast_port().and_then(name),
             ports,
         }
@@ -81,12 +83,41 @@ const fn link_word(link: LinkState) -> &'static str {
     }
 }
 
+/// The four flags of `show-aggr -S`: link, prober, L2 active, ICMP active (seed 002; docs/commands.md).
+fn flags(view: &PortView) -> String {
+    let flag = |set: bool, letter: char| if set { letter } else { '-' };
+    let link = if view.link == LinkState::Up { 'u' } else { 'd' };
+    let icmp = view.icmp && view.health.is_active();
+    let l2 = view.joined && view.health.is_active() && !icmp;
+    [link, flag(view.prober, 'p'), flag(l2, '2'), flag(icmp, '3')].iter().collect()
+}
+
 /// Why a port has its health, in words.
-pub(super) const fn reason(health: Health) -> &'static str {
+pub(super) fn reason(health: Health) -> String {
     match health {
-        Health::LinkUp => "its link is up",
-        Health::LinkUnknown => "its link was not looked at yet",
-        Health::LinkDown => "its link is down",
-        Health::LinkAbsent => "its link does not exist",
+        Health::LinkUp => "its link is up".into(),
+        Health::IcmpActive => "a target answers".into(),
+        Health::L2Active => "it reaches a port that a target answers".into(),
+        Health::TargetsSilent => "no target answers, but all ports reach each other: the targets died".into(),
+        Health::LinkUnknown => "its link was not looked at yet".into(),
+        Health::LinkDown => "its link is down".into(),
+        Health::LinkAbsent => "its link does not exist".into(),
+        Health::Returning => "its link is up, and it has yet to prove that its path is".into(),
+        Health::Failed(Cause::Silent(silence)) => {
+            format!("no target and no transitive peer for {} ms", silence.as_millis())
+        }
+        Health::Failed(Cause::CutOff) => "ports that it does not reach any more reach more of the targets".into(),
+        Health::Failed(Cause::AllSilent) => "no target answers any port, and the ports do not reach each other".into(),
+    }
+}
+
+/// What decides about the ports, in words.
+pub(super) fn detection<N: std::fmt::Display>(detection: Detection, name: impl Fn(PortIndex) -> N) -> String {
+    match detection {
+        Detection::Link => "link".into(),
+        Detection::NoTargets => "link; probing has no target that vouches for ports".into(),
+        Detection::Probes => "link and probes".into(),
+        Detection::TargetsSilent => "link and transitive probes; no target answers".into(),
+        Detection::Prober(port) => format!("link; no port reaches a target, {} looks for one", name(port)),
     }
 }

@@ -1,0 +1,163 @@
+//! Whom to ask and from where, from what the kernel has: the addresses on an aggregation, whoever
+//! configured them, and the routes.
+
+use std::net::IpAddr;
+
+use dlmp_engine::{SlotIndex, Source};
+use dlmp_netlink::{Address, Link, Route};
+
+use crate::plan::{ProbePlan, SourceMatch};
+
+/// The links, addresses and routes of the namespace at a time.
+#[derive(Debug, Clone, Default)]
+pub struct Ground {
+    /// All links.
+    pub links: Vec<Link>,
+    /// All addresses.
+    pub addresses: Vec<Address>,
+    /// The unicast routes of the main table.
+    pub routes: Vec<Route>,
+}
+
+/// What a plan comes to on this ground.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Followed {
+    /// The addresses that may be sources.
+    pub sources: Vec<Source>,
+    /// The given targets.
+    pub given: Vec<IpAddr>,
+    /// Next-hop routers on the sources' own networks.
+    pub routers: Vec<IpAddr>,
+    /// Addresses that match but cannot be sources: IPv6 ones that are not link-local (in.dlmpd(1M)).
+    pub ignored: Vec<IpAddr>,
+}
+
+/// Finds sources and targets for the aggregation whose link has this index.
+pub fn follow(plan: &ProbePlan, link: u32, ground: &Ground) -> Followed {
+    let name = ground.links.iter().find(|candidate| candidate.index == link).map(|link| link.name.as_str());
+    let own: Vec<IpAddr> = ground.addresses.iter().map(|address| address.address).collect();
+    let mut followed = Followed::default();
+    for address in ground.addresses.iter().filter(|address| address.index == link) {
+        let ready = !address.tentative && !address.duplicate;
+        if !ready || !plan.sources.iter().any(|wanted| matches(wanted, address, name)) {
+            continue;
+        }
+        match address.address {
+            IpAddr::V6(v6) if !v6.is_unicast_link_local() => followed.ignored.push(address.address),
+            address_ => followed.sources.push(Source {
+                address: address_,
+                prefix: address.prefix_len,
+                slot: SlotIndex::PRIMARY,
+            }),
+        }
+    }
+    let can_be_asked = |target: &IpAddr| match target {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(target) => target.is_unicast_link_local(),
+    };
+    followed.given = plan.targets.iter().filter(|target| can_be_asked(target)).copied().collect();
+    followed.ignored.extend(plan.targets.iter().filter(|target| !can_be_asked(target)));
+    for gateway in ground.routes.iter().filter(|route| route.index == Some(link)).filter_map(|route| route.gateway) {
+        let near = followed.sources.iter().any(|source| source.is_near(gateway));
+        if near && !own.contains(&gateway) && !followed.routers.contains(&gateway) {
+            followed.routers.push(gateway);
+        }
+    }
+    followed
+}
+
+fn matches(wanted: &SourceMatch, address: &Address, link: Option<&str>) -> bool {
+    match wanted {
+        SourceMatch::Any => true,
+        SourceMatch::Address(wanted) => *wanted == address.address,
+        SourceMatch::Network(network, prefix) => {
+            // A network that has this address in it is the address's own, seen as a source's.
+            let network = Source { address: *network, prefix: *prefix, slot: SlotIndex::PRIMARY };
+            network.is_near(address.address)
+        }
+        SourceMatch::Interface(wanted) => Some(wanted.as_str()) == link,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const LINK: u32 = 7;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn address(index: u32, text: &str, prefix_len: u8) -> Address {
+        Address {
+            index,
+            address: ip(text),
+            prefix_len,
+            link_local: false,
+            kernel_made: false,
+            tentative: false,
+            duplicate: false,
+        }
+    }
+
+    fn route(gateway: &str, index: u32) -> Route {
+        Route { destination: ip("0.0.0.0"), prefix_len: 0, gateway: Some(ip(gateway)), index: Some(index), metric: 0 }
+    }
+
+    fn ground() -> Ground {
+        Ground {
+            links: Vec::new(),
+            addresses: vec![
+                address(LINK, "10.1.0.5", 24),
+                address(LINK, "10.2.0.5", 24),
+                address(LINK, "fe80::5", 64),
+                address(LINK, "2001:db8::5", 64),
+                address(9, "10.3.0.5", 24),
+                Address { tentative: true, ..address(LINK, "10.4.0.5", 24) },
+            ],
+            routes: vec![
+                route("10.1.0.1", LINK),
+                route("10.1.0.5", LINK),
+                route("10.9.0.1", LINK),
+                route("10.2.0.1", 9),
+                route("fe80::1", LINK),
+                route("10.1.0.1", LINK),
+            ],
+        }
+    }
+
+    fn plan(sources: Vec<SourceMatch>, targets: &[&str]) -> ProbePlan {
+        let targets = targets.iter().map(|text| ip(text)).collect();
+        ProbePlan { sources, targets, vlan: 0, fdt: Duration::from_secs(1) }
+    }
+
+    fn sources(followed: &Followed) -> Vec<IpAddr> {
+        followed.sources.iter().map(|source| source.address).collect()
+    }
+
+    #[test]
+    fn every_ready_address_of_the_link_is_a_source_but_ipv6_ones_must_be_link_local() {
+        let followed = follow(&plan(vec![SourceMatch::Any], &[]), LINK, &ground());
+        assert_eq!(sources(&followed), [ip("10.1.0.5"), ip("10.2.0.5"), ip("fe80::5")]);
+        assert_eq!(followed.ignored, [ip("2001:db8::5")]);
+        assert_eq!(followed.routers, [ip("10.1.0.1"), ip("fe80::1")]);
+    }
+
+    #[test]
+    fn a_source_is_named_by_its_address_or_its_network() {
+        let one = follow(&plan(vec![SourceMatch::Address(ip("10.2.0.5"))], &[]), LINK, &ground());
+        assert_eq!(sources(&one), [ip("10.2.0.5")]);
+        assert_eq!(one.routers, [ip("10.9.0.1"); 0]);
+        let network = follow(&plan(vec![SourceMatch::Network(ip("10.1.0.77"), 24)], &[]), LINK, &ground());
+        assert_eq!(sources(&network), [ip("10.1.0.5")]);
+    }
+
+    #[test]
+    fn given_targets_are_taken_as_they_are_but_ipv6_ones_must_be_link_local() {
+        let followed = follow(&plan(vec![SourceMatch::Any], &["10.1.0.9", "2001:db8::1"]), LINK, &ground());
+        assert_eq!(followed.given, [ip("10.1.0.9")]);
+        assert_eq!(followed.ignored, [ip("2001:db8::5"), ip("2001:db8::1")]);
+    }
+}

@@ -1,0 +1,201 @@
+//! Probing of one running aggregation: carrying out the engine's questions, handing it the answers, and
+//! following sources and routers.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use dlmp_api::{Error, ProbeNews};
+use dlmp_datapath::{Datapath, PortIndex, Probing};
+use dlmp_engine::{Event, Question, Way};
+use dlmp_wire::transitive::{self, Key, Kind, Probe};
+
+use super::asking::Answer;
+use super::clock;
+use super::following::{Followed, Ground, follow};
+use super::running::{Running, failed};
+use crate::plan::ProbePlan;
+
+/// What an aggregation needs to be probed.
+#[derive(Debug, Default)]
+pub(super) struct Probed {
+    plan: Option<ProbePlan>,
+    key: Key,
+    followed: Followed,
+    /// The newest answer that the engine was told of, by asking and asked port.
+    heard: BTreeMap<(PortIndex, PortIndex), u32>,
+}
+
+impl Running {
+    /// Probes by this plan from now on, or not any more. Sources and targets come with the next look at
+    /// the ground.
+    ///
+    /// # Errors
+    /// What failed; the aggregation is probed as before.
+    pub fn set_probing(&mut self, plan: Option<ProbePlan>) -> Result<(), Error> {
+        // A new key each time: whatever was recorded before is worth nothing.
+        let mut key = Key::default();
+        getrandom::fill(&mut key).map_err(|error| Error::failed(format!("no random numbers for a key: {error}")))?;
+        let probing = plan.as_ref().map(|plan| Probing { key, vlan: plan.vlan });
+        self.bpf.set_probing(probing).map_err(failed)?;
+        let fdt = plan.as_ref().map(|plan| plan.fdt);
+        self.probed = Probed { plan, key, ..Probed::default() };
+        self.engine.handle_event(Event::Probing(fdt), Instant::now());
+        Ok(())
+    }
+
+    /// Whether it is probed.
+    pub const fn is_probed(&self) -> bool {
+        self.probed.plan.is_some()
+    }
+
+    /// Takes sources and routers from what the kernel has now.
+    pub fn follow(&mut self, ground: &Ground) {
+        let Some(plan) = &self.probed.plan else { return };
+        let followed = follow(plan, self.link, ground);
+        if followed == self.probed.followed {
+            return;
+        }
+        let news = followed.ignored.iter().filter(|address| !self.probed.followed.ignored.contains(address));
+        for address in news {
+            tracing::warn!(aggregation = self.name, %address, "not probed: only link-local IPv6 addresses are");
+        }
+        let now = Instant::now();
+        self.engine.handle_event(Event::Sources(followed.sources.clone()), now);
+        let (given, routers) = (followed.given.clone(), followed.routers.clone());
+        self.engine.handle_event(Event::Targets { given, routers }, now);
+        self.probed.followed = followed;
+    }
+
+    /// Tells the engine which transitive probes were answered since the last time.
+    pub fn hear(&mut self, now: Instant) {
+        for (&(from, to), heard) in &mut self.probed.heard {
+            let Some(answered) = self.bpf.answered(from, to).filter(|answered| answered.sequence != *heard) else {
+                continue;
+            };
+            *heard = answered.sequence;
+            let (sequence, rtt) = (answered.sequence, answered.at.saturating_sub(answered.sent));
+            self.engine.handle_event(Event::PortAnswered { from, to, sequence, rtt }, now);
+            let (Some(port), Some(target)) = (self.ports.get(&from), self.ports.get(&to)) else { continue };
+            self.news.probe(|| ProbeNews {
+                time: nanoseconds(answered.sent),
+                aggregation: self.name.clone(),
+                port: port.name.clone(),
+                local: port.name.clone(),
+                target: target.name.clone(),
+                probe: format!("t{sequence}"),
+                netrtt: Some(nanoseconds(rtt)),
+                rtt: Some(nanoseconds(clock::now().saturating_sub(answered.sent))),
+            });
+        }
+    }
+
+    /// A question of ours was answered.
+    pub fn answered(&mut self, answer: &Answer) {
+        let now = Instant::now();
+        let asked = &answer.asked;
+        let rtt = answer.at.saturating_sub(asked.sent);
+        let Some(question) = asked.question else {
+            return self.engine.handle_event(Event::Found(answer.from), now);
+        };
+        self.engine.handle_event(Event::Answered { question, rtt }, now);
+        let dealt_with = Some(clock::now().saturating_sub(asked.sent));
+        self.tell_question(asked.source, answer.from, asked.sequence, asked.sent, (Some(rtt), dealt_with));
+    }
+
+    /// Asks a target.
+    pub(super) fn ask(&mut self, question: Question) {
+        let Question { id, port, target, way } = question;
+        let sent = clock::now();
+        let asked = {
+            let mut asker = self.asker.borrow_mut();
+            let Some(asker) = asker.as_mut() else { return };
+            match (way, self.ports.get(&port).and_then(|port| port.device)) {
+                (Way::Echo { source }, _) => asker.echo(&self.name, id, (source, self.link), target),
+                (Way::Address, Some(device)) => {
+                    let from = (device.ifindex, device.mac, self.probed.plan.as_ref().map_or(0, |plan| plan.vlan));
+                    asker.address(&self.frames, &self.name, id, from, target)
+                }
+                (Way::Address, None) => Err(std::io::ErrorKind::NotFound.into()),
+            }
+        };
+        let source = match way {
+            Way::Echo { source } => Some(source),
+            Way::Address => None,
+        };
+        match asked {
+            Ok(sequence) => self.tell_question(source, target, sequence, sent, (None, None)),
+            Err(error) => {
+                tracing::debug!(aggregation = self.name, %target, %error, "a question could not be sent");
+                self.engine.handle_event(Event::NotSent(id), Instant::now());
+            }
+        }
+    }
+
+    /// Looks for hosts.
+    pub(super) fn discover(&mut self, source: IpAddr) {
+        if let Some(asker) = self.asker.borrow_mut().as_mut()
+            && let Err(error) = asker.discover(&self.name, source, self.link)
+        {
+            tracing::debug!(aggregation = self.name, %source, %error, "hosts could not be looked for");
+        }
+    }
+
+    /// Sends a transitive probe.
+    pub(super) fn ask_port(&mut self, from: PortIndex, to: PortIndex, sequence: u32) {
+        let (Some(port), Some(other)) = (self.ports.get(&from), self.ports.get(&to)) else { return };
+        let (Some(asking), Some(asked)) = (port.device, other.device) else { return };
+        let sent = clock::now();
+        let probe = Probe {
+            kind: Kind::Request,
+            vlan: self.probed.plan.as_ref().map_or(0, |plan| plan.vlan),
+            sequence,
+            sent: u64::try_from(sent.as_nanos()).unwrap_or(u64::MAX),
+            asked: asked.mac,
+            asking: asking.mac,
+        };
+        let mut buffer: transitive::Buffer = [0; _];
+        if let Err(error) = self.frames.send(probe.emit(&self.probed.key, &mut buffer), asking.ifindex) {
+            // A link that just went down; its loss of carrier tells.
+            tracing::trace!(aggregation = self.name, port = port.name, %error, "a transitive probe could not be sent");
+        }
+        self.probed.heard.entry((from, to)).or_default();
+        self.news.probe(|| ProbeNews {
+            time: nanoseconds(sent),
+            aggregation: self.name.clone(),
+            port: port.name.clone(),
+            local: port.name.clone(),
+            target: other.name.clone(),
+            probe: format!("t{sequence}"),
+            netrtt: None,
+            rtt: None,
+        });
+    }
+
+    fn tell_question(
+        &self,
+        source: Option<IpAddr>,
+        target: IpAddr,
+        sequence: u16,
+        sent: Duration,
+        (netrtt, rtt): (Option<Duration>, Option<Duration>),
+    ) {
+        self.news.probe(|| {
+            let kind = if source.is_some() { 'i' } else { 'a' };
+            ProbeNews {
+                time: nanoseconds(sent),
+                aggregation: self.name.clone(),
+                port: String::new(),
+                local: source.map_or_else(String::new, |source| source.to_string()),
+                target: target.to_string(),
+                probe: format!("{kind}{sequence}"),
+                netrtt: netrtt.map(nanoseconds),
+                rtt: rtt.map(nanoseconds),
+            }
+        });
+    }
+}
+
+pub(super) fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
