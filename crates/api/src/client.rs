@@ -4,7 +4,7 @@ use zlink::proxy;
 
 use crate::{
     AddressesReply, AggregationsReply, Error, InfoReply, InterfacesReply, NewAddress, NewAggregation, ObjectReply,
-    PortChange, StatisticsReply, socket,
+    PortChange, ProbeReply, PropertiesReply, PropertyRequest, StateReply, StatisticsReply, socket,
 };
 
 /// A connection to the daemon of this network namespace.
@@ -33,6 +33,16 @@ pub trait Dlmpd {
     async fn add_ports(&mut self, request: &PortChange) -> zlink::Result<Result<(), Error>>;
     async fn remove_ports(&mut self, request: &PortChange) -> zlink::Result<Result<(), Error>>;
     async fn get_statistics(&mut self) -> zlink::Result<Result<StatisticsReply, Error>>;
+    async fn list_link_properties(&mut self) -> zlink::Result<Result<PropertiesReply, Error>>;
+    async fn change_link_properties(&mut self, request: &PropertyRequest) -> zlink::Result<Result<(), Error>>;
+    #[zlink(more)]
+    async fn watch_probes(
+        &mut self,
+    ) -> zlink::Result<impl futures_util::Stream<Item = zlink::Result<Result<ProbeReply, Error>>>>;
+    #[zlink(more)]
+    async fn watch_states(
+        &mut self,
+    ) -> zlink::Result<impl futures_util::Stream<Item = zlink::Result<Result<StateReply, Error>>>>;
     async fn list_interfaces(&mut self) -> zlink::Result<Result<InterfacesReply, Error>>;
     async fn create_interface(&mut self, name: &str, temporary: bool) -> zlink::Result<Result<(), Error>>;
     async fn delete_interface(&mut self, name: &str) -> zlink::Result<Result<(), Error>>;

@@ -220,6 +220,43 @@ pub struct Address {
     pub temporary: bool,
 }
 
+/// A property of a link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomType)]
+pub struct LinkProperty {
+    /// The link.
+    pub link: String,
+    /// The property.
+    pub property: String,
+    /// What it is set to; absent while it is not set.
+    pub value: Option<String>,
+    /// What is in force; absent when nothing is.
+    pub effective: Option<String>,
+    /// What is in force while it is not set; absent when nothing is.
+    pub default: Option<String>,
+    /// What it can be set to, in words.
+    pub possible: String,
+}
+
+/// A property to set, or to reset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomType)]
+pub struct PropertyChange {
+    /// The property.
+    pub property: String,
+    /// What to set it to; absent: reset it to its default.
+    pub value: Option<String>,
+}
+
+/// A request to change properties of a link: all of them or none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomType)]
+pub struct PropertyRequest {
+    /// The link.
+    pub link: String,
+    /// The changes.
+    pub changes: Vec<PropertyChange>,
+    /// Do not keep them beyond the next boot (`-t`).
+    pub temporary: bool,
+}
+
 /// Why a request was not carried out. A request that ends with an error has changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq, ReplyError, IntrospectError)]
 #[zlink(interface = "io.dlmp.Aggregation")]
@@ -315,4 +352,29 @@ pub struct AddressesReply {
 pub struct ObjectReply {
     /// The address object that was made.
     pub object: String,
+}
+
+/// Reply of `ListLinkProperties`.
+#[derive(Debug, Clone, Serialize, Deserialize, zlink::introspect::Type)]
+pub struct PropertiesReply {
+    /// All properties, by link.
+    pub properties: Vec<LinkProperty>,
+}
+
+/// One reply of `WatchProbes`.
+#[derive(Debug, Clone, Serialize, Deserialize, zlink::introspect::Type)]
+pub struct ProbeReply {
+    /// What happened; absent in a reply that only tells of missed ones.
+    pub probe: Option<ProbeNews>,
+    /// How many were missed since the last reply, the watcher having been too slow.
+    pub missed: i64,
+}
+
+/// One reply of `WatchStates`.
+#[derive(Debug, Clone, Serialize, Deserialize, zlink::introspect::Type)]
+pub struct StateReply {
+    /// What happened; absent in a reply that only tells of missed ones.
+    pub change: Option<StateNews>,
+    /// How many were missed since the last reply, the watcher having been too slow.
+    pub missed: i64,
 }

@@ -8,6 +8,7 @@ use dlmp_wire::MacAddr;
 use crate::daemon::{self, answer};
 use crate::failure::{Failure, Result};
 use crate::output::{Cell, Column, Format, Table};
+use crate::status;
 use crate::table::Run;
 
 /// Create an aggregation of links
@@ -31,15 +32,8 @@ pub struct Create {
     /// Link that becomes a port; give it once for each
     #[arg(short = 'l', value_name = "LINK", required = true)]
     ports: Vec<String>,
-    /// Load balancing of trunk mode
-    #[arg(short = 'P', value_name = "POLICY", hide = true)]
-    policy: Option<String>,
-    /// LACP of trunk mode
-    #[arg(short = 'L', value_name = "MODE", hide = true)]
-    lacp_mode: Option<String>,
-    /// LACP timer of trunk mode
-    #[arg(short = 'T', value_name = "TIME", hide = true)]
-    lacp_timer: Option<String>,
+    #[command(flatten)]
+    trunk: TrunkOptions,
     /// Name of the aggregation
     name: String,
 }
@@ -91,12 +85,50 @@ pub struct Remove {
     name: String,
 }
 
+/// Modify an aggregation
+#[derive(Debug, Args)]
+pub struct Modify {
+    /// Until the next boot only
+    #[arg(short)]
+    temporary: bool,
+    /// Mode of the aggregation
+    #[arg(short, value_enum, default_value = "dlmp")]
+    mode: Mode,
+    #[command(flatten)]
+    trunk: TrunkOptions,
+    /// MAC address of the aggregation
+    #[arg(short = 'u', value_name = "ADDRESS")]
+    mac: Option<MacAddr>,
+    /// The aggregation
+    name: String,
+}
+
+/// What belongs to trunk mode: refused with a reason.
+#[derive(Debug, Args)]
+struct TrunkOptions {
+    /// Load balancing of trunk mode
+    #[arg(short = 'P', value_name = "POLICY", hide = true)]
+    policy: Option<String>,
+    /// LACP of trunk mode
+    #[arg(short = 'L', value_name = "MODE", hide = true)]
+    lacp_mode: Option<String>,
+    /// LACP timer of trunk mode
+    #[arg(short = 'T', value_name = "TIME", hide = true)]
+    lacp_timer: Option<String>,
+}
+
 /// Show aggregations
 #[derive(Debug, Args)]
 pub struct Show {
     /// Show each aggregation's ports
     #[arg(short = 'x')]
     extended: bool,
+    /// Show what probing says of each port
+    #[arg(short = 'S', conflicts_with = "extended")]
+    status: bool,
+    /// With -S: addresses of targets, not names
+    #[arg(short = 'n', requires = "status")]
+    numeric: bool,
     #[command(flatten)]
     format: Format,
     /// Only this aggregation
@@ -129,28 +161,28 @@ const EXTENDED: [Column; 11] = [
     Column::extra("REASON", 6),
 ];
 
-impl Create {
+impl TrunkOptions {
     /// Refuses what belongs to trunk mode.
-    fn check_mode(&self) -> Result<()> {
+    fn check(&self, mode: Mode, instead: &str) -> Result<()> {
         let trunk_only = [(&self.policy, "-P"), (&self.lacp_mode, "-L"), (&self.lacp_timer, "-T")];
-        let refused = if self.mode == Mode::Trunk {
+        let refused = if mode == Mode::Trunk {
             "-m trunk: there is no trunk mode"
         } else if let Some((_, option)) = trunk_only.iter().find(|(value, _)| value.is_some()) {
             &format!("{option} belongs to trunk mode, which does not exist")
         } else {
             return Ok(());
         };
-        let ports: String = self.ports.iter().map(|port| format!(" -l {port}")).collect();
         Err(Failure::refused(
             format!("{refused} here: only dlmp, which needs no policy and no LACP on the switches"),
-            format!("dladm create-aggr -m dlmp{ports} {}", self.name),
+            instead,
         ))
     }
 }
 
 impl Run for Create {
     async fn run(self) -> Result<()> {
-        self.check_mode()?;
+        let ports: String = self.ports.iter().map(|port| format!(" -l {port}")).collect();
+        self.trunk.check(self.mode, &format!("dladm create-aggr -m dlmp{ports} {}", self.name))?;
         let mut daemon = daemon::find_or_start().await?;
         let request = NewAggregation {
             name: self.name,
@@ -183,6 +215,22 @@ impl Run for Remove {
     }
 }
 
+impl Run for Modify {
+    async fn run(self) -> Result<()> {
+        self.trunk.check(self.mode, &format!("dladm show-aggr {}", self.name))?;
+        let aggregations = answer(daemon::require()?.list_aggregations().await)?.aggregations;
+        let known = only(aggregations, Some(&self.name), |aggregation| &aggregation.name)?;
+        match (self.mac, known.first()) {
+            (Some(mac), Some(aggregation)) if mac.to_string() != aggregation.mac => Err(Failure::refused(
+                format!("-u {mac}: the address of an aggregation stays the one that it was made with"),
+                format!("dladm delete-aggr {0}, then create-aggr with -u {mac}", self.name),
+            )),
+            // The mode is dlmp, and the address is the one asked for: nothing is left to do.
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Run for Show {
     async fn run(self) -> Result<()> {
         let aggregations = match daemon::find_to_show().await? {
@@ -190,7 +238,12 @@ impl Run for Show {
             None => Vec::new(),
         };
         let aggregations = only(aggregations, self.name.as_deref(), |aggregation| &aggregation.name)?;
-        self.format.print(&if self.extended { extended(&aggregations)? } else { plain(&aggregations) })
+        let table = match (self.extended, self.status) {
+            (true, _) => extended(&aggregations)?,
+            (_, true) => status::table(&aggregations, self.numeric),
+            _ => plain(&aggregations),
+        };
+        self.format.print(&table)
     }
 }
 

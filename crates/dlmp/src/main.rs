@@ -11,10 +11,13 @@ mod ip_show;
 mod ip_view;
 mod link;
 mod output;
+mod property;
 mod start;
 mod stat;
+mod status;
 mod sys;
 mod table;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::Write;

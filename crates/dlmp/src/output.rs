@@ -89,6 +89,11 @@ impl Column {
 }
 
 impl Format {
+    /// The format of a command whose options have other letters.
+    pub const fn new(parseable: bool, fields: Vec<String>, json: bool) -> Self {
+        Self { parseable, fields, json }
+    }
+
     /// Prints a table to standard output.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ use crate::failure::{Failure, Result};
 use crate::link::{self, Class};
 use crate::output::{Cell, Column, Format, Table};
 use crate::table::Run;
+use crate::watch::{self, ProbeType};
 
 /// Show the traffic of links
 #[derive(Debug, Args)]
@@ -33,6 +34,14 @@ pub struct ShowAggr {
     /// Show also how often each rule of the datapath applied
     #[arg(short)]
     verbose: bool,
+    /// Show probes of these kinds instead, as they go out and are answered: t (transitive), i (to
+    /// targets), all
+    #[arg(short = 'P', value_name = "TYPE,...", value_delimiter = ',', conflicts_with = "verbose")]
+    probes: Vec<ProbeType>,
+    /// With -P: addresses, not names, which are never looked up
+    #[arg(short = 'n', requires = "probes")]
+    #[allow(dead_code, reason = "probes come too fast for names, with it or without")]
+    numeric: bool,
     #[command(flatten)]
     format: Format,
     #[command(flatten)]
@@ -98,6 +107,15 @@ impl Run for ShowLink {
 impl Run for ShowAggr {
     async fn run(self) -> Result<()> {
         let (link, count) = self.repeat.operands()?;
+        if !self.probes.is_empty() {
+            // What goes out is shown at once; -i says only how long, together with a count.
+            let length = self
+                .repeat
+                .interval
+                .zip(count)
+                .map(|(interval, count)| Duration::from_secs(interval.get().into()) * count);
+            return watch::probes(&self.probes, link, length, &self.format).await;
+        }
         let format = if self.verbose { self.format.all_columns() } else { self.format };
         self.repeat.print(&format, &AGGREGATIONS, count, port_row, async || count_ports(link).await).await
     }

@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command};
 
 use crate::failure::{Failure, Result};
-use crate::{aggr, ip, ip_show, link, stat};
+use crate::{aggr, ip, ip_show, link, property, stat, watch};
 
 /// The names that the program is called by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +40,16 @@ struct Entry {
     run: fn(&ArgMatches) -> Result<()>,
 }
 
-const TABLE: [Entry; 16] = [
+const TABLE: [Entry; 21] = [
     Entry::new::<aggr::Create>(Program::Dladm, "create-aggr"),
     Entry::new::<aggr::Delete>(Program::Dladm, "delete-aggr"),
     Entry::new::<aggr::Add>(Program::Dladm, "add-aggr"),
     Entry::new::<aggr::Remove>(Program::Dladm, "remove-aggr"),
+    Entry::new::<aggr::Modify>(Program::Dladm, "modify-aggr"),
     Entry::new::<aggr::Show>(Program::Dladm, "show-aggr"),
+    Entry::new::<property::Set>(Program::Dladm, "set-linkprop"),
+    Entry::new::<property::Reset>(Program::Dladm, "reset-linkprop"),
+    Entry::new::<property::Show>(Program::Dladm, "show-linkprop"),
     Entry::new::<link::ShowLink>(Program::Dladm, "show-link"),
     Entry::new::<link::ShowPhys>(Program::Dladm, "show-phys"),
     Entry::new::<stat::ShowLink>(Program::Dlstat, "show-link").flat("stat-link"),
@@ -57,6 +61,7 @@ const TABLE: [Entry; 16] = [
     Entry::new::<ip_show::ShowAddr>(Program::Ipadm, "show-addr"),
     Entry::new::<ip_show::ShowIf>(Program::Ipadm, "show-if"),
     Entry::new::<ip_show::ShowAll>(Program::Ipadm, "show-ip"),
+    Entry::new::<watch::Monitor>(Program::Dlmp, "monitor"),
 ];
 
 impl Program {
@@ -213,6 +218,10 @@ mod tests {
             ("ipadm create-addr -T dhcp aggr0/v4", "create-addr"),
             ("dladm show-aggr aggr0", "show-aggr"),
             ("dladm show-aggr -x", "show-aggr"),
+            ("dladm show-aggr -nS", "show-aggr"),
+            ("dlstat show-aggr -n -P t,i aggr1", "show-aggr"),
+            ("dladm set-linkprop -p probe-fdt=15 aggr1", "set-linkprop"),
+            ("dlmp monitor", "monitor"),
         ] {
             assert_eq!(understood(line).unwrap(), command, "{line}");
         }
@@ -245,8 +254,14 @@ mod tests {
             "dladm show-aggr -p",
             "dladm show-aggr -p -j -o link",
             "dladm show-aggr a b",
-            "dladm show-aggr -S",
-            "dladm modify-aggr aggr0",
+            "dladm show-aggr -n",
+            "dladm show-aggr -x -S",
+            "dladm modify-aggr",
+            "dladm set-linkprop aggr0",
+            "dladm set-linkprop -p probe-fdt=1",
+            "dladm show-linkprop -c",
+            "dladm monitor",
+            "dlstat show-aggr -P x",
             "dlstat show-link -i 0",
             "dlstat show-link -i soon",
             "dlstat show-link a b c",
@@ -277,6 +292,9 @@ mod tests {
             ("create-aggr -P L4 -l net0 aggr0", 1),
             ("create-aggr -L active -l net0 aggr0", 1),
             ("create-aggr -T short -l net0 aggr0", 1),
+            ("modify-aggr -m trunk aggr0", 1),
+            ("modify-aggr -P L4 aggr0", 1),
+            ("set-linkprop -p probe-ip aggr0", 2),
         ] {
             let words: Vec<OsString> = line.split(' ').map(Into::into).collect();
             assert_eq!(run(Program::Dlmp, &words).unwrap_err().exit_code(), exit_code, "{line}");

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::property::Properties;
 use dlmp_wire::MacAddr;
 use serde::{Deserialize, Serialize};
 use toml_edit::{DocumentMut, Item, Table, TableLike};
@@ -29,6 +30,9 @@ pub struct AggregationConfig {
     pub mac: MacAddr,
     /// Names of its ports.
     pub ports: Vec<String>,
+    /// Properties that are set (`dladm set-linkprop`).
+    #[serde(default, skip_serializing_if = "Properties::is_empty")]
+    pub properties: Properties,
 }
 
 /// An IP interface; nothing to set yet.

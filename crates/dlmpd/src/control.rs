@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use crate::addresses::Addresses;
 use crate::config::{AggregationConfig, Config, ConfigFile};
 use crate::monitor::{Monitor, Spec};
+use crate::property::{Plans, Properties};
 use crate::state::{Before, State, StateFile};
 use crate::validate::{self, Ground};
 
@@ -24,6 +25,7 @@ pub struct Control {
     pub(crate) ethtool: Ethtool,
     pub(crate) monitor: Monitor,
     pub(crate) addresses: Addresses,
+    pub(crate) plans: Plans,
     file: ConfigFile,
     config: Config,
     state_file: StateFile,
@@ -40,17 +42,26 @@ pub struct Stores {
     pub state: (StateFile, State),
 }
 
+/// What lives beside the files.
+pub struct Live {
+    /// Addresses and DHCP clients.
+    pub addresses: Addresses,
+    /// Plans of probing.
+    pub plans: Plans,
+}
+
 impl Control {
     /// Puts the parts together; nothing is started yet.
     ///
     /// # Errors
     /// Those of making sockets.
-    pub fn new(monitor: Monitor, stores: Stores, addresses: Addresses, idle: Arc<Notify>) -> std::io::Result<Self> {
+    pub fn new(monitor: Monitor, stores: Stores, live: Live, idle: Arc<Notify>) -> std::io::Result<Self> {
         Ok(Self {
             netlink: Netlink::connect()?,
             ethtool: Ethtool::open()?,
             monitor,
-            addresses,
+            addresses: live.addresses,
+            plans: live.plans,
             file: stores.config.0,
             config: stores.config.1,
             state_file: stores.state.0,
@@ -71,6 +82,11 @@ impl Control {
             }
         }
         self.restore_addresses().await;
+        for (name, (config, _)) in self.aggregations() {
+            if let Err(error) = self.send_plan(&name, &config.properties).await {
+                tracing::error!(aggregation = name, %error, "the aggregation cannot be probed");
+            }
+        }
     }
 
     /// Path of the configuration file, for displays.
@@ -131,7 +147,7 @@ impl Control {
         self.not_in_an_aggregation(&request.ports)?;
         validate::ports(&ground, &request.name, &request.ports, &[], request.force)?;
 
-        let config = AggregationConfig { mac, ports: request.ports };
+        let config = AggregationConfig { mac, ports: request.ports, properties: Properties::default() };
         for port in &config.ports {
             self.note_before(port).await;
         }
@@ -189,6 +205,7 @@ impl Control {
             }
         })?;
         let stopped = self.monitor.stop_aggregation(name, before).await;
+        self.plans.forget(name);
         self.idle_if_empty();
         stopped
     }
@@ -209,7 +226,7 @@ impl Control {
         self.save_state();
         self.monitor.add_ports(&request.aggregation, self.before(&request.ports)).await?;
         config.ports.extend(request.ports.iter().cloned());
-        if let Err(error) = self.commit_ports(&request, config) {
+        if let Err(error) = self.commit_config(&request.aggregation, config, request.temporary) {
             let before = self.before(&request.ports);
             let _ = self.monitor.remove_ports(&request.aggregation, before).await;
             return Err(error);
@@ -244,7 +261,7 @@ impl Control {
             ));
         }
         let before = self.before(&request.ports);
-        self.commit_ports(&request, config)?;
+        self.commit_config(name, config, request.temporary)?;
         self.monitor.remove_ports(name, before).await?;
         for port in &request.ports {
             self.state.ports.remove(port);
@@ -302,7 +319,7 @@ impl Control {
     }
 
     /// Aggregations with whether they are temporary.
-    fn aggregations(&self) -> BTreeMap<String, (AggregationConfig, bool)> {
+    pub(crate) fn aggregations(&self) -> BTreeMap<String, (AggregationConfig, bool)> {
         let mut all = BTreeMap::new();
         for (config, temporary) in self.configured() {
             for (name, aggregation) in &config.aggregations {
@@ -314,7 +331,7 @@ impl Control {
         all
     }
 
-    fn known(&self, name: &str) -> Result<(AggregationConfig, bool), Error> {
+    pub(crate) fn known(&self, name: &str) -> Result<(AggregationConfig, bool), Error> {
         self.aggregations()
             .remove(name)
             .ok_or_else(|| Error::refused(format!("there is no aggregation {name}"), "dladm show-aggr"))
@@ -332,11 +349,17 @@ impl Control {
         Ok(())
     }
 
-    fn commit_ports(&mut self, request: &PortChange, config: AggregationConfig) -> Result<(), Error> {
+    /// Keeps what an aggregation is to be; temporarily when that is wanted, or when it is temporary itself.
+    pub(crate) fn commit_config(
+        &mut self,
+        name: &str,
+        config: AggregationConfig,
+        temporary: bool,
+    ) -> Result<(), Error> {
         self.commit(|kept, state| {
-            let temporary = request.temporary || state.temporary.aggregations.contains_key(&request.aggregation);
+            let temporary = temporary || state.temporary.aggregations.contains_key(name);
             let place = if temporary { &mut state.temporary } else { kept };
-            place.aggregations.insert(request.aggregation.clone(), config);
+            place.aggregations.insert(name.to_owned(), config);
         })
     }
 

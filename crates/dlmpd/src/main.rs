@@ -11,11 +11,13 @@ mod leases;
 mod monitor;
 mod object;
 mod plan;
+mod property;
 mod service;
 mod state;
 mod sys;
 mod validate;
 
+use std::net::IpAddr;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,8 +33,9 @@ use tokio::sync::{Mutex, Notify, mpsc};
 use tracing_subscriber::EnvFilter;
 
 use addresses::Addresses;
-use control::{Control, Stores};
+use control::{Control, Live, Stores};
 use monitor::{Monitor, Surroundings};
+use property::Plans;
 
 /// How long a daemon that was killed may take to let go of the control socket.
 const PREDECESSOR: Duration = Duration::from_secs(1);
@@ -101,16 +104,18 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let idle = Arc::new(Notify::new());
     let (dhcp_sender, dhcp_events) = mpsc::unbounded_channel();
     let links = LinkEvents::open()?;
-    let mut control = Control::new(monitor, stores, Addresses::new(dhcp_sender), idle.clone())?;
+    let (name_sender, names) = mpsc::unbounded_channel();
+    let live = Live { addresses: Addresses::new(dhcp_sender), plans: Plans::new(name_sender) };
+    let mut control = Control::new(monitor.clone(), stores, live, idle.clone())?;
     control.restore().await;
     let control = Rc::new(Mutex::new(control));
 
     listener.set_nonblocking(true)?;
     let listener = zlink::tokio::unix::Listener::from(tokio::net::UnixListener::from_std(listener)?);
-    let service = service::Service { control: control.clone(), attachment };
+    let service = service::Service { control: control.clone(), monitor, attachment };
     // Tasks of their own: each waits for the control while another one has it.
     let mut server = tokio::task::spawn_local(zlink::Server::new(listener, service).run());
-    let events = tokio::task::spawn_local(follow(control.clone(), links, dhcp_events));
+    let events = tokio::task::spawn_local(follow(control.clone(), links, dhcp_events, names));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tracing::info!(config = %arguments.config.display(), attachment, "dlmpd {} is ready", env!("CARGO_PKG_VERSION"));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -151,10 +156,16 @@ async fn follow(
     control: Rc<Mutex<Control>>,
     mut links: LinkEvents,
     mut dhcp_events: mpsc::UnboundedReceiver<(String, dlmp_dhcp::Event)>,
+    mut names: mpsc::UnboundedReceiver<(String, Vec<IpAddr>)>,
 ) {
     loop {
         tokio::select! {
-            Some((object, event)) = dhcp_events.recv() => control.lock().await.dhcp_event(&object, event).await,
+            Some((object, event)) = dhcp_events.recv() => {
+                let mut control = control.lock().await;
+                control.dhcp_event(&object, event).await;
+                control.refresh_plans().await;
+            }
+            Some((name, addresses)) = names.recv() => control.lock().await.resolved(name, addresses).await,
             event = links.next() => link_event(&control, event).await,
         }
     }

@@ -4,13 +4,15 @@ use std::rc::Rc;
 
 use dlmp_api::{
     AddressesReply, AggregationsReply, DaemonInfo, Error, InfoReply, InterfacesReply, NewAddress, NewAggregation,
-    ObjectReply, PortChange, StatisticsReply,
+    ObjectReply, PortChange, ProbeReply, PropertiesReply, PropertyRequest, StateReply, StatisticsReply,
 };
-use tokio::sync::Mutex;
+use futures_util::Stream;
+use tokio::sync::{Mutex, broadcast};
 use zlink::connection::socket::FetchPeerCredentials;
-use zlink::{Connection, service};
+use zlink::{Connection, Reply, service};
 
 use crate::control::Control;
+use crate::monitor::Monitor;
 
 /// Members of this group may change things, as root may.
 const GROUP: &str = "dlmp";
@@ -19,6 +21,8 @@ const GROUP: &str = "dlmp";
 pub struct Service {
     /// What requests change; background work shares it.
     pub control: Rc<Mutex<Control>>,
+    /// Where news come from.
+    pub monitor: Monitor,
     /// `tcx` or `clsact`.
     pub attachment: &'static str,
 }
@@ -27,7 +31,9 @@ pub struct Service {
     interface = "io.dlmp.Aggregation",
     types = [
         dlmp_api::DaemonInfo, dlmp_api::NewAggregation, dlmp_api::PortChange, dlmp_api::Aggregation, dlmp_api::Port,
-        dlmp_api::PortStatistics, dlmp_api::RuleCount, dlmp_api::Interface, dlmp_api::NewAddress, dlmp_api::Address
+        dlmp_api::PortStatistics, dlmp_api::RuleCount,
+        dlmp_api::LinkProperty, dlmp_api::PropertyChange, dlmp_api::PropertyRequest, dlmp_api::ProbeNews,
+        dlmp_api::StateNews, dlmp_api::Interface, dlmp_api::NewAddress, dlmp_api::Address
     ],
     vendor = "The dlmp authors",
     product = "dlmpd",
@@ -99,6 +105,32 @@ where
         Ok(StatisticsReply { ports })
     }
 
+    async fn list_link_properties(&mut self) -> Result<PropertiesReply, Error> {
+        let properties = self.control.lock().await.list_properties();
+        Ok(PropertiesReply { properties })
+    }
+
+    async fn change_link_properties(
+        &mut self,
+        request: PropertyRequest,
+        #[zlink(connection)] conn: &mut Connection<Sock>,
+    ) -> Result<(), Error> {
+        may_change(conn).await?;
+        self.control.lock().await.change_properties(request).await
+    }
+
+    #[zlink(more)]
+    async fn watch_probes(&self, _more: bool) -> impl Stream<Item = Reply<ProbeReply>> + Unpin {
+        let reply = |probe, missed| ProbeReply { probe, missed };
+        watch(self.monitor.probe_news(), reply)
+    }
+
+    #[zlink(more)]
+    async fn watch_states(&self, _more: bool) -> impl Stream<Item = Reply<StateReply>> + Unpin {
+        let reply = |change, missed| StateReply { change, missed };
+        watch(self.monitor.state_news(), reply)
+    }
+
     async fn list_interfaces(&mut self) -> Result<InterfacesReply, Error> {
         let interfaces = self.control.lock().await.list_interfaces();
         Ok(InterfacesReply { interfaces })
@@ -123,7 +155,10 @@ where
         #[zlink(connection)] conn: &mut Connection<Sock>,
     ) -> Result<(), Error> {
         may_change(conn).await?;
-        self.control.lock().await.delete_interface(&name).await
+        let mut control = self.control.lock().await;
+        control.delete_interface(&name).await?;
+        control.refresh_plans().await;
+        Ok(())
     }
 
     async fn list_addresses(&mut self) -> Result<AddressesReply, Error> {
@@ -137,7 +172,9 @@ where
         #[zlink(connection)] conn: &mut Connection<Sock>,
     ) -> Result<ObjectReply, Error> {
         may_change(conn).await?;
-        let object = self.control.lock().await.create_address(request).await?;
+        let mut control = self.control.lock().await;
+        let object = control.create_address(request).await?;
+        control.refresh_plans().await;
         Ok(ObjectReply { object })
     }
 
@@ -148,8 +185,27 @@ where
         #[zlink(connection)] conn: &mut Connection<Sock>,
     ) -> Result<(), Error> {
         may_change(conn).await?;
-        self.control.lock().await.delete_address(&object, release).await
+        let mut control = self.control.lock().await;
+        control.delete_address(&object, release).await?;
+        control.refresh_plans().await;
+        Ok(())
     }
+}
+
+/// News as replies, until the client goes away.
+fn watch<N: Clone + Send + 'static, R: 'static>(
+    news: broadcast::Receiver<N>,
+    reply: impl Fn(Option<N>, i64) -> R + 'static,
+) -> impl Stream<Item = Reply<R>> + Unpin {
+    let replies = futures_util::stream::unfold((news, reply), |(mut news, reply)| async move {
+        let next = match news.recv().await {
+            Ok(one) => reply(Some(one), 0),
+            Err(broadcast::error::RecvError::Lagged(missed)) => reply(None, missed.cast_signed()),
+            Err(broadcast::error::RecvError::Closed) => return None,
+        };
+        Some((Reply::new(Some(next)).set_continues(Some(true)), (news, reply)))
+    });
+    Box::pin(replies)
 }
 
 /// Root and the members of the group may change things; the kernel says who asks (SO_PEERCRED and

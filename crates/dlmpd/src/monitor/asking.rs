@@ -140,12 +140,6 @@ impl Asker {
         Ok(sequence)
     }
 
-    /// Forgets the questions of an aggregation.
-    pub fn forget(&mut self, aggregation: &str) {
-        self.echoes.retain(|_, (_, asked)| asked.aggregation != aggregation);
-        self.others.retain(|(_, _, asked)| asked.aggregation != aggregation);
-    }
-
     /// Waits until there is something to read.
     pub async fn readable(&self) {
         let [v4, v6] = &self.icmp;
