@@ -68,7 +68,9 @@ impl Aggregation {
             Event::PortAdded(port) => drop(self.ports.insert(port, Port::default())),
             Event::PortRemoved(port) => {
                 self.ports.remove(&port);
-                self.probing.as_mut().map(|probing| probing.remove(port, counted));
+                if let Some(probing) = &mut self.probing {
+                    probing.remove(port, counted);
+                }
             }
             Event::Link(port, state) => self.link(port, state, counted),
             Event::ClientAdded(slot) => {
@@ -80,7 +82,11 @@ impl Aggregation {
                 self.placements.insert(slot, placement);
             }
             Event::MulticastRestored(port) => self.multicast_port = Some(port),
-            Event::FailureRestored(port) => drop(self.probing.as_mut().map(|probing| probing.restore_failed(port))),
+            Event::FailureRestored(port) => {
+                if let Some(probing) = &mut self.probing {
+                    probing.restore_failed(port);
+                }
+            }
             Event::Stray(slot) => self.stray(slot, now),
             Event::Probing(fdt) => self.set_probing(fdt, now),
             Event::Sources(sources) => {

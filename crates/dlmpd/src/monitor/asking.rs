@@ -7,12 +7,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
-use dlmp_engine::QuestionId;
+use dlmp_engine::{PortIndex, Question, QuestionId};
 use dlmp_wire::ethernet::Frame;
 use dlmp_wire::icmp::Echo;
 use dlmp_wire::{MacAddr, arp, ndp};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::clock;
@@ -41,6 +43,8 @@ pub struct Asked {
     pub sequence: u16,
     /// The address that it came from; none for one from a port's own MAC address.
     pub source: Option<IpAddr>,
+    /// The port that it left through; none for a multicast echo.
+    pub port: Option<PortIndex>,
 }
 
 /// An answer to a question.
@@ -54,17 +58,36 @@ pub struct Answer {
     pub at: Duration,
 }
 
-/// The sockets, and the questions that are open.
-pub struct Asker {
-    id: u16,
+/// The sockets: for ICMP and for answers as frames, IPv4 and IPv6 each.
+pub struct Sockets {
     icmp: [AsyncFd<socket2::Socket>; 2],
     answers: [AsyncFd<socket2::Socket>; 2],
+}
+
+/// Asks, and knows the questions that are open.
+pub struct Asker {
+    id: u16,
+    sockets: Rc<Sockets>,
     sequence: u16,
     echoes: BTreeMap<u16, (u64, Asked)>,
     /// Questions by port (its index) and own address, oldest first.
     others: VecDeque<(u32, MacAddr, Asked)>,
     /// Answers that fitted no question.
     strange: u64,
+}
+
+impl Sockets {
+    /// Waits until there is something to read.
+    pub async fn readable(&self) {
+        let [v4, v6] = &self.icmp;
+        let [arp, ndp] = &self.answers;
+        tokio::select! {
+            _ = v4.readable() => {}
+            _ = v6.readable() => {}
+            _ = arp.readable() => {}
+            _ = ndp.readable() => {}
+        }
+    }
 }
 
 impl Asker {
@@ -75,10 +98,13 @@ impl Asker {
     pub fn open() -> io::Result<Self> {
         let [high, low, ..] = random()?;
         let id = u16::from_be_bytes([high, low]);
-        Ok(Self {
-            id,
+        let sockets = Sockets {
             icmp: [wait_on(icmp_socket(false, id)?)?, wait_on(icmp_socket(true, id)?)?],
             answers: [wait_on(probe_answer_socket(false)?)?, wait_on(probe_answer_socket(true)?)?],
+        };
+        Ok(Self {
+            id,
+            sockets: Rc::new(sockets),
             sequence: 0,
             echoes: BTreeMap::new(),
             others: VecDeque::new(),
@@ -86,18 +112,13 @@ impl Asker {
         })
     }
 
-    /// Sends an echo from `source`, out of the link of index `link`. Returns its sequence number.
+    /// Sends an echo from `source`, out of the link of index `link`. Returns what was asked.
     ///
     /// # Errors
     /// Those of sendmsg(2).
-    pub fn echo(
-        &mut self,
-        aggregation: &str,
-        question: QuestionId,
-        (source, link): (IpAddr, u32),
-        target: IpAddr,
-    ) -> io::Result<u16> {
-        self.send_echo(aggregation, Some(question), (source, link), target)
+    pub fn echo(&mut self, aggregation: &str, question: Question, (source, link): (IpAddr, u32)) -> io::Result<Asked> {
+        let asked = Asked { source: Some(source), ..self.asked(aggregation, Some(question), question.target) };
+        self.send_echo(asked, (source, link))
     }
 
     /// Sends an echo to all hosts on the network of `source`.
@@ -106,10 +127,11 @@ impl Asker {
     /// Those of sendmsg(2).
     pub fn discover(&mut self, aggregation: &str, source: IpAddr, link: u32) -> io::Result<()> {
         let group = if source.is_ipv4() { ALL_HOSTS_V4 } else { ALL_HOSTS_V6 };
-        self.send_echo(aggregation, None, (source, link), group).map(drop)
+        let asked = Asked { source: Some(source), ..self.asked(aggregation, None, group) };
+        self.send_echo(asked, (source, link)).map(drop)
     }
 
-    /// Asks for a target's address from a port. Returns a sequence number for displays.
+    /// Asks for a target's address from a port. Returns what was asked; its number is for displays.
     ///
     /// # Errors
     /// Those of sendto(2).
@@ -117,13 +139,11 @@ impl Asker {
         &mut self,
         frames: &FrameSender,
         aggregation: &str,
-        question: QuestionId,
+        question: Question,
         (ifindex, port, vlan): (u32, MacAddr, u16),
-        target: IpAddr,
-    ) -> io::Result<u16> {
-        let asked = self.asked(aggregation, Some(question), target, None);
-        let sequence = asked.sequence;
-        match target {
+    ) -> io::Result<Asked> {
+        let asked = self.asked(aggregation, Some(question), question.target);
+        match question.target {
             IpAddr::V4(target) => {
                 let mut buffer: arp::Buffer = [0; _];
                 frames.send(arp::Probe { port, target, vlan }.emit(&mut buffer), ifindex)?;
@@ -136,34 +156,27 @@ impl Asker {
         if self.others.len() == REMEMBERED {
             self.others.pop_front();
         }
-        self.others.push_back((ifindex, port, asked));
-        Ok(sequence)
+        self.others.push_back((ifindex, port, asked.clone()));
+        Ok(asked)
     }
 
-    /// Waits until there is something to read.
-    pub async fn readable(&self) {
-        let [v4, v6] = &self.icmp;
-        let [arp, ndp] = &self.answers;
-        tokio::select! {
-            _ = v4.readable() => {}
-            _ = v6.readable() => {}
-            _ = arp.readable() => {}
-            _ = ndp.readable() => {}
-        }
+    /// The sockets, to wait on.
+    pub fn sockets(&self) -> Rc<Sockets> {
+        self.sockets.clone()
     }
 
     /// Reads everything that is there; returns the answers to open questions.
     pub fn read(&mut self) -> Vec<Answer> {
-        let mut answers = Vec::new();
+        let (mut answers, sockets) = (Vec::new(), self.sockets());
         for v6 in [false, true] {
-            while let Some(received) = try_read(&self.icmp[usize::from(v6)]) {
+            while let Some(received) = try_read(&sockets.icmp[usize::from(v6)]) {
                 let echo = if v6 { Echo::parse_v6(&received.bytes) } else { Echo::parse_v4(&received.bytes) };
                 let answer = echo.zip(received.from).and_then(|(echo, from)| self.echo_answer(echo, from, &received));
                 self.note(answer, &mut answers);
             }
         }
-        for at in [0, 1] {
-            while let Some(received) = try_read(&self.answers[at]) {
+        for socket in &sockets.answers {
+            while let Some(received) = try_read(socket) {
                 let answer = self.address_answer(&received);
                 self.note(answer, &mut answers);
             }
@@ -181,38 +194,32 @@ impl Asker {
         }
     }
 
-    fn send_echo(
-        &mut self,
-        aggregation: &str,
-        question: Option<QuestionId>,
-        (source, link): (IpAddr, u32),
-        target: IpAddr,
-    ) -> io::Result<u16> {
+    fn send_echo(&mut self, asked: Asked, (source, link): (IpAddr, u32)) -> io::Result<Asked> {
         let nonce = u64::from_ne_bytes(random()?);
-        let asked = self.asked(aggregation, question, target, Some(source));
         let echo = Echo { id: self.id, sequence: asked.sequence, nonce };
-        let (socket, message) = match target {
-            IpAddr::V4(_) => (&self.icmp[0], echo.emit_v4()),
-            IpAddr::V6(_) => (&self.icmp[1], echo.emit_v6()),
+        let (socket, message) = match asked.target {
+            IpAddr::V4(_) => (&self.sockets.icmp[0], echo.emit_v4()),
+            IpAddr::V6(_) => (&self.sockets.icmp[1], echo.emit_v6()),
         };
-        send_echo(socket.get_ref(), &message, source, target, link)?;
+        send_echo(socket.get_ref(), &message, source, asked.target, link)?;
         if self.echoes.len() >= REMEMBERED {
             self.echoes.pop_first();
         }
-        self.echoes.insert(echo.sequence, (nonce, asked));
-        Ok(echo.sequence)
+        self.echoes.insert(echo.sequence, (nonce, asked.clone()));
+        Ok(asked)
     }
 
-    fn asked(
-        &mut self,
-        aggregation: &str,
-        question: Option<QuestionId>,
-        target: IpAddr,
-        source: Option<IpAddr>,
-    ) -> Asked {
+    fn asked(&mut self, aggregation: &str, question: Option<Question>, target: IpAddr) -> Asked {
         self.sequence = self.sequence.wrapping_add(1);
-        let aggregation = aggregation.to_owned();
-        Asked { aggregation, question, target, sent: clock::now(), sequence: self.sequence, source }
+        Asked {
+            aggregation: aggregation.to_owned(),
+            question: question.map(|question| question.id),
+            target,
+            sent: clock::now(),
+            sequence: self.sequence,
+            source: None,
+            port: question.map(|question| question.port),
+        }
     }
 
     fn echo_answer(&mut self, echo: Echo, from: IpAddr, received: &Received) -> Option<Answer> {
@@ -245,8 +252,9 @@ impl Asker {
     }
 }
 
+/// Reads one packet, if there is one; afterwards the socket is waited on again.
 fn try_read(socket: &AsyncFd<socket2::Socket>) -> Option<Received> {
-    let received = receive(socket.get_ref());
+    let received = socket.try_io(Interest::READABLE, receive);
     if let Err(error) = &received
         && error.kind() != io::ErrorKind::WouldBlock
     {

@@ -149,7 +149,7 @@ mod tests {
     fn a_source_is_named_by_its_address_or_its_network() {
         let one = follow(&plan(vec![SourceMatch::Address(ip("10.2.0.5"))], &[]), LINK, &ground());
         assert_eq!(sources(&one), [ip("10.2.0.5")]);
-        assert_eq!(one.routers, [ip("10.9.0.1"); 0]);
+        assert!(one.routers.is_empty(), "{:?}", one.routers);
         let network = follow(&plan(vec![SourceMatch::Network(ip("10.1.0.77"), 24)], &[]), LINK, &ground());
         assert_eq!(sources(&network), [ip("10.1.0.5")]);
     }

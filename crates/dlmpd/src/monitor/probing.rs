@@ -10,7 +10,7 @@ use dlmp_datapath::{Datapath, PortIndex, Probing};
 use dlmp_engine::{Event, Question, Way};
 use dlmp_wire::transitive::{self, Key, Kind, Probe};
 
-use super::asking::Answer;
+use super::asking::{Answer, Asked};
 use super::clock;
 use super::following::{Followed, Ground, follow};
 use super::running::{Running, failed};
@@ -99,35 +99,29 @@ impl Running {
             return self.engine.handle_event(Event::Found(answer.from), now);
         };
         self.engine.handle_event(Event::Answered { question, rtt }, now);
-        let dealt_with = Some(clock::now().saturating_sub(asked.sent));
-        self.tell_question(asked.source, answer.from, asked.sequence, asked.sent, (Some(rtt), dealt_with));
+        self.tell_question(asked, Some(rtt));
     }
 
     /// Asks a target.
     pub(super) fn ask(&mut self, question: Question) {
-        let Question { id, port, target, way } = question;
-        let sent = clock::now();
+        let device = self.ports.get(&question.port).and_then(|port| port.device);
         let asked = {
             let mut asker = self.asker.borrow_mut();
             let Some(asker) = asker.as_mut() else { return };
-            match (way, self.ports.get(&port).and_then(|port| port.device)) {
-                (Way::Echo { source }, _) => asker.echo(&self.name, id, (source, self.link), target),
+            match (question.way, device) {
+                (Way::Echo { source }, _) => asker.echo(&self.name, question, (source, self.link)),
                 (Way::Address, Some(device)) => {
                     let from = (device.ifindex, device.mac, self.probed.plan.as_ref().map_or(0, |plan| plan.vlan));
-                    asker.address(&self.frames, &self.name, id, from, target)
+                    asker.address(&self.frames, &self.name, question, from)
                 }
                 (Way::Address, None) => Err(std::io::ErrorKind::NotFound.into()),
             }
         };
-        let source = match way {
-            Way::Echo { source } => Some(source),
-            Way::Address => None,
-        };
         match asked {
-            Ok(sequence) => self.tell_question(source, target, sequence, sent, (None, None)),
+            Ok(asked) => self.tell_question(&asked, None),
             Err(error) => {
-                tracing::debug!(aggregation = self.name, %target, %error, "a question could not be sent");
-                self.engine.handle_event(Event::NotSent(id), Instant::now());
+                tracing::debug!(aggregation = self.name, ?question, %error, "a question could not be sent");
+                self.engine.handle_event(Event::NotSent(question.id), Instant::now());
             }
         }
     }
@@ -172,25 +166,20 @@ impl Running {
         });
     }
 
-    fn tell_question(
-        &self,
-        source: Option<IpAddr>,
-        target: IpAddr,
-        sequence: u16,
-        sent: Duration,
-        (netrtt, rtt): (Option<Duration>, Option<Duration>),
-    ) {
+    fn tell_question(&self, asked: &Asked, netrtt: Option<Duration>) {
         self.news.probe(|| {
-            let kind = if source.is_some() { 'i' } else { 'a' };
+            let kind = if asked.source.is_some() { 'i' } else { 'a' };
+            let port = asked.port.and_then(|port| self.ports.get(&port)).map_or("", |port| &port.name);
             ProbeNews {
-                time: nanoseconds(sent),
+                time: nanoseconds(asked.sent),
                 aggregation: self.name.clone(),
-                port: String::new(),
-                local: source.map_or_else(String::new, |source| source.to_string()),
-                target: target.to_string(),
-                probe: format!("{kind}{sequence}"),
+                port: port.to_owned(),
+                // A question from a port's own address has no other source than the port.
+                local: asked.source.map_or_else(|| port.to_owned(), |source| source.to_string()),
+                target: asked.target.to_string(),
+                probe: format!("{kind}{}", asked.sequence),
                 netrtt: netrtt.map(nanoseconds),
-                rtt: rtt.map(nanoseconds),
+                rtt: netrtt.map(|_| nanoseconds(clock::now().saturating_sub(asked.sent))),
             }
         });
     }

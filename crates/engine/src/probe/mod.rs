@@ -15,8 +15,10 @@
 //! ```
 //! Without targets that vouch ([targets]) nobody is judged, and the link state alone decides.
 
+mod asking;
 mod attention;
 mod burst;
+mod judging;
 mod pairs;
 mod port;
 mod ports;
@@ -34,22 +36,18 @@ use std::time::{Duration, Instant};
 
 use attention::Attention;
 use burst::Burst;
-use pairs::{Pair, Pairs, mesh, pair, star};
+use pairs::{Pairs, pair};
 pub use port::Cause;
 use port::Port;
 pub(crate) use port::Standing;
 pub(crate) use ports::PortSet;
-use questions::{Purpose, Questions};
+use questions::Questions;
 use targets::Targets;
-use timing::{ROUNDS, Timing};
-use verdict::{Island, Verdict, judge};
+use timing::Timing;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Action, PortIndex, QuestionId, Source, Way};
-
-/// Pairs that are asked on one beat, at most.
-const PAIRS: usize = 64;
+use crate::{Action, PortIndex, QuestionId, Source};
 
 /// The state of probing.
 #[derive(Debug)]
@@ -251,7 +249,7 @@ impl Probing {
         self.repair(now);
         self.ask_pairs(now, actions);
         self.next = match self.phase {
-            Phase::Burst(_) => clock + self.timing.round.max(Duration::from_micros(50)),
+            Phase::Burst(_) => clock.max(self.next + self.timing.round),
             _ => self.next_beat(clock),
         };
     }
@@ -261,150 +259,6 @@ impl Probing {
         let (since, beat) = (clock.saturating_duration_since(self.epoch).as_nanos(), self.timing.beat.as_nanos());
         let into = u64::try_from(since % beat).unwrap_or_default();
         clock + (self.timing.beat - Duration::from_nanos(into))
-    }
-
-    fn go_on(&mut self, mut burst: Box<Burst>, now: Instant, actions: &mut VecDeque<Action>) {
-        let (islands, unjudged) = burst.evidence(&self.pairs, &self.targets);
-        let over = burst.ends.is_some_and(|ends| now >= ends);
-        if !over && !burst.judged.is_empty() && !burst.is_clear(&islands, &self.targets) {
-            if burst.rounds < ROUNDS {
-                for (port, target) in burst.round(&self.targets) {
-                    self.ask(port, target, Purpose::Other, now, actions);
-                }
-            } else if burst.ends.is_none() {
-                burst.ends = Some(now + self.grace());
-            }
-            self.phase = Phase::Burst(burst);
-            return;
-        }
-        self.no_burst_before = burst.start + self.timing.burst_gap;
-        for target in burst.mute_targets(&self.targets) {
-            self.targets.lost_alone(target, burst.rounds, now);
-        }
-        // Without anything to ask, or anything that vouches, there is nothing to judge by.
-        if !islands.is_empty() && self.targets.vouching().next().is_some() {
-            self.carry_out(&burst, &islands, unjudged, now);
-        }
-        self.settle(now);
-    }
-
-    fn carry_out(&mut self, burst: &Burst, islands: &[Island], unjudged: PortSet, now: Instant) {
-        match judge(islands) {
-            Verdict::Live(live) => {
-                for port in burst.judged.without(live).without(unjudged).iter() {
-                    let cut_off = islands.iter().any(|island| island.ports.contains(port) && island.reached != [0; 3]);
-                    let cause = if cut_off { Cause::CutOff } else { Cause::Silent(self.silent_for(port, now)) };
-                    self.fail(port, cause, now);
-                }
-                for port in burst.on_trial.intersection(live).iter() {
-                    self.make_good(port);
-                }
-                // Its island vouches for a port that no target answers; asking on would show nothing new.
-                for port in burst.asking.intersection(live).iter().filter(|&port| !burst.has_answer(port)) {
-                    self.ports.get_mut(&port).map(|port| port.answered.take());
-                }
-            }
-            Verdict::TargetsSilent => self.phase = Phase::TargetsSilent,
-            Verdict::AllFailed => {
-                for port in burst.judged.iter() {
-                    self.fail(port, Cause::AllSilent, now);
-                }
-            }
-        }
-    }
-
-    /// How long to wait for the answers to the last round.
-    fn grace(&self) -> Duration {
-        let slowest = self.targets.active().filter_map(|target| target.rtt.bound()).max().unwrap_or_default();
-        self.timing.grace.max(slowest.min(self.timing.fdt / 4))
-    }
-
-    /// Since when nothing was heard through a port.
-    fn silent_for(&self, port: PortIndex, now: Instant) -> Duration {
-        let known = self.ports.get(&port);
-        let heard = known.and_then(|port| port.answered).max(self.pairs.last_answer(port));
-        let since = heard.or(known.map(|port| port.up_since));
-        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
-    }
-
-    fn fail(&mut self, port: PortIndex, cause: Cause, now: Instant) {
-        if let Some(port) = self.ports.get_mut(&port) {
-            // A port that stays failed keeps the cause that people were told.
-            if !matches!(port.standing, Standing::Failed(_)) {
-                port.standing = Standing::Failed(cause);
-            }
-            port.note_failure(now);
-        }
-    }
-
-    fn make_good(&mut self, port: PortIndex) {
-        if let Some(port) = self.ports.get_mut(&port) {
-            port.standing = Standing::Good;
-        }
-    }
-
-    /// Asks a target through a port: by echo where a source of its network sits, unless the target is
-    /// known to answer nothing but its address being asked for.
-    fn ask(&mut self, port: PortIndex, target: IpAddr, purpose: Purpose, now: Instant, actions: &mut VecDeque<Action>) {
-        let Some(known) = self.targets.get(target) else { return };
-        let source = self.seat(port).filter(|source| source.is_near(target));
-        // Which of the two it answers shows while it is asked both ways in turn.
-        let echo = known.echoes || (known.reached.is_empty() && self.questions.count() % 2 == 0);
-        let way = match source {
-            Some(source) if echo => Way::Echo { source: source.address },
-            _ => Way::Address,
-        };
-        self.ask_by(way, port, target, purpose, now, actions);
-    }
-
-    fn ask_by(
-        &mut self,
-        way: Way,
-        port: PortIndex,
-        target: IpAddr,
-        purpose: Purpose,
-        now: Instant,
-        actions: &mut VecDeque<Action>,
-    ) {
-        let Some(known) = self.targets.get(target) else { return };
-        let patience =
-            known.rtt.bound().map_or(self.timing.patience, |bound| bound * 2).max(self.timing.least_patience);
-        actions.push_back(Action::Ask(self.questions.open(port, target, way, purpose, now, patience)));
-    }
-
-    /// Transitive probes: each port with the hub; in doubt every port with every other.
-    fn ask_pairs(&mut self, now: Instant, actions: &mut VecDeque<Action>) {
-        let up = self.up();
-        let pairs: Vec<Pair> = match &self.phase {
-            Phase::Burst(burst) => mesh(burst.judged).collect(),
-            Phase::AllFailed { .. } => mesh(up).collect(),
-            Phase::Watching | Phase::TargetsSilent => {
-                let Some(hub) = self.choose_hub() else { return };
-                star(hub, up).collect()
-            }
-        };
-        let count = pairs.len().min(PAIRS);
-        for &pair in pairs.iter().cycle().skip(self.pairs_asked).take(count) {
-            let sequence = self.pairs.ask(pair, now);
-            actions.push_back(Action::AskPort { from: pair.0, to: pair.1, sequence });
-        }
-        self.pairs_asked = if pairs.is_empty() { 0 } else { (self.pairs_asked + count) % pairs.len() };
-    }
-
-    /// The port that the others ask: it stays the same while it is good.
-    fn choose_hub(&mut self) -> Option<PortIndex> {
-        let (good, up) = (self.good(), self.up());
-        let hub = self.hub.filter(|&hub| good.contains(hub)).or(good.first()).or(up.first());
-        if hub != self.hub {
-            self.hub = hub;
-            // What was asked before belongs to another time.
-            if let Some(hub) = hub {
-                for pair in star(hub, up) {
-                    self.pairs.forget_open(pair);
-                }
-            }
-        }
-        hub
     }
 
     /// Forgets what was learned through a port whose link went away.

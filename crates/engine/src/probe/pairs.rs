@@ -11,6 +11,9 @@ use crate::PortIndex;
 /// Probes of a pair that are remembered until they are answered; more than fit into any round trip.
 const REMEMBERED: usize = 64;
 
+/// Probes without an answer that end a row of answers.
+const GAP: usize = 3;
+
 /// Two ports, the lower index first: that one asks.
 pub(crate) type Pair = (PortIndex, PortIndex);
 
@@ -40,6 +43,10 @@ impl Pairs {
     pub(crate) fn ask(&mut self, pair: Pair, now: Instant) -> u32 {
         let state = self.0.entry(pair).or_default();
         state.sequence = state.sequence.wrapping_add(1);
+        // It would have been answered by now: the row is over.
+        if state.open.len() >= GAP {
+            state.row = None;
+        }
         if state.open.len() == REMEMBERED {
             // The oldest but one: the oldest says since when there is silence.
             state.open.remove(1);
@@ -125,8 +132,8 @@ impl Pairs {
         });
     }
 
-    /// Forgets probes that are open: whatever becomes of them says nothing any more.
-    pub(crate) fn forget_open(&mut self, pair: Pair) {
+    /// Stops waiting for probes of a pair that is not asked any more though it is well: they would age.
+    pub(crate) fn rest(&mut self, pair: Pair) {
         if let Some(state) = self.0.get_mut(&pair) {
             state.open.clear();
         }

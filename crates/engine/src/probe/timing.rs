@@ -14,7 +14,7 @@ const MISSING: u32 = 3;
 /// The times that follow from a failure detection time.
 ///
 /// At the default of 1 s: a transitive probe every 10 ms, suspicion after 30 ms of silence, a burst
-/// of 40 ms. Longer detection times stretch all of it, shorter ones press it together.
+/// of 30 ms. Longer detection times stretch all of it, shorter ones press it together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Timing {
     /// The failure detection time (`probe-fdt`).
@@ -45,7 +45,7 @@ impl Timing {
     /// The times for this failure detection time, 10 ms to 10 min.
     pub(crate) fn new(fdt: Duration) -> Self {
         let beat = (fdt / 10).min(10 * MS).max(fdt / 100);
-        let burst = (fdt * 4 / 10).min(40 * MS).max(fdt / 25);
+        let burst = (fdt * 3 / 10).min(30 * MS).max(fdt * 3 / 100);
         Self {
             fdt,
             beat,
@@ -80,6 +80,6 @@ mod tests {
         }
         let default = Timing::new(Duration::from_secs(1));
         assert_eq!((default.beat, default.silence), (10 * MS, 30 * MS));
-        assert_eq!(default.round * ROUNDS + default.grace, 40 * MS);
+        assert_eq!(default.round * ROUNDS + default.grace, 30 * MS);
     }
 }

@@ -1,0 +1,79 @@
+//! What the daemon tells the datapath, as writes to the maps.
+
+use std::mem::{offset_of, size_of};
+use std::time::Duration;
+
+use dlmp_wire::MacAddr;
+
+use super::{Bpf, failed, key, nanoseconds};
+use crate::abi::{self, dlmp_client, dlmp_port};
+use crate::{Answered, ClientAddress, Datapath, Error, MAX_PORTS, Placement, PortIndex, Probing, SlotIndex};
+
+impl Datapath for Bpf {
+    fn set_port(&mut self, port: PortIndex, ifindex: u32, mac: MacAddr) -> Result<(), Error> {
+        self.clear_port(port)?;
+        let index = u32::from(port.0);
+        let value = dlmp_port { ifindex, flags: 0, mac: mac.0, reserved: [0; 2] };
+        let owner = dlmp_client { owner: abi::DLMP_OWNER_PORT, place: index };
+        (self.ports.set(index, value, 0))
+            .and_then(|()| self.addresses.insert(key(mac, 0), owner, 0))
+            .and_then(|()| self.port_by_ifindex.insert(ifindex, index, 0))
+            .map_err(|error| failed("set a port", &error))
+    }
+
+    fn clear_port(&mut self, port: PortIndex) -> Result<(), Error> {
+        let old = self.port(port)?;
+        if old.ifindex == 0 {
+            return Ok(());
+        }
+        // Absent entries are what is wanted.
+        let _ = self.port_by_ifindex.remove(&old.ifindex);
+        let _ = self.addresses.remove(&key(MacAddr(old.mac), 0));
+        (self.ports.set(port.0.into(), dlmp_port::default(), 0)).map_err(|error| failed("clear a port", &error))
+    }
+
+    fn set_usable(&mut self, port: PortIndex, usable: bool) -> Result<(), Error> {
+        let mut value = self.port(port)?;
+        value.flags = if usable { abi::DLMP_PORT_USABLE } else { 0 };
+        (self.ports.set(port.0.into(), value, 0)).map_err(|error| failed("mark a port", &error))
+    }
+
+    fn set_client(&mut self, client: ClientAddress, slot: SlotIndex) -> Result<(), Error> {
+        let value = dlmp_client { owner: abi::DLMP_OWNER_PRIMARY, place: slot.0.into() };
+        (self.addresses.insert(key(client.mac, client.vlan), value, 0)).map_err(|error| failed("set a client", &error))
+    }
+
+    fn place(&mut self, slot: SlotIndex, placement: Placement) -> Result<(), Error> {
+        let old = self.slots.get(&slot.0.into(), 0).map_err(|error| failed("read a slot", &error))?;
+        if old.port == u32::from(placement.port.0) {
+            return self.write_slot(slot, placement, old.moved_ns);
+        }
+        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
+            .map_err(|error| failed("read the clock", &error))?;
+        self.write_slot(slot, placement, nanoseconds(now.into()))
+    }
+
+    fn set_multicast_port(&mut self, port: Option<PortIndex>) -> Result<(), Error> {
+        let before = std::mem::replace(&mut self.multicast_port, port);
+        self.write_aggregation().inspect_err(|_| self.multicast_port = before)
+    }
+
+    fn set_probing(&mut self, probing: Option<Probing>) -> Result<(), Error> {
+        let before = std::mem::replace(&mut self.probing, probing);
+        self.write_aggregation().inspect_err(|_| self.probing = before)
+    }
+
+    fn answered(&self, port: PortIndex, by: PortIndex) -> Option<Answered> {
+        let at = (usize::from(port.0) * MAX_PORTS + usize::from(by.0)) * size_of::<abi::dlmp_pair>();
+        // The program writes the sequence number last, so it is read before and after the rest.
+        let sequence = || self.pairs.u32(at + offset_of!(abi::dlmp_pair, answered));
+        let first = sequence();
+        let answered = Answered {
+            sequence: first,
+            sent: Duration::from_nanos(self.pairs.u64(at + offset_of!(abi::dlmp_pair, answered_sent_ns))),
+            at: Duration::from_nanos(self.pairs.u64(at + offset_of!(abi::dlmp_pair, answered_ns))),
+        };
+        // A newer one is just being written: it is read the next time.
+        (first != 0 && first == sequence()).then_some(answered)
+    }
+}

@@ -1,0 +1,79 @@
+//! Which probe leaves where: questions to targets, and transitive probes between ports.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use super::pairs::{Pair, mesh, star};
+use super::questions::Purpose;
+use super::{Phase, Probing};
+use crate::{Action, PortIndex, Way};
+
+/// Pairs that are asked on one beat, at most.
+const PAIRS: usize = 64;
+
+impl Probing {
+    /// Asks a target through a port: by echo where a source of its network sits, unless the target is
+    /// known to answer nothing but its address being asked for.
+    pub(super) fn ask(
+        &mut self,
+        port: PortIndex,
+        target: IpAddr,
+        purpose: Purpose,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) {
+        let Some(known) = self.targets.get(target) else { return };
+        let source = self.seat(port).filter(|source| source.is_near(target));
+        // Which of the two it answers shows while it is asked both ways in turn.
+        let echo = known.echoes || (known.reached.is_empty() && self.questions.count().is_multiple_of(2));
+        let way = match source {
+            Some(source) if echo => Way::Echo { source: source.address },
+            _ => Way::Address,
+        };
+        self.ask_by(way, port, target, purpose, now, actions);
+    }
+
+    /// Asks a target through a port in this way.
+    pub(super) fn ask_by(
+        &mut self,
+        way: Way,
+        port: PortIndex,
+        target: IpAddr,
+        purpose: Purpose,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) {
+        let Some(known) = self.targets.get(target) else { return };
+        let patience =
+            known.rtt.bound().map_or(self.timing.patience, |bound| bound * 2).max(self.timing.least_patience);
+        actions.push_back(Action::Ask(self.questions.open(port, target, way, purpose, now, patience)));
+    }
+
+    /// Transitive probes: each port with the hub; in doubt every port with every other.
+    pub(super) fn ask_pairs(&mut self, now: Instant, actions: &mut VecDeque<Action>) {
+        let up = self.up();
+        let pairs: Vec<Pair> = match &self.phase {
+            Phase::Burst(burst) => mesh(burst.judged).collect(),
+            Phase::AllFailed { .. } => mesh(up).collect(),
+            Phase::Watching | Phase::TargetsSilent => {
+                let Some(hub) = self.choose_hub() else { return };
+                star(hub, up).collect()
+            }
+        };
+        let count = pairs.len().min(PAIRS);
+        for &pair in pairs.iter().cycle().skip(self.pairs_asked).take(count) {
+            let sequence = self.pairs.ask(pair, now);
+            actions.push_back(Action::AskPort { from: pair.0, to: pair.1, sequence });
+        }
+        self.pairs_asked = if pairs.is_empty() { 0 } else { (self.pairs_asked + count) % pairs.len() };
+    }
+
+    /// The port that the others ask: it stays the same while it is good.
+    fn choose_hub(&mut self) -> Option<PortIndex> {
+        let (good, up) = (self.good(), self.up());
+        let hub = self.hub.filter(|&hub| good.contains(hub)).or(good.first()).or(up.first());
+        self.hub = hub;
+        hub
+    }
+}
