@@ -63,7 +63,7 @@ impl Probing {
         };
         let count = pairs.len().min(PAIRS);
         for &pair in pairs.iter().cycle().skip(self.pairs_asked).take(count) {
-            let sequence = self.pairs.ask(pair, now);
+            let sequence = self.pairs.ask(pair, self.timing.silence, now);
             actions.push_back(Action::AskPort { from: pair.0, to: pair.1, sequence });
         }
         self.pairs_asked = if pairs.is_empty() { 0 } else { (self.pairs_asked + count) % pairs.len() };

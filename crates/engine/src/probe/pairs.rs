@@ -11,9 +11,6 @@ use crate::PortIndex;
 /// Probes of a pair that are remembered until they are answered; more than fit into any round trip.
 const REMEMBERED: usize = 64;
 
-/// Probes without an answer that end a row of answers.
-const GAP: usize = 3;
-
 /// Two ports, the lower index first: that one asks.
 pub(crate) type Pair = (PortIndex, PortIndex);
 
@@ -33,18 +30,19 @@ struct State {
     open: VecDeque<(u32, Instant)>,
     /// When the newest probe that was answered had been sent.
     answered: Option<Instant>,
-    /// Answers without a gap, and when the first of them came.
+    /// Answers since the pair was last silent for too long, and when the first of them came.
     row: Option<(u32, Instant)>,
     rtt: Rtt,
 }
 
 impl Pairs {
-    /// Notes that a probe of this pair leaves at `now`; returns its sequence number.
-    pub(crate) fn ask(&mut self, pair: Pair, now: Instant) -> u32 {
+    /// Notes that a probe of this pair leaves at `now`; returns its sequence number. A pair that has been
+    /// silent for too long begins a new row of answers.
+    pub(crate) fn ask(&mut self, pair: Pair, silence: Duration, now: Instant) -> u32 {
+        let joined = self.is_joined(pair, silence, now);
         let state = self.0.entry(pair).or_default();
         state.sequence = state.sequence.wrapping_add(1);
-        // It would have been answered by now: the row is over.
-        if state.open.len() >= GAP {
+        if !joined {
             state.row = None;
         }
         if state.open.len() == REMEMBERED {
@@ -59,13 +57,12 @@ impl Pairs {
     pub(crate) fn answered(&mut self, pair: Pair, sequence: u32, rtt: Duration, now: Instant) -> bool {
         let Some(state) = self.0.get_mut(&pair) else { return false };
         let Some(at) = state.open.iter().position(|&(open, _)| open == sequence) else { return false };
-        let gap = at > 0;
         let sent = state.open.drain(..=at).next_back().map(|(_, sent)| sent);
         state.answered = state.answered.max(sent);
         state.rtt.sample(rtt);
         state.row = match state.row {
-            Some((count, since)) if !gap => Some((count + 1, since)),
-            _ => Some((1, now)),
+            Some((count, since)) => Some((count + 1, since)),
+            None => Some((1, now)),
         };
         true
     }
@@ -93,7 +90,7 @@ impl Pairs {
         self.of(port).filter_map(|(_, state)| state.answered).max()
     }
 
-    /// Answers of a pair without a gap: how many, and since when.
+    /// Answers of a pair since it was last silent for too long: how many, and since when.
     pub(crate) fn row(&self, pair: Pair) -> Option<(u32, Instant)> {
         self.0.get(&pair).and_then(|state| state.row)
     }
@@ -169,11 +166,11 @@ mod tests {
     fn a_pair_is_joined_until_it_has_been_silent_for_too_long() {
         let start = Instant::now();
         let mut pairs = Pairs::default();
-        let first = pairs.ask(AB, start);
+        let first = pairs.ask(AB, 30 * MS, start);
         assert!(!pairs.is_joined(AB, 30 * MS, start), "never heard");
         assert!(pairs.answered(AB, first, MS / 100, start + MS));
         for beat in 1..=3 {
-            pairs.ask(AB, start + beat * 10 * MS);
+            pairs.ask(AB, 30 * MS, start + beat * 10 * MS);
         }
         assert!(pairs.is_joined(AB, 30 * MS, start + 39 * MS));
         assert!(!pairs.is_joined(AB, 30 * MS, start + 41 * MS));
@@ -185,22 +182,39 @@ mod tests {
         let start = Instant::now();
         let mut pairs = Pairs::default();
         assert!(!pairs.answered(AB, 1, MS, start));
-        let first = pairs.ask(AB, start);
-        let second = pairs.ask(AB, start + MS);
+        let first = pairs.ask(AB, 30 * MS, start);
+        let second = pairs.ask(AB, 30 * MS, start + MS);
         assert!(pairs.answered(AB, second, MS, start + 2 * MS));
         assert!(!pairs.answered(AB, second, MS, start + 2 * MS), "twice");
         assert!(!pairs.answered(AB, first, MS, start + 2 * MS), "overtaken");
-        assert_eq!(pairs.row(AB).unwrap().0, 1, "a gap starts the row anew");
+    }
+
+    #[test]
+    fn a_row_of_answers_goes_on_over_a_lost_one_and_ends_with_silence() {
+        let start = Instant::now();
+        let mut pairs = Pairs::default();
+        for beat in 0..20 {
+            let now = start + beat * 10 * MS;
+            let sequence = pairs.ask(AB, 30 * MS, now);
+            if beat != 7 {
+                pairs.answered(AB, sequence, MS / 100, now);
+            }
+        }
+        assert_eq!(pairs.row(AB), Some((19, start)));
+        for beat in 20..25 {
+            pairs.ask(AB, 30 * MS, start + beat * 10 * MS);
+        }
+        assert_eq!(pairs.row(AB), None);
     }
 
     #[test]
     fn silence_counts_from_the_oldest_open_probe_however_many_followed() {
         let start = Instant::now();
         let mut pairs = Pairs::default();
-        let first = pairs.ask(AB, start);
+        let first = pairs.ask(AB, 30 * MS, start);
         pairs.answered(AB, first, MS / 100, start);
         for beat in 1..1000 {
-            pairs.ask(AB, start + beat * MS);
+            pairs.ask(AB, 30 * MS, start + beat * MS);
         }
         assert!(!pairs.is_joined(AB, 500 * MS, start + 1000 * MS));
     }

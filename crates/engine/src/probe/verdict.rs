@@ -46,13 +46,16 @@ mod tests {
         of.iter().copied().map(PortIndex).collect()
     }
 
-    fn islands(of: &[(&[u8], [u32; 3])]) -> Vec<Island> {
+    /// Ports of an island, and how many targets of each class it reaches.
+    type Shown = (&'static [u8], [u32; 3]);
+
+    fn islands(of: &[Shown]) -> Vec<Island> {
         of.iter().map(|&(of, reached)| Island { ports: ports(of), reached }).collect()
     }
 
     #[test]
     fn the_verdict_for_every_kind_of_evidence() {
-        let cases: [(&str, &[(&[u8], [u32; 3])], Verdict); 9] = [
+        let cases: [(&str, &[Shown], Verdict); 9] = [
             ("one island with a target", &[(&[0, 1], [1, 0, 0])], Verdict::Live(ports(&[0, 1]))),
             ("one island, the target is dead", &[(&[0, 1], [0; 3])], Verdict::TargetsSilent),
             ("a port alone, the target is dead", &[(&[0], [0; 3])], Verdict::TargetsSilent),

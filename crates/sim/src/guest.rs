@@ -1,0 +1,270 @@
+//! The host under test: the engine and the model of the datapath, as dlmpd puts them together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use dlmp_datapath::model::{Model, Verdict};
+use dlmp_datapath::{ClientAddress, Datapath, PortIndex, Probing};
+use dlmp_engine::{Action, Aggregation, Event, LinkState, Notice, Question, QuestionId, SlotIndex, Source, Way};
+use dlmp_wire::ethernet::{Frame, ethertype};
+use dlmp_wire::rarp::Announcement;
+use dlmp_wire::transitive::{self, Kind, Probe};
+use dlmp_wire::{MacAddr, arp};
+
+use crate::host::{ECHO, REPLY, frame, number, numbered};
+
+/// How the host under test is configured.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Clients, each with an address; the first is the aggregation's own interface.
+    pub clients: u16,
+    /// Failure detection time; none: no probing.
+    pub fdt: Option<Duration>,
+    /// Given targets.
+    pub given: Vec<IpAddr>,
+    /// Routers.
+    pub routers: Vec<IpAddr>,
+}
+
+/// A frame that leaves through a port.
+pub(crate) type Sent = (PortIndex, Vec<u8>);
+
+pub(crate) struct Guest {
+    pub(crate) engine: Aggregation,
+    pub(crate) model: Model,
+    start: Instant,
+    /// Own addresses of its ports.
+    pub(crate) ports: BTreeMap<PortIndex, MacAddr>,
+    /// Where the clients of each slot sit, and since when, as told to the datapath.
+    pub(crate) places: BTreeMap<SlotIndex, (PortIndex, Duration)>,
+    pub(crate) usable: BTreeSet<PortIndex>,
+    /// Questions by name; when they left.
+    questions: BTreeMap<QuestionId, (Question, Duration)>,
+    heard: BTreeMap<(PortIndex, PortIndex), u32>,
+    /// Answers that came in and were not looked at yet.
+    inbox: Vec<Event>,
+    pub(crate) notices: Vec<(Duration, Notice)>,
+    /// Clients that moved from one port to another.
+    pub(crate) moves: usize,
+    pub(crate) steps: u64,
+    pub(crate) asleep_until: Duration,
+    /// MAC addresses of targets, which the kernel has resolved long ago.
+    pub(crate) neighbours: BTreeMap<IpAddr, MacAddr>,
+}
+
+const KEY: transitive::Key = *b"the sim's secret";
+
+/// The MAC address of a client.
+pub(crate) fn client_mac(slot: SlotIndex) -> MacAddr {
+    let [high, low] = slot.0.to_be_bytes();
+    MacAddr([2, 8, 0x20, 0, high, low])
+}
+
+impl Guest {
+    pub(crate) fn new(start: Instant) -> Self {
+        let mut model = Model::default();
+        // The model takes every write.
+        let _ = model.set_probing(Some(Probing { key: KEY, vlan: 0 }));
+        Self {
+            engine: Aggregation::new(start),
+            model,
+            start,
+            ports: BTreeMap::new(),
+            places: BTreeMap::new(),
+            usable: BTreeSet::new(),
+            questions: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            inbox: Vec::new(),
+            notices: Vec::new(),
+            moves: 0,
+            steps: 0,
+            asleep_until: Duration::ZERO,
+            neighbours: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a port whose link is up.
+    pub(crate) fn add_port(&mut self, now: Duration) -> PortIndex {
+        let port = PortIndex(self.ports.len() as u8);
+        let mac = MacAddr([0, 0x14, 0x4f, 0xf9, 0, port.0]);
+        self.ports.insert(port, mac);
+        let _ = self.model.set_port(port, 100 + u32::from(port.0), mac);
+        self.tell(Event::PortAdded(port), now);
+        port
+    }
+
+    /// Configures it: what dlmpd does at the start and at `set-linkprop`.
+    pub(crate) fn configure(&mut self, setup: &Setup, now: Duration) {
+        for slot in (0..setup.clients).map(SlotIndex) {
+            let _ = self.model.set_client(ClientAddress { mac: client_mac(slot), vlan: 0 }, slot);
+            self.tell(Event::ClientAdded(slot), now);
+        }
+        for port in self.ports.keys().copied().collect::<Vec<_>>() {
+            self.tell(Event::Link(port, LinkState::Up), now);
+        }
+        self.tell(Event::Probing(setup.fdt), now);
+        let source = |slot: u16| Source {
+            address: IpAddr::V4(Ipv4Addr::new(10, 0, 1 + (slot >> 8) as u8, slot as u8)),
+            prefix: 16,
+            slot: SlotIndex(slot),
+        };
+        self.tell(Event::Sources((0..setup.clients).map(source).collect()), now);
+        self.tell(Event::Targets { given: setup.given.clone(), routers: setup.routers.clone() }, now);
+    }
+
+    pub(crate) fn tell(&mut self, event: Event, now: Duration) {
+        self.steps += 1;
+        self.engine.handle_event(event, self.start + now);
+    }
+
+    /// When it wants to run: at its timer, or now if something came in; not while it sleeps.
+    pub(crate) fn wake(&self, now: Duration) -> Option<Duration> {
+        let timer = self.engine.poll_timeout().map(|at| at.saturating_duration_since(self.start));
+        let wake = if self.inbox.is_empty() { timer } else { Some(now) };
+        wake.map(|wake| wake.max(self.asleep_until))
+    }
+
+    /// Runs once, as dlmpd's monitor does: input first, then the timer. Returns the frames that leave.
+    pub(crate) fn run(&mut self, now: Duration) -> Vec<Sent> {
+        for event in std::mem::take(&mut self.inbox) {
+            self.tell(event, now);
+        }
+        for ((from, to), heard) in self.heard.clone() {
+            if let Some(answered) = self.model.answered(from, to).filter(|answered| answered.sequence != heard) {
+                self.heard.insert((from, to), answered.sequence);
+                let (sequence, rtt) = (answered.sequence, answered.at - answered.sent);
+                self.tell(Event::PortAnswered { from, to, sequence, rtt }, now);
+            }
+        }
+        self.steps += 1;
+        self.engine.handle_timeout(self.start + now);
+        self.act(now)
+    }
+
+    /// Carries out what the engine wants. Returns the frames that leave.
+    pub(crate) fn act(&mut self, now: Duration) -> Vec<Sent> {
+        let mut sent = Vec::new();
+        self.model.set_time(now);
+        while let Some(action) = self.engine.poll_action() {
+            match action {
+                Action::SetUsable(port, usable) => {
+                    let _ = self.model.set_usable(port, usable);
+                    if usable {
+                        self.usable.insert(port)
+                    } else {
+                        self.usable.remove(&port)
+                    };
+                }
+                Action::Place(slot, placement) => {
+                    let _ = self.model.place(slot, placement);
+                    let before = self.places.get(&slot).map(|&(port, _)| port);
+                    if before != Some(placement.port) {
+                        self.moves += usize::from(before.is_some());
+                        self.places.insert(slot, (placement.port, now));
+                    }
+                }
+                Action::SetMulticastPort(port) => drop(self.model.set_multicast_port(port)),
+                Action::SetCarrier(_) => {}
+                Action::Announce(slot, port) => {
+                    assert!(self.usable.contains(&port), "an announcement through {port:?}, which is not usable");
+                    assert_eq!(self.places[&slot].0, port, "an announcement through another port than the client's");
+                    let mut buffer = [0; _];
+                    let frame = Announcement { client: client_mac(slot), vlan: 0 }.emit(&mut buffer).to_vec();
+                    sent.push((port, frame));
+                }
+                Action::Ask(question) => sent.extend(self.ask(question, now)),
+                Action::AskPort { from, to, sequence } => sent.push(self.ask_port(from, to, sequence, now)),
+                // Nobody answers multicast echoes here: tests name hosts by `Found`.
+                Action::Discover(_) => {}
+                Action::Notify(notice) => self.notices.push((now, notice)),
+            }
+        }
+        sent
+    }
+
+    fn ask(&mut self, question: Question, now: Duration) -> Option<Sent> {
+        self.questions.retain(|_, (_, sent)| now - *sent < Duration::from_secs(60));
+        self.questions.insert(question.id, (question, now));
+        match question.way {
+            Way::Echo { source } => {
+                let slot = self.slot_of(source);
+                let to = self.neighbours.get(&question.target)?;
+                let body = numbered(ECHO, question.id.0.into());
+                self.egress(&frame(*to, client_mac(slot), ethertype::IPV4, &body))
+            }
+            Way::Address => {
+                let IpAddr::V4(target) = question.target else { return None };
+                let mut buffer = [0; _];
+                let probe = arp::Probe { port: self.ports[&question.port], target, vlan: 0 };
+                Some((question.port, probe.emit(&mut buffer).to_vec()))
+            }
+        }
+    }
+
+    fn slot_of(&self, source: IpAddr) -> SlotIndex {
+        let IpAddr::V4(source) = source else { return SlotIndex::PRIMARY };
+        let [.., high, low] = source.octets();
+        SlotIndex(u16::from(high - 1) << 8 | u16::from(low))
+    }
+
+    fn ask_port(&mut self, from: PortIndex, to: PortIndex, sequence: u32, now: Duration) -> Sent {
+        let sent = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let (asked, asking) = (self.ports[&to], self.ports[&from]);
+        let probe = Probe { kind: Kind::Request, vlan: 0, sequence, sent, asked, asking };
+        self.heard.entry((from, to)).or_default();
+        let mut buffer = [0; _];
+        (from, probe.emit(&KEY, &mut buffer).to_vec())
+    }
+
+    /// Sends a frame of a client through the datapath.
+    pub(crate) fn egress(&mut self, bytes: &[u8]) -> Option<Sent> {
+        match self.model.egress(bytes) {
+            Verdict::Send { port, .. } => Some((port, bytes.to_vec())),
+            _ => None,
+        }
+    }
+
+    /// A frame arrives on a port. Returns what the datapath answers, and the data that it delivers.
+    pub(crate) fn ingress(&mut self, port: PortIndex, bytes: &[u8], now: Duration) -> (Option<Sent>, Option<Vec<u8>>) {
+        self.model.set_time(now);
+        match self.model.ingress(port, bytes) {
+            Verdict::Answer(answer) => (Some((port, answer.to_vec())), None),
+            Verdict::Stay => {
+                self.address_answer(port, bytes, now);
+                (None, None)
+            }
+            Verdict::Deliver => (None, self.deliver(bytes, now)),
+            Verdict::Drop | Verdict::Send { .. } => (None, None),
+        }
+    }
+
+    fn address_answer(&mut self, port: PortIndex, bytes: &[u8], now: Duration) {
+        let Ok(frame) = Frame::parse(bytes) else { return };
+        let Some(target) = arp::answer(&frame, self.ports[&port]) else { return };
+        let asked = |question: &Question| {
+            question.port == port && question.target == IpAddr::V4(target) && question.way == Way::Address
+        };
+        let newest = self.questions.iter().rev().find(|(_, (question, _))| asked(question)).map(|(&id, _)| id);
+        if let Some((_, sent)) = newest.and_then(|id| self.questions.remove(&id))
+            && let Some(question) = newest
+        {
+            self.inbox.push(Event::Answered { question, rtt: now - sent });
+        }
+    }
+
+    fn deliver(&mut self, bytes: &[u8], now: Duration) -> Option<Vec<u8>> {
+        let frame = Frame::parse(bytes).ok()?;
+        let Some(id) = number(frame.payload(), REPLY) else { return Some(bytes.to_vec()) };
+        let question = QuestionId(u32::try_from(id).ok()?);
+        let (_, sent) = self.questions.remove(&question)?;
+        self.inbox.push(Event::Answered { question, rtt: now - sent });
+        None
+    }
+
+    /// The ports that the engine takes for active.
+    pub(crate) fn active(&self, now: Duration) -> BTreeSet<PortIndex> {
+        let ports = self.engine.ports(self.start + now);
+        ports.filter(|port| port.health.is_active()).map(|port| port.port).collect()
+    }
+}

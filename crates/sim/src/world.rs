@@ -1,0 +1,404 @@
+//! The network: time, frames on their way, faults, and the questions that tests ask of it.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::IpAddr;
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use dlmp_engine::{Detection, Event, LinkState, Notice, PortIndex, SlotIndex};
+use dlmp_wire::MacAddr;
+use dlmp_wire::ethernet::{Frame, ethertype};
+
+use crate::guest::{Guest, Sent, Setup, client_mac};
+use crate::host::{Behaviour, DATA, Host, frame, number, numbered};
+use crate::link::{Direction, Link, LinkId, Node};
+use crate::promise::Promises;
+use crate::switch::Switch;
+
+/// Names a switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SwitchId(usize);
+
+/// Names an outside host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostId(usize);
+
+/// Between two data frames each way.
+const DATA_INTERVAL: Duration = Duration::from_millis(5);
+
+/// A frame on its way.
+struct Arrival {
+    at: Duration,
+    number: u64,
+    link: LinkId,
+    direction: usize,
+    bytes: Rc<[u8]>,
+}
+
+/// The network under simulation.
+pub struct World {
+    seed: u64,
+    random: fastrand::Rng,
+    now: Duration,
+    sent: u64,
+    arrivals: BinaryHeap<Reverse<Arrival>>,
+    links: Vec<Link>,
+    switches: Vec<Switch>,
+    hosts: Vec<Host>,
+    guest: Guest,
+    /// The link of each port.
+    port_links: BTreeMap<PortIndex, LinkId>,
+    promises: Promises,
+    /// With whom data is exchanged, and when the next frames are due.
+    peer: Option<HostId>,
+    next_data: Duration,
+    data: u64,
+}
+
+impl World {
+    /// An empty network.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            random: fastrand::Rng::with_seed(seed),
+            now: Duration::ZERO,
+            sent: 0,
+            arrivals: BinaryHeap::new(),
+            links: Vec::new(),
+            switches: Vec::new(),
+            hosts: Vec::new(),
+            guest: Guest::new(Instant::now()),
+            port_links: BTreeMap::new(),
+            promises: Promises::default(),
+            peer: None,
+            next_data: Duration::ZERO,
+            data: 0,
+        }
+    }
+
+    /// Adds a switch.
+    pub fn switch(&mut self) -> SwitchId {
+        self.switches.push(Switch::default());
+        SwitchId(self.switches.len() - 1)
+    }
+
+    /// Joins two switches.
+    pub fn join(&mut self, one: SwitchId, other: SwitchId) -> LinkId {
+        self.link(Node::Switch(one.0), Node::Switch(other.0))
+    }
+
+    /// Adds a host on a switch. The first one exchanges data with the host under test.
+    pub fn host(&mut self, on: SwitchId) -> HostId {
+        let index = self.hosts.len();
+        let link = self.link(Node::Host(index), Node::Switch(on.0));
+        self.hosts.push(Host::new(link, index as u8 + 1));
+        let host = &self.hosts[index];
+        self.guest.neighbours.insert(host.address.into(), host.mac);
+        self.peer.get_or_insert(HostId(index));
+        HostId(index)
+    }
+
+    /// Adds a port of the host under test, on a switch. Returns its link, seen from the port.
+    pub fn port(&mut self, on: SwitchId) -> LinkId {
+        let port = self.guest.add_port(self.now);
+        let link = self.link(Node::Port(port.0), Node::Switch(on.0));
+        self.port_links.insert(port, link);
+        link
+    }
+
+    /// Configures the host under test.
+    pub fn configure(&mut self, setup: &Setup) {
+        self.guest.configure(setup, self.now);
+        self.step();
+    }
+
+    /// The address of a host.
+    #[must_use]
+    pub fn address(&self, host: HostId) -> IpAddr {
+        self.hosts[host.0].address.into()
+    }
+
+    /// The link of a host, seen from it.
+    #[must_use]
+    pub fn link_of(&self, host: HostId) -> LinkId {
+        self.hosts[host.0].link
+    }
+
+    /// Changes how a host answers.
+    pub fn behave(&mut self, host: HostId, behaviour: Behaviour) {
+        self.hosts[host.0].behaviour = behaviour;
+    }
+
+    /// Tells the host under test that this host answered a multicast echo.
+    pub fn found(&mut self, host: HostId) {
+        let address = self.address(host);
+        self.guest.tell(Event::Found(address), self.now);
+        self.step();
+    }
+
+    /// Lets nothing pass between these links of a switch: a private VLAN.
+    pub fn isolate(&mut self, switch: SwitchId, links: &[LinkId]) {
+        self.switches[switch.0].isolated = links.to_vec();
+    }
+
+    /// Silently stops a link in both directions: carriers stay up. Or lets it work again.
+    pub fn cut(&mut self, link: LinkId, cut: bool) {
+        self.links[link.0].cut = [cut; 2];
+    }
+
+    /// Silently stops one direction of a link, or lets it work again.
+    pub fn cut_one_way(&mut self, link: LinkId, direction: Direction, cut: bool) {
+        self.links[link.0].cut[direction as usize] = cut;
+    }
+
+    /// Loses this share of frames, in each direction.
+    pub fn lose(&mut self, link: LinkId, share: f64) {
+        self.links[link.0].loss = [share; 2];
+    }
+
+    /// Makes frames take this long, and at random up to the jitter longer.
+    pub fn delay(&mut self, link: LinkId, delay: Duration, jitter: Duration) {
+        (self.links[link.0].delay, self.links[link.0].jitter) = (delay, jitter);
+    }
+
+    /// Takes the carrier of a link away or gives it back; both ends notice.
+    pub fn carrier(&mut self, link: LinkId, carrier: bool) {
+        self.links[link.0].carrier = carrier;
+        for end in self.links[link.0].ends {
+            match end {
+                Node::Switch(switch) => self.switches[switch].forget(link),
+                Node::Port(port) => {
+                    let state = if carrier { LinkState::Up } else { LinkState::Down };
+                    self.guest.tell(Event::Link(PortIndex(port), state), self.now);
+                }
+                Node::Host(_) => {}
+            }
+        }
+        self.step();
+    }
+
+    /// Lets the host under test sleep: nothing of it runs but the datapath.
+    pub fn sleep(&mut self, time: Duration) {
+        self.guest.asleep_until = self.now + time;
+    }
+
+    /// Lets this much time pass.
+    ///
+    /// # Panics
+    /// When a promise is broken.
+    pub fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            let arrival = self.arrivals.peek().map(|Reverse(arrival)| arrival.at);
+            let wake = self.guest.wake(self.now).map(|wake| wake.max(self.now));
+            let next = [arrival, wake, Some(self.next_data)].into_iter().flatten().min().unwrap_or(end);
+            if next > end {
+                self.now = end;
+                return;
+            }
+            self.now = next;
+            if arrival == Some(next) {
+                self.arrive();
+            } else if self.next_data == next {
+                self.exchange_data();
+            } else {
+                self.step();
+            }
+        }
+    }
+
+    /// The time that has passed.
+    #[must_use]
+    pub const fn now(&self) -> Duration {
+        self.now
+    }
+
+    /// Runs of the engine so far.
+    #[must_use]
+    pub const fn steps(&self) -> u64 {
+        self.guest.steps
+    }
+
+    /// The port where a client sits.
+    ///
+    /// # Panics
+    /// It sits nowhere yet.
+    #[must_use]
+    pub fn place(&self, client: u16) -> usize {
+        usize::from(self.guest.places[&SlotIndex(client)].0.0)
+    }
+
+    /// How often clients have moved from one port to another.
+    #[must_use]
+    pub const fn moves(&self) -> usize {
+        self.guest.moves
+    }
+
+    /// The ports that may carry traffic.
+    #[must_use]
+    pub fn active(&self) -> Vec<usize> {
+        self.guest.active(self.now).iter().map(|port| usize::from(port.0)).collect()
+    }
+
+    /// What decides about the ports.
+    #[must_use]
+    pub fn detection(&self) -> Detection {
+        self.guest.engine.detection()
+    }
+
+    /// When a port was last judged failed.
+    #[must_use]
+    pub fn failed_at(&self, port: usize) -> Option<Duration> {
+        self.guest.notices.iter().rev().find_map(|(at, notice)| match notice {
+            Notice::Health(index, health) if usize::from(index.0) == port && !health.is_active() => Some(*at),
+            _ => None,
+        })
+    }
+
+    /// The most echoes that a host heard in any second of this time.
+    #[must_use]
+    pub fn echoes_a_second(&self, host: HostId, during: Range<Duration>) -> f64 {
+        let heard = self.hosts[host.0].echoes.iter().filter(|at| during.contains(at)).count();
+        heard as f64 / (during.end - during.start).as_secs_f64()
+    }
+
+    /// Data frames exchanged so far: numbers from 0.
+    #[must_use]
+    pub const fn data(&self) -> u64 {
+        self.data
+    }
+
+    /// How many data frames of these numbers were lost.
+    #[must_use]
+    pub fn lost(&self, numbers: Range<u64>) -> usize {
+        self.promises.lost(numbers)
+    }
+
+    fn link(&mut self, one: Node, other: Node) -> LinkId {
+        let id = LinkId(self.links.len());
+        self.links.push(Link::new(one, other));
+        for node in [one, other] {
+            if let Node::Switch(switch) = node {
+                self.switches[switch].links.push(id);
+            }
+        }
+        id
+    }
+
+    fn step(&mut self) {
+        let sent = self.guest.run(self.now);
+        self.promises.check(&self.guest, self.now);
+        self.send_all(sent);
+    }
+
+    fn send_all(&mut self, sent: impl IntoIterator<Item = Sent>) {
+        for (port, bytes) in sent {
+            self.send(Node::Port(port.0), self.port_links[&port], bytes.into());
+        }
+    }
+
+    fn send(&mut self, from: Node, id: LinkId, bytes: Rc<[u8]>) {
+        let lost = self.random.f64();
+        let link = &mut self.links[id.0];
+        let direction = usize::from(link.ends[0] != from);
+        if !link.carrier || link.cut[direction] || lost < link.loss[direction] {
+            return;
+        }
+        let jitter = link.jitter.mul_f64(self.random.f64());
+        let at = (self.now + link.delay + jitter).max(link.busy[direction]);
+        link.busy[direction] = at;
+        self.sent += 1;
+        self.arrivals.push(Reverse(Arrival { at, number: self.sent, link: id, direction, bytes }));
+    }
+
+    fn arrive(&mut self) {
+        let Some(Reverse(Arrival { link: id, direction, bytes, .. })) = self.arrivals.pop() else { return };
+        let to = self.links[id.0].ends[1 - direction];
+        match to {
+            Node::Switch(switch) => {
+                for next in self.switches[switch].forward(id, &bytes) {
+                    self.send(to, next, bytes.clone());
+                }
+            }
+            Node::Host(index) => self.arrive_at_host(index, &bytes),
+            Node::Port(port) => {
+                let (answer, delivered) = self.guest.ingress(PortIndex(port), &bytes, self.now);
+                self.send_all(answer);
+                if let Some(number) = delivered.and_then(|bytes| data_number(&bytes)) {
+                    self.promises.delivered(number, self.now);
+                }
+            }
+        }
+    }
+
+    fn arrive_at_host(&mut self, index: usize, bytes: &[u8]) {
+        let host = &mut self.hosts[index];
+        if Frame::parse(bytes).is_ok_and(|frame| frame.destination() == host.mac)
+            && let Some(number) = data_number(bytes)
+        {
+            self.promises.delivered(number, self.now);
+        }
+        if let Some(answer) = host.answer(bytes, self.now) {
+            let (link, delay, now) = (host.link, host.behaviour.delay, self.now);
+            self.now += delay;
+            self.send(Node::Host(index), link, answer.into());
+            self.now = now;
+        }
+    }
+
+    /// A frame each way between the first client and its peer, and a broadcast of the peer.
+    fn exchange_data(&mut self) {
+        self.next_data = self.now + DATA_INTERVAL;
+        let Some(peer) = self.peer else { return };
+        if self.guest.places.is_empty() {
+            return;
+        }
+        let (mac, link) = (self.hosts[peer.0].mac, self.hosts[peer.0].link);
+        let client = client_mac(SlotIndex::PRIMARY);
+        let body = |number: u64| numbered(DATA, number);
+        self.guest.model.set_time(self.now);
+        let sent = self.guest.egress(&frame(mac, client, ethertype::IPV4, &body(self.data)));
+        self.send_all(sent);
+        for (offset, to) in [(1, client), (2, MacAddr::BROADCAST)] {
+            let bytes = frame(to, mac, ethertype::IPV4, &body(self.data + offset));
+            self.send(Node::Host(peer.0), link, bytes.into());
+        }
+        self.data += 3;
+    }
+}
+
+fn data_number(bytes: &[u8]) -> Option<u64> {
+    number(Frame::parse(bytes).ok()?.payload(), DATA)
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("seed {} at {:?} after {} steps", self.seed, self.now, self.guest.steps);
+            let last = self.guest.notices.len().saturating_sub(20);
+            for (at, notice) in &self.guest.notices[last..] {
+                eprintln!("  {at:?} {notice:?}");
+            }
+        }
+    }
+}
+
+impl PartialEq for Arrival {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.number) == (other.at, other.number)
+    }
+}
+impl Eq for Arrival {}
+impl PartialOrd for Arrival {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Arrival {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
