@@ -84,7 +84,7 @@ impl Aggregation {
             Event::MulticastRestored(port) => self.multicast_port = Some(port),
             Event::FailureRestored(port) => {
                 if let Some(probing) = &mut self.probing {
-                    probing.restore_failed(port);
+                    probing.restore_failed(port, counted);
                 }
             }
             Event::Stray(slot) => self.stray(slot, now),

@@ -9,7 +9,7 @@ use dlmp_engine::Detection;
 use dlmp_sim::{Behaviour, Direction, HostId, LinkId, Setup, World};
 
 /// Networks that are tried; DLMP_SIM_RUNS tries more, DLMP_SIM_SEED one of them again.
-const RUNS: u64 = 40;
+const RUNS: u64 = 25;
 const FAULTS: usize = 25;
 
 /// A network and what can break in it.

@@ -205,6 +205,7 @@ impl Running {
             }
             None => self.engine.handle_event(Event::ClientAdded(SlotIndex::PRIMARY), now),
         }
+        self.probed.failed_before = previous.unusable.iter().filter_map(|&ifindex| self.port_of(ifindex)).collect();
         if let Some(port) = previous.multicast_port.and_then(|ifindex| self.port_of(ifindex)) {
             self.bpf.set_multicast_port(Some(port)).map_err(failed)?;
             self.engine.handle_event(Event::MulticastRestored(port), now);
