@@ -6,6 +6,8 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
+use dlmp_engine::Action;
+use dlmp_engine::record::{Line, What, replay};
 use dlmp_testbed::{Pins, Record};
 use dlmp_tests::{Guest, HOST, assert_whole, ip_json, json, refused, typed, wait_for};
 use nix::sys::signal::Signal;
@@ -263,6 +265,26 @@ fn probes_and_changes_of_state_can_be_watched() {
     assert_eq!((&moved["port"], &moved["state"]), (&value!(idle), &value!("moved")), "{moved}");
     monitor.kill().unwrap();
     monitor.wait().unwrap();
+}
+
+#[test]
+fn what_the_engine_saw_can_be_recorded_and_played_again() {
+    let guest = Guest::new(Pins::None);
+    let recording = guest.dlmp.runtime_dir().join("recording");
+    guest.start_daemon_with(&["--record", recording.to_str().unwrap()]);
+    typed(&guest.dlmp, "dladm create-aggr -l net0 -l net1 aggr0");
+    guest.give_address("");
+    guest.probe(&format!("probe-ip=+{HOST}"));
+    let (busy, _) = guest.busy_and_idle_port();
+    guest.cut_off(busy);
+    wait_for("the break is found", || guest.probe_state(busy)["state"] == "failed");
+    guest.end_daemon(Signal::SIGTERM);
+
+    let text = fs::read_to_string(recording).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Line>(line).unwrap().what);
+    let lines: Vec<What> = lines.collect();
+    assert!(lines.iter().any(|line| matches!(line, What::Action(Action::SetUsable(_, false)))));
+    assert_eq!(replay(lines.clone()), Ok(lines.len()));
 }
 
 #[test]

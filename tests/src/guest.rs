@@ -164,8 +164,13 @@ impl Guest {
     }
 
     /// Starts the daemon as systemd would and waits until it says that it is ready (sd_notify(3)).
-    #[expect(clippy::zombie_processes, reason = "it runs until the environment or a signal ends it")]
     pub fn start_daemon(&self) {
+        self.start_daemon_with(&[]);
+    }
+
+    /// The same with further arguments.
+    #[expect(clippy::zombie_processes, reason = "it runs until the environment or a signal ends it")]
+    pub fn start_daemon_with(&self, arguments: &[&str]) {
         let directory = self.dlmp.runtime_dir();
         let notify = directory.join("notify");
         let _ = fs::remove_file(&notify);
@@ -174,6 +179,7 @@ impl Guest {
         let path = directory.join("dlmpd.log");
         let log = File::options().create(true).append(true).open(&path).unwrap();
         let mut command = self.dlmp.command("dlmpd");
+        command.args(arguments);
         command.env("NOTIFY_SOCKET", &notify).stdin(Stdio::null()).stderr(log).spawn().unwrap();
         let mut message = [0; 64];
         let length = socket.recv(&mut message).unwrap_or_else(|error| {
