@@ -242,7 +242,7 @@ impl Probing {
         self.lose(now);
         self.give_up_without_targets(now);
         match std::mem::replace(&mut self.phase, Phase::Watching) {
-            Phase::Burst(burst) => self.go_on(burst, now, actions),
+            Phase::Burst(burst) => self.go_on(burst, clock, now, actions),
             phase => {
                 self.phase = phase;
                 self.watch(now, actions);
