@@ -33,14 +33,13 @@ pub enum System {
     OpenVswitch,
 }
 
-/// A system at work. Dropping it ends it.
-pub enum Aggregator {
-    /// dlmp, installed for the guest.
-    Dlmp(Environment),
-    /// A driver of the kernel; it ends with the guest.
-    Driver,
-    /// Daemons, and the directory of their files.
-    Daemons(Vec<Daemon>, Directory),
+/// A system at work. Dropping it ends it; a driver of the kernel ends with the guest.
+#[derive(Default)]
+pub struct Aggregator {
+    _environment: Option<Environment>,
+    // Ended before their files are removed.
+    _daemons: Vec<Daemon>,
+    _directory: Option<Directory>,
 }
 
 impl System {
@@ -92,7 +91,7 @@ fn dlmp(guest: &Namespace, fdt: Option<&str>) -> Result<Aggregator> {
             output(&mut environment.line("dladm show-aggr -j aggr0")).is_ok_and(|text| text.contains("link and probes"))
         })?;
     }
-    Ok(Aggregator::Dlmp(environment))
+    Ok(Aggregator { _environment: Some(environment), ..Aggregator::default() })
 }
 
 fn bonding(guest: &Namespace, watch: &str) -> Result<Aggregator> {
@@ -102,10 +101,14 @@ fn bonding(guest: &Namespace, watch: &str) -> Result<Aggregator> {
         guest.ip(&format!("link set dev {port} down\nlink set dev {port} master aggr0"))?;
     }
     bring_up(guest)?;
-    Ok(Aggregator::Driver)
+    Ok(Aggregator::default())
 }
 
 fn teamd(guest: &Namespace) -> Result<Aggregator> {
+    // The driver takes only ports that are down.
+    for port in PORTS {
+        guest.ip(&format!("link set dev {port} down"))?;
+    }
     let directory = Directory::new("teamd")?;
     let config = format!(
         r#"{{"device": "aggr0", "runner": {{"name": "activebackup"}}, "link_watch": {{"name": "ethtool"}},
@@ -117,7 +120,7 @@ fn teamd(guest: &Namespace) -> Result<Aggregator> {
     let daemon = Daemon::start(&mut command, &directory)?;
     wait_until("teamd made its link", || guest.ip("link show dev aggr0").is_ok())?;
     bring_up(guest)?;
-    Ok(Aggregator::Daemons(vec![daemon], directory))
+    Ok(Aggregator { _daemons: vec![daemon], _directory: Some(directory), ..Aggregator::default() })
 }
 
 fn open_vswitch(guest: &Namespace) -> Result<Aggregator> {
@@ -141,7 +144,7 @@ fn open_vswitch(guest: &Namespace) -> Result<Aggregator> {
     let [first, second] = PORTS;
     vsctl(&["add-br", "aggr0", "--", "add-bond", "aggr0", "bond0", first, second, "bond_mode=active-backup"])?;
     bring_up(guest)?;
-    Ok(Aggregator::Daemons(daemons, directory))
+    Ok(Aggregator { _daemons: daemons, _directory: Some(directory), ..Aggregator::default() })
 }
 
 /// The control socket of a daemon of Open vSwitch, which would otherwise be where the machine's own is.

@@ -3,13 +3,17 @@
 //!
 //! - `dlmp-bench`: on the running kernel.
 //! - `dlmp-bench peers`: beside bonding, teamd and Open vSwitch, on a kernel that has them (scripts/vm).
+//! - `dlmp-bench cost`: what one daemon with 256 probed aggregations of 4 ports takes.
+//! - `dlmp-bench starved`: false failovers in 10 minutes with every core saturated.
 
 mod aggregator;
+mod cost;
 mod datapath;
 mod failover;
 mod flood;
 mod network;
 mod report;
+mod starved;
 mod throughput;
 
 use std::process::ExitCode;
@@ -35,7 +39,9 @@ fn run() -> Result<()> {
     match std::env::args().nth(1).as_deref() {
         None => local(),
         Some("peers") => peers(),
-        Some(other) => bail!("unknown part {other:?}; without one the running kernel is measured, `peers` compares"),
+        Some("cost") => cost(),
+        Some("starved") => starved(),
+        Some(other) => bail!("unknown part {other:?}; see the first lines of bench/src/main.rs"),
     }
 }
 
@@ -46,6 +52,16 @@ fn local() -> Result<()> {
     println!("{}", failover::measure(Fault::Silent, &probing)?);
     println!("### Throughput\n\n{}", throughput::measure()?);
     println!("### Programs\n\n{}", datapath::measure()?);
+    Ok(())
+}
+
+fn cost() -> Result<()> {
+    println!("## Cost\n\n{}\n{}", report::machine(), cost::measure()?);
+    Ok(())
+}
+
+fn starved() -> Result<()> {
+    println!("## Starved\n\n{}\n{}", report::machine(), starved::measure()?);
     Ok(())
 }
 
