@@ -2,6 +2,7 @@
 //! root. Machines are noisy: read ratios and medians, not absolute figures.
 //!
 //! - `dlmp-bench`: on the running kernel.
+//! - `dlmp-bench programs`: of that only the cost of the BPF programs.
 //! - `dlmp-bench peers`: beside bonding, teamd and Open vSwitch, on a kernel that has them (scripts/vm).
 //! - `dlmp-bench cost`: what one daemon with 256 probed aggregations of 4 ports takes.
 //! - `dlmp-bench starved`: false failovers in 10 minutes with every core saturated.
@@ -38,6 +39,10 @@ fn run() -> Result<()> {
     let _guard = InterruptGuard::install()?;
     match std::env::args().nth(1).as_deref() {
         None => local(),
+        Some("programs") => {
+            println!("{}", datapath::measure()?);
+            Ok(())
+        }
         Some("peers") => peers(),
         Some("cost") => cost(),
         Some("starved") => starved(),
