@@ -9,7 +9,7 @@
 
 /* Changes with every change of a map's layout or of a counter's meaning: a daemon that takes over
  * a running datapath of another layout starts from its configuration instead of reading the maps. */
-#define DLMP_ABI 2
+#define DLMP_ABI 3
 
 #define DLMP_MAX_PORTS 32     /* ports of one aggregation */
 #define DLMP_MAX_SLOTS 256    /* slots: what clients are placed by, see struct dlmp_slot */
@@ -51,6 +51,14 @@ struct dlmp_port {
 struct dlmp_address {
 	__u8 mac[6];
 	__u16 vlan;
+};
+
+/* The one entry of the map `own`: a bit for each hash of an address that is in `addresses`. A source
+ * whose bit is clear is foreign for certain, without a look-up. */
+#define DLMP_OWN_BITS 4096
+
+struct dlmp_own {
+	__u64 bits[DLMP_OWN_BITS / 64];
 };
 
 enum dlmp_owner {

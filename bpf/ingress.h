@@ -10,6 +10,41 @@ static __always_inline int take(struct __sk_buff *skb, struct dlmp_counters *row
 	return bpf_redirect(aggr->ifindex, BPF_F_INGRESS);
 }
 
+/* Whether an address may be one of ours. The same hash is in crates/datapath/src/bpf/own.rs. */
+static __always_inline bool may_be_own(const struct dlmp_address *address)
+{
+	struct dlmp_own *filter = at(&own, 0);
+	__u32 hash = ((address->mac[3] << 4) ^ (address->mac[4] << 8) ^ address->mac[5] ^ address->vlan) %
+		     DLMP_OWN_BITS;
+
+	return !filter || filter->bits[hash / 64] >> (hash % 64) & 1;
+}
+
+/*
+ * The common case with one look-up: unicast of a foreign source for a client that sits on this port.
+ * The rules below say the same of it.
+ */
+static __always_inline bool is_for_client_here(struct __sk_buff *skb, const struct dlmp_address *source,
+					       const struct dlmp_address *destination, __u32 *here)
+{
+	struct dlmp_client *client;
+	struct dlmp_slot *slot;
+	struct dlmp_port *port;
+	bool backup;
+
+	if (is_group(destination->mac) || may_be_own(source))
+		return false;
+	client = bpf_map_lookup_elem(&addresses, destination);
+	if (!client || client->owner == DLMP_OWNER_PORT)
+		return false;
+	slot = at(&slots, client->place);
+	if (!slot)
+		return false;
+	*here = port_of(slot, &backup);
+	port = at(&ports, *here);
+	return port && port->ifindex == skb->ifindex;
+}
+
 /* Asks the daemon to announce the slot from its own port, so that a lost announcement heals. */
 static __always_inline void ask_to_announce(struct dlmp_aggregation *aggr, struct dlmp_slot *slot,
 					    __u32 slot_index, __u32 port, __u64 now,
@@ -42,22 +77,28 @@ int dlmp_ingress(struct __sk_buff *skb)
 	struct dlmp_slot *slot;
 	bool backup;
 	int verdict;
-	__be16 type;
+	__be16 type = 0;
 	__u32 here;
 	__u64 now;
 
-	__u32 *index = bpf_map_lookup_elem(&port_by_ifindex, &ifindex);
+	__u32 *index;
 
+	if (eth && aggr) {
+		source.vlan = destination.vlan = vlan_of(skb, eth);
+		__builtin_memcpy(source.mac, eth->source, sizeof(source.mac));
+		__builtin_memcpy(destination.mac, eth->destination, sizeof(destination.mac));
+		type = eth->type;
+		if (type != bpf_htons(ETH_P_EXPERIMENTAL) && is_for_client_here(skb, &source, &destination, &here))
+			return take(skb, counters_of(here), aggr);
+	}
+
+	index = bpf_map_lookup_elem(&port_by_ifindex, &ifindex);
 	if (!index || !aggr)
 		return TC_ACT_OK; /* not (or no longer) a port */
 	here = *index;
 	row = counters_of(here);
 	if (!eth)
 		return drop(row, DLMP_RX_SHORT);
-	source.vlan = destination.vlan = vlan_of(skb, eth);
-	__builtin_memcpy(source.mac, eth->source, sizeof(source.mac));
-	__builtin_memcpy(destination.mac, eth->destination, sizeof(destination.mac));
-	type = eth->type;
 
 	/* Probes carry the ports' own addresses, so they come before rule 1. */
 	if (type == bpf_htons(ETH_P_EXPERIMENTAL) && take_probe(skb, eth, aggr, here, row, &verdict))

@@ -155,7 +155,6 @@ fn a_removed_port_is_an_ordinary_link_again() {
     let mut pair = Pair::new();
     pair.bpf.alias_ifindex(LOOPBACK, NET1).unwrap();
     pair.both(|d| d.clear_port(NET1));
-    pair.bpf.forget_ifindex(LOOPBACK).unwrap();
     let (action, _, _) = pair.bpf.test_run(Some(LOOPBACK), &frame(CLIENT, STRANGER, &IP), 1).unwrap();
     assert_eq!(action, TC_ACT_OK);
     assert_eq!(pair.model.ingress(NET1, &frame(CLIENT, STRANGER, &IP)), Verdict::Stay);

@@ -3,6 +3,8 @@
 //! The kernel makes the IP header, and for IPv6 the checksum. A nonce in the data keeps anybody who
 //! has not seen the echo from answering it.
 
+use crate::checksum::checksum;
+
 /// Length of an echo with our data, in bytes.
 pub const LEN: usize = 24;
 
@@ -29,7 +31,7 @@ impl Echo {
     /// The request as an ICMPv4 message.
     pub fn emit_v4(self) -> [u8; LEN] {
         let mut message = self.emit(V4_REQUEST);
-        let sum = checksum(&message);
+        let sum = checksum(&[&message]);
         message[2..4].copy_from_slice(&sum.to_be_bytes());
         message
     }
@@ -44,7 +46,7 @@ impl Echo {
         let header = usize::from(packet.first()? & 0x0f) * 4;
         let message = packet.get(header.max(IPV4_LEN)..)?;
         // The kernel has checked the sum of what it hands to raw sockets only for its own use.
-        Self::parse(message, V4_REPLY).filter(|_| checksum(message) == 0)
+        Self::parse(message, V4_REPLY).filter(|_| checksum(&[message]) == 0)
     }
 
     /// Reads what a raw ICMPv6 socket received: a reply to an echo of ours; the kernel has checked it.
@@ -73,16 +75,6 @@ impl Echo {
     }
 }
 
-/// The Internet checksum (RFC 1071); zero over a message that has the right one in it.
-fn checksum(bytes: &[u8]) -> u16 {
-    let word = |pair: &[u8]| u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]));
-    let mut sum: u32 = bytes.chunks(2).map(word).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
-}
-
 #[cfg(test)]
 mod tests {
     extern crate std;
@@ -99,7 +91,7 @@ mod tests {
         let slice = Icmpv4Slice::from_slice(&message).unwrap();
         let Icmpv4Type::EchoRequest(header) = slice.icmp_type() else { panic!("no echo request") };
         assert_eq!((header.id, header.seq), (0xd1, 7));
-        assert_eq!(checksum(&message), 0);
+        assert_eq!(checksum(&[&message]), 0);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 #![no_std]
 
 pub mod arp;
+mod checksum;
 pub mod ethernet;
 pub mod icmp;
 mod mac;

@@ -5,6 +5,7 @@
 use core::net::Ipv6Addr;
 
 use crate::MacAddr;
+use crate::checksum::checksum;
 use crate::ethernet::{self, Frame, HEADER_LEN, TAG_LEN, ethertype};
 
 const IPV6_LEN: usize = 40;
@@ -54,7 +55,7 @@ impl Solicitation {
         // Option 1, source link-layer address, one unit of eight bytes.
         icmp[24..26].copy_from_slice(&[1, 1]);
         icmp[26..32].copy_from_slice(&self.port.0);
-        let sum = checksum(ip, icmp);
+        let sum = icmpv6_checksum(ip, icmp);
         icmp[2..4].copy_from_slice(&sum.to_be_bytes());
         frame
     }
@@ -73,7 +74,7 @@ pub fn answer(frame: &Frame<'_>, port: MacAddr) -> Option<Ipv6Addr> {
         && ip[24..40] == link_local(port).octets()
         && icmp[..2] == [NEIGHBOUR_ADVERTISEMENT, 0]
         // Over a right message the sum is zero.
-        && checksum(ip, icmp) == 0;
+        && icmpv6_checksum(ip, icmp) == 0;
     let octets: [u8; 16] = icmp[8..24].try_into().ok()?;
     ours.then_some(octets.into())
 }
@@ -85,15 +86,9 @@ pub const fn link_local(mac: MacAddr) -> Ipv6Addr {
 }
 
 /// The checksum of an ICMPv6 message, over the pseudo header too (RFC 8200, 8.1).
-fn checksum(ip: &[u8], icmp: &[u8]) -> u16 {
-    let words = |bytes: &[u8]| -> u32 {
-        bytes.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]))).sum()
-    };
-    let mut sum = words(&ip[8..40]) + words(icmp) + icmp.len() as u32 + u32::from(ICMPV6);
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
+fn icmpv6_checksum(ip: &[u8], icmp: &[u8]) -> u16 {
+    let len = (icmp.len() as u32).to_be_bytes();
+    checksum(&[&ip[8..40], &len, &[0, 0, 0, ICMPV6], icmp])
 }
 
 #[cfg(test)]
@@ -133,7 +128,7 @@ mod tests {
         icmp[0] = NEIGHBOUR_ADVERTISEMENT;
         icmp[4] = 0x60;
         icmp[8..24].copy_from_slice(&TARGET.octets());
-        let sum = checksum(ip, icmp);
+        let sum = icmpv6_checksum(ip, icmp);
         icmp[2..4].copy_from_slice(&sum.to_be_bytes());
         frame
     }

@@ -1,6 +1,7 @@
 //! The real datapath: the loaded programs, their maps, and taking over those of an earlier daemon.
 
 mod attach;
+mod own;
 mod previous;
 mod sys;
 mod test_run;
@@ -49,6 +50,7 @@ pub struct Bpf {
     ports: Array<MapData, dlmp_port>,
     port_by_ifindex: HashMap<MapData, u32, u32>,
     addresses: HashMap<MapData, abi::dlmp_address, dlmp_client>,
+    own: own::Own,
     slots: Array<MapData, dlmp_slot>,
     counters: PerCpuArray<MapData, dlmp_counters>,
     carried: Array<MapData, dlmp_counters>,
@@ -74,6 +76,7 @@ impl Bpf {
             ports: map(&mut programs, "ports")?,
             port_by_ifindex: map(&mut programs, "port_by_ifindex")?,
             addresses: map(&mut programs, "addresses")?,
+            own: own::Own::new(map(&mut programs, "own")?),
             slots: map(&mut programs, "slots")?,
             counters: map(&mut programs, "counters")?,
             carried: map(&mut programs, "carried")?,
@@ -189,11 +192,24 @@ impl Bpf {
     /// The write did not happen.
     pub fn set_address(&mut self, port: PortIndex, mac: MacAddr) -> Result<(), Error> {
         let old = self.port(port)?;
-        let _ = self.addresses.remove(&key(MacAddr(old.mac), 0));
+        self.forget_address(key(MacAddr(old.mac), 0))?;
         let owner = dlmp_client { owner: abi::DLMP_OWNER_PORT, place: port.0.into() };
         (self.ports.set(port.0.into(), dlmp_port { mac: mac.0, ..old }, 0))
-            .and_then(|()| self.addresses.insert(key(mac, 0), owner, 0))
-            .map_err(|error| failed("set a port's address", &error))
+            .map_err(|error| failed("set a port's address", &error))?;
+        self.know_address(key(mac, 0), owner)
+    }
+
+    /// Says whom an address belongs to.
+    fn know_address(&mut self, address: abi::dlmp_address, owner: dlmp_client) -> Result<(), Error> {
+        if self.addresses.get(&address, 0).is_err() {
+            self.own.insert(address)?;
+        }
+        (self.addresses.insert(address, owner, 0)).map_err(|error| failed("set an address", &error))
+    }
+
+    /// Forgets an address; one that is not there is no error.
+    fn forget_address(&mut self, address: abi::dlmp_address) -> Result<(), Error> {
+        if self.addresses.remove(&address).is_ok() { self.own.remove(address) } else { Ok(()) }
     }
 
     /// The counters of a port, over all CPUs and over restarts of the daemon.

@@ -6,7 +6,8 @@ use aya::programs::{TestRun, TestRunOptions};
 
 use super::attach::Hook;
 use super::{Bpf, failed, program};
-use crate::{Error, PortIndex};
+use crate::abi::dlmp_port;
+use crate::{Error, MAX_PORTS, PortIndex};
 
 impl Bpf {
     /// Runs a program once over a frame, as `BPF_PROG_TEST_RUN` does: for tests and measurements.
@@ -39,19 +40,25 @@ impl Bpf {
         Ok((result.return_value, out, result.duration))
     }
 
-    /// Lets a link stand for a port in [`test_run`](Self::test_run), which takes only links that exist.
+    /// Lets a link stand for a port in [`test_run`](Self::test_run), which takes only links that exist; for
+    /// one port at a time.
     ///
     /// # Errors
     /// The write did not happen.
     pub fn alias_ifindex(&mut self, ifindex: u32, port: PortIndex) -> Result<(), Error> {
+        for index in 0..MAX_PORTS as u32 {
+            let known = self.port(PortIndex(index as u8))?;
+            let wanted = match known.ifindex {
+                _ if index == u32::from(port.0) => ifindex,
+                // It stood for this one before: no link has the index that it gets now.
+                old if old == ifindex => u32::MAX - index,
+                old => old,
+            };
+            if known.ifindex != 0 && known.ifindex != wanted {
+                let known = dlmp_port { ifindex: wanted, ..known };
+                (self.ports.set(index, known, 0)).map_err(|error| failed("alias a port", &error))?;
+            }
+        }
         (self.port_by_ifindex.insert(ifindex, u32::from(port.0), 0)).map_err(|error| failed("alias a port", &error))
-    }
-
-    /// Takes back [`alias_ifindex`](Self::alias_ifindex).
-    ///
-    /// # Errors
-    /// The write did not happen.
-    pub fn forget_ifindex(&mut self, ifindex: u32) -> Result<(), Error> {
-        (self.port_by_ifindex.remove(&ifindex)).map_err(|error| failed("forget a port", &error))
     }
 }

@@ -15,10 +15,9 @@ impl Datapath for Bpf {
         let index = u32::from(port.0);
         let value = dlmp_port { ifindex, flags: 0, mac: mac.0, reserved: [0; 2] };
         let owner = dlmp_client { owner: abi::DLMP_OWNER_PORT, place: index };
-        (self.ports.set(index, value, 0))
-            .and_then(|()| self.addresses.insert(key(mac, 0), owner, 0))
-            .and_then(|()| self.port_by_ifindex.insert(ifindex, index, 0))
-            .map_err(|error| failed("set a port", &error))
+        (self.ports.set(index, value, 0)).map_err(|error| failed("set a port", &error))?;
+        self.know_address(key(mac, 0), owner)?;
+        (self.port_by_ifindex.insert(ifindex, index, 0)).map_err(|error| failed("set a port", &error))
     }
 
     fn clear_port(&mut self, port: PortIndex) -> Result<(), Error> {
@@ -28,7 +27,7 @@ impl Datapath for Bpf {
         }
         // Absent entries are what is wanted.
         let _ = self.port_by_ifindex.remove(&old.ifindex);
-        let _ = self.addresses.remove(&key(MacAddr(old.mac), 0));
+        self.forget_address(key(MacAddr(old.mac), 0))?;
         (self.ports.set(port.0.into(), dlmp_port::default(), 0)).map_err(|error| failed("clear a port", &error))
     }
 
@@ -40,7 +39,7 @@ impl Datapath for Bpf {
 
     fn set_client(&mut self, client: ClientAddress, slot: SlotIndex) -> Result<(), Error> {
         let value = dlmp_client { owner: abi::DLMP_OWNER_PRIMARY, place: slot.0.into() };
-        (self.addresses.insert(key(client.mac, client.vlan), value, 0)).map_err(|error| failed("set a client", &error))
+        self.know_address(key(client.mac, client.vlan), value)
     }
 
     fn place(&mut self, slot: SlotIndex, placement: Placement) -> Result<(), Error> {
