@@ -20,7 +20,7 @@ BUILD_PACKAGES = clang libclang-dev libbpf-dev
 RUN_PACKAGES = iproute2 dnsmasq-base ethtool iputils-ping util-linux
 VM_PACKAGES = user-mode-linux kmod libteam-utils openvswitch-switch
 
-.PHONY: build demo test test-vm bench install check clean
+.PHONY: build demo test test-vm bench bench-starved install check clean
 
 build: export DLMP_PACKAGES = $(BUILD_PACKAGES)
 build:
@@ -43,9 +43,16 @@ bench: export DLMP_PACKAGES = $(BUILD_PACKAGES) $(RUN_PACKAGES) $(VM_PACKAGES) b
 bench:
 	./scripts/packages
 	$(CARGO) build --release --workspace --bins
-	$(TARGET_DIR)/release/dlmp-bench | tee $(TARGET_DIR)/bench.md
-	./scripts/vm $(TARGET_DIR)/release/dlmp-bench peers | tee -a $(TARGET_DIR)/bench.md
-	cat docs/benchmarks.head.md $(TARGET_DIR)/bench.md >docs/benchmarks.md
+	$(TARGET_DIR)/release/dlmp-bench >docs/benchmarks.md
+	./scripts/vm $(TARGET_DIR)/release/dlmp-bench peers >>docs/benchmarks.md
+	$(TARGET_DIR)/release/dlmp-bench cost >>docs/benchmarks.md
+
+# False failovers with every core saturated: 20 minutes.
+bench-starved: export DLMP_PACKAGES = $(BUILD_PACKAGES) $(RUN_PACKAGES) stress-ng
+bench-starved:
+	./scripts/packages
+	$(CARGO) build --release --workspace --bins
+	$(TARGET_DIR)/release/dlmp-bench starved
 
 # The end-to-end tests on Debian's stock kernel, the oldest that dlmp supports.
 test-vm: export DLMP_PACKAGES = $(BUILD_PACKAGES) $(RUN_PACKAGES) $(VM_PACKAGES)
