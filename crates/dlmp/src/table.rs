@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command};
 
 use crate::failure::{Failure, Result};
-use crate::{aggr, ip, ip_show, link, property, stat, watch};
+use crate::{aggr, ip, ip_show, link, mode, property, stat, watch};
 
 /// The names that the program is called by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ const TABLE: [Entry; 21] = [
     Entry::new::<aggr::Delete>(Program::Dladm, "delete-aggr"),
     Entry::new::<aggr::Add>(Program::Dladm, "add-aggr"),
     Entry::new::<aggr::Remove>(Program::Dladm, "remove-aggr"),
-    Entry::new::<aggr::Modify>(Program::Dladm, "modify-aggr"),
+    Entry::new::<mode::Modify>(Program::Dladm, "modify-aggr"),
     Entry::new::<aggr::Show>(Program::Dladm, "show-aggr"),
     Entry::new::<property::Set>(Program::Dladm, "set-linkprop"),
     Entry::new::<property::Reset>(Program::Dladm, "reset-linkprop"),
