@@ -249,6 +249,13 @@ impl World {
         self.guest.engine.detection()
     }
 
+    /// Whether frames pass between a port and a host both ways: what is true, whatever the engine makes of it.
+    #[must_use]
+    pub fn reaches(&self, port: usize, host: HostId) -> bool {
+        let Some(&link) = self.port_links.get(&PortIndex(port as u8)) else { return false };
+        self.is_open(link) && self.leads_to(self.links[link.0].ends[1], link, host)
+    }
+
     /// When a port was last judged failed.
     #[must_use]
     pub fn failed_at(&self, port: usize) -> Option<Duration> {
@@ -275,6 +282,20 @@ impl World {
     #[must_use]
     pub fn lost(&self, numbers: Range<u64>) -> usize {
         self.promises.lost(numbers)
+    }
+
+    fn is_open(&self, link: LinkId) -> bool {
+        self.links[link.0].carrier && self.links[link.0].cut == [false; 2]
+    }
+
+    /// Whether a host is to be found behind a node that was reached by a link. Networks are trees.
+    fn leads_to(&self, node: Node, by: LinkId, host: HostId) -> bool {
+        let Node::Switch(switch) = node else { return matches!(node, Node::Host(index) if index == host.0) };
+        let switch = &self.switches[switch];
+        switch.onward(by).any(|link| {
+            let [one, other] = self.links[link.0].ends;
+            self.is_open(link) && self.leads_to(if one == node { other } else { one }, link, host)
+        })
     }
 
     fn link(&mut self, one: Node, other: Node) -> LinkId {
