@@ -313,8 +313,13 @@ impl Aggregation {
         let actions = changes.into_iter().map(|(_, slot, placement)| Action::Place(slot, placement));
         // Before anything that was queued for people.
         let notices = self.actions.drain(..).collect::<Vec<_>>();
-        let (first, later): (Vec<_>, Vec<_>) =
+        let (first, mut later): (Vec<_>, Vec<_>) =
             (notices.into_iter()).partition(|action| matches!(action, Action::SetUsable(..)));
+        // An announcement that was queued before a move would undo it in the switches.
+        later.retain(|action| match *action {
+            Action::Announce(slot, port) => self.places.get(&slot) == Some(&Some(port)) && active.contains(&port),
+            _ => true,
+        });
         self.actions.extend(first);
         self.actions.extend(actions);
         self.actions.extend(later);
