@@ -28,6 +28,8 @@ pub struct Aggregation {
     announcements: Announcements,
     sources: Vec<Source>,
     probing: Option<Probing>,
+    /// The number of the last transitive probe, when probing is stopped.
+    last_probe: u32,
     detection: Detection,
     actions: VecDeque<Action>,
 }
@@ -54,6 +56,7 @@ impl Aggregation {
             announcements: Announcements::default(),
             sources: Vec::new(),
             probing: None,
+            last_probe: 0,
             detection: Detection::Link,
             actions: VecDeque::new(),
         }
@@ -158,10 +161,15 @@ impl Aggregation {
 
     fn set_probing(&mut self, fdt: Option<std::time::Duration>, now: Instant) {
         match (&mut self.probing, fdt) {
-            (probing, None) => *probing = None,
-            (Some(probing), Some(fdt)) => probing.set_fdt(fdt),
+            (probing, None) => {
+                self.last_probe = probing.take().map_or(self.last_probe, |probing| probing.last());
+            }
+            (Some(probing), Some(fdt)) => {
+                let counted = probing.arrive(now);
+                probing.set_fdt(fdt, now, counted);
+            }
             (probing @ None, Some(fdt)) => {
-                let mut new = Probing::new(fdt, self.epoch, now);
+                let mut new = Probing::new(fdt, self.last_probe, self.epoch, now);
                 for (&port, known) in self.ports.iter().filter(|(_, known)| known.link != LinkState::Unknown) {
                     new.link(port, known.link == LinkState::Up, now);
                 }

@@ -31,7 +31,8 @@ pub(crate) struct Timing {
     pub(crate) burst_gap: Duration,
     /// Between two questions to the targets while all is well. One target hears at most 1.25 a second.
     pub(crate) interval: Duration,
-    /// The same where transitive probes do not join all ports, so that only targets can tell.
+    /// The same where transitive probes do not join all ports or some have failed, so that only targets
+    /// can tell.
     pub(crate) split_interval: Duration,
     /// A question to a target whose round-trip time is not known is lost after this.
     pub(crate) patience: Duration,
