@@ -199,10 +199,11 @@ impl Probing {
     }
 
     /// A port has failed already, at a takeover: it has to prove itself.
-    pub(crate) fn restore_failed(&mut self, port: PortIndex) {
+    pub(crate) fn restore_failed(&mut self, port: PortIndex, now: Instant) {
         if let Some(port) = self.ports.get_mut(&port) {
             port.standing = Standing::Returning;
         }
+        self.settle(now);
     }
 
     /// A question was answered.

@@ -48,6 +48,23 @@ fn another_daemon_does_not_use_a_port_that_the_last_one_found_dead() {
 }
 
 #[test]
+fn another_daemon_goes_on_looking_for_a_path_where_the_last_one_found_none() {
+    for_seeds(SEEDS, |seed| {
+        let mut site = shared(seed);
+        for uplink in site.uplinks.clone() {
+            site.world.cut(uplink, true);
+        }
+        site.world.run(3 * SECOND);
+        site.world.restart();
+        site.world.run(3 * SECOND);
+        assert_eq!((site.world.moves(), site.world.active()), (0, vec![]));
+        site.world.cut(site.uplinks[1], false);
+        site.world.run(SECOND);
+        assert_eq!(site.world.active(), [1]);
+    });
+}
+
+#[test]
 fn another_daemon_finds_a_port_that_died_while_there_was_none() {
     for_seeds(SEEDS, |seed| {
         let mut site = shared(seed);

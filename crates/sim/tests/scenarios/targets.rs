@@ -76,6 +76,9 @@ fn a_found_host_that_one_port_alone_reaches_vouches_for_nothing() {
     for_seeds(SEEDS, |seed| {
         let mut site = Site::new(seed, 2);
         let beside = site.world.host(site.near[0]);
+        for host in [site.router, site.other] {
+            site.world.behave(host, Behaviour { multicast: false, ..Behaviour::GOOD });
+        }
         // It answers its own switch only: nothing from behind the uplink reaches it.
         let link = site.world.link_of(beside);
         site.world.isolate(site.near[0], &[site.uplinks[0], link]);
@@ -119,6 +122,66 @@ fn a_router_hears_at_most_one_and_a_half_echoes_a_second_while_all_is_well() {
             site.world.run(20 * SECOND);
             let rate = site.world.echoes_a_second(site.router, from..site.world.now());
             assert!((0.5..=1.5).contains(&rate), "{rate} with {ports} ports and {clients} addresses");
+        }
+    });
+}
+
+#[test]
+fn hosts_are_found_by_multicast_and_those_that_ignore_it_are_not() {
+    for_seeds(SEEDS, |seed| {
+        let mut site = Site::new(seed, 2);
+        site.world.behave(site.router, Behaviour { multicast: false, ..Behaviour::GOOD });
+        site.settle(SECOND, vec![]);
+        assert_eq!(site.world.detection(), Detection::Probes);
+        assert_eq!(site.world.most_questions(site.router, 10 * SECOND), 0, "nobody named the router");
+        let place = site.world.place(0);
+        site.world.cut(site.uplinks[place], true);
+        assert!(site.time_to_fail(place, SECOND) <= ms(100));
+        assert_eq!(site.world.place(0), 1 - place);
+    });
+}
+
+#[test]
+fn a_target_that_is_slower_than_the_detection_time_allows_moves_nobody() {
+    for_seeds(SEEDS, |seed| {
+        for (fdt, delay) in [(100, 30), (100, 60), (100, 150), (1000, 300), (1000, 900), (1000, 2000)] {
+            let mut site = Site::new(seed, 2);
+            site.world.behave(site.router, Behaviour { delay: ms(delay), ..Behaviour::GOOD });
+            let target = site.world.address(site.router);
+            site.settle(ms(fdt), vec![target]);
+            site.world.run(20 * SECOND);
+            assert_eq!((site.world.moves(), site.world.active()), (0, vec![0, 1]), "{delay} ms at {fdt} ms");
+        }
+    });
+}
+
+#[test]
+fn a_target_that_becomes_slow_or_loses_much_moves_nobody() {
+    for_seeds(SEEDS, |seed| {
+        let mut site = Site::settled(seed, 2);
+        for delay in [10, 40, 120, 300, 700, 1500, 0] {
+            site.world.behave(site.router, Behaviour { delay: ms(delay), ..Behaviour::GOOD });
+            site.world.run(5 * SECOND);
+        }
+        let link = site.world.link_of(site.router);
+        site.world.lose(link, 0.5);
+        site.world.run(60 * SECOND);
+        assert_eq!((site.world.moves(), site.world.active()), (0, vec![0, 1]));
+    });
+}
+
+#[test]
+fn bursts_are_bounded_whatever_makes_ports_suspect() {
+    for_seeds(5, |seed| {
+        for ports in [2, 8, 32] {
+            let mut site = Site::settled(seed, ports);
+            for link in site.ports.clone() {
+                site.world.lose(link, 0.4);
+            }
+            site.world.run(20 * SECOND);
+            // A burst has 16 rounds of 20 questions at most, and four fit into the detection time.
+            let most = site.world.most_questions(site.router, SECOND / 4);
+            assert!(most <= 2 * 16 * 20, "{most} with {ports} ports");
         }
     });
 }
