@@ -18,8 +18,9 @@ CARGO_PROFILE = $(if $(filter release,$(PROFILE)),--release,)
 # Debian packages, by what needs them.
 BUILD_PACKAGES = clang libclang-dev libbpf-dev
 RUN_PACKAGES = iproute2 dnsmasq-base ethtool iputils-ping util-linux
+VM_PACKAGES = user-mode-linux kmod libteam-utils openvswitch-switch
 
-.PHONY: build demo test bench install check clean
+.PHONY: build demo test test-vm bench install check clean
 
 build: export DLMP_PACKAGES = $(BUILD_PACKAGES)
 build:
@@ -38,11 +39,20 @@ test:
 	$(CARGO) build --workspace --all-targets
 	$(CARGO) test --workspace --no-fail-fast
 
-bench: export DLMP_PACKAGES = $(BUILD_PACKAGES) $(RUN_PACKAGES) bpftool iperf3
+bench: export DLMP_PACKAGES = $(BUILD_PACKAGES) $(RUN_PACKAGES) $(VM_PACKAGES) bpftool
 bench:
 	./scripts/packages
 	$(CARGO) build --release --workspace --bins
-	$(TARGET_DIR)/release/dlmp-bench
+	$(TARGET_DIR)/release/dlmp-bench | tee $(TARGET_DIR)/bench.md
+	./scripts/vm $(TARGET_DIR)/release/dlmp-bench peers | tee -a $(TARGET_DIR)/bench.md
+	cat docs/benchmarks.head.md $(TARGET_DIR)/bench.md >docs/benchmarks.md
+
+# The end-to-end tests on Debian's stock kernel, the oldest that dlmp supports.
+test-vm: export DLMP_PACKAGES = $(BUILD_PACKAGES) $(RUN_PACKAGES) $(VM_PACKAGES)
+test-vm:
+	./scripts/packages
+	$(CARGO) build --workspace --all-targets
+	./scripts/vm $(CARGO) test --offline -p dlmp-tests -p dlmp-datapath -p dlmp-netlink --no-fail-fast -- --test-threads=1
 
 # Formatting and lints, as CI runs them.
 check: export DLMP_PACKAGES = $(BUILD_PACKAGES)

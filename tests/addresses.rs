@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails like the test")]
 
 use dlmp_testbed::{DhcpServer, Pins};
-use dlmp_tests::{GUEST, Guest, typed, wait_for};
+use dlmp_tests::{GUEST, Guest, ip_json, refused, typed, wait_for};
 use nix::sys::signal::Signal;
 
 /// What the host's DHCP server leases.
@@ -71,4 +71,19 @@ fn a_leased_address_stays_through_a_restart_of_the_daemon() {
         assert_eq!(server.leases().unwrap(), leased);
     }
     guest.wait_until_reachable();
+}
+
+#[test]
+fn ipv6_addresses_that_the_kernel_makes_come_and_go_with_their_object() {
+    let guest = Guest::with_aggregation(Pins::None);
+    typed(&guest.dlmp, "ipadm create-addr -T addrconf aggr0/v6");
+    let state = || typed(&guest.dlmp, "ipadm show-addr -p -o type,state,addr aggr0/v6");
+    wait_for("the address is there", || state().starts_with("addrconf:ok:fe80\\:\\:"));
+    assert!(refused(&guest.dlmp, "ipadm create-addr -T addrconf aggr0").contains("aggr0/v6"));
+    guest.end_daemon(Signal::SIGTERM);
+    guest.start_daemon();
+    wait_for("the address is there", || state().starts_with("addrconf:ok:fe80\\:\\:"));
+    typed(&guest.dlmp, "ipadm delete-addr aggr0/v6");
+    let addresses = ip_json(&guest.namespace, "-6 address show dev aggr0");
+    assert!(!addresses.to_string().contains("fe80"), "{addresses}");
 }

@@ -1,57 +1,124 @@
-//! Outage after carrier loss of the port that carries the traffic, and what is lost when it returns.
+//! Carrier loss of the port that carries the traffic: how long the traffic stops, and what is lost when
+//! the port returns.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use dlmp_testbed::{Flow, up};
-use serde_json::Value;
+use anyhow::Result;
+use dlmp_testbed::Flow;
 
-use crate::report::Spread;
-use crate::site::{PORTS, Site};
+use crate::aggregator::System;
+use crate::network::{Network, PORTS, packets};
+use crate::report::{Spread, Table};
 
-const FAULTS: u32 = 20;
+const FAULTS: usize = 20;
+/// Packets a second, each way.
 const RATE: u32 = 1000;
+/// The fault comes after this time at the earliest, and at random within the next [`PHASE`], which is
+/// longer than any of the systems' own periods.
+const QUIET: Duration = Duration::from_millis(400);
+const PHASE: Duration = Duration::from_millis(250);
+/// From the fault to the repair, and from there to the end.
+const FAULT: Duration = Duration::from_millis(1200);
+const REPAIRED: Duration = Duration::from_millis(800);
 
-/// Measures and returns the table.
-pub fn measure(site: &Site) -> anyhow::Result<String> {
-    let (mut outages, mut lost, mut duplicated, mut on_repair) = ([vec![], vec![]], [0; 2], [0; 2], [0; 2]);
-    for _ in 0..FAULTS {
-        let end = busy_end(site)?;
-        let (first, second) = site.ends();
-        // A random phase against the carrier thread's looks and the packets.
-        let phase = SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos() % 50_000_000;
-        let fault = Duration::from_millis(400) + Duration::from_nanos(phase.into());
-        let repair = fault + Duration::from_millis(1100);
-        let record = Flow::new(first, second, RATE, repair + Duration::from_millis(700))
-            .event(fault, "fault", || site.switch.ip(&format!("link set {end} down")))
-            .event(repair, "repair", || up(&site.switch, end))
-            .run()?;
-        for (way, stream) in [&record.forth, &record.back].into_iter().enumerate() {
-            let report = stream.report(record.after_event(0));
-            outages[way].push(report.outage.map_or(0.0, |outage| outage.length.as_secs_f64() * 1e3));
-            lost[way] += report.lost;
-            on_repair[way] += stream.report(record.after_event(1)).lost;
-            duplicated[way] += stream.total().duplicated;
-        }
-    }
-    let mut table = format!(
-        "\n## Failover\n\nCarrier loss of the busy port and its return, {FAULTS} times, {RATE} packets a second each way. Aim: a median outage of\n1 ms or less, nothing lost on return.\n\n| direction | outage, ms | lost, all faults | lost on return | duplicated |\n|---|---|---|---|---|\n"
-    );
-    for (way, name) in ["guest to host", "host to guest"].into_iter().enumerate() {
-        let outage = Spread::of(outages[way].clone()).text(1);
-        table += &format!("| {name} | {outage} | {} | {} | {} |\n", lost[way], on_repair[way], duplicated[way]);
-    }
-    Ok(table)
+/// What became of one direction over all faults.
+#[derive(Default)]
+struct Way {
+    /// The longest outage after each fault, in milliseconds; 0 if nothing was lost.
+    outages: Vec<f64>,
+    lost_on_return: u64,
+    duplicated: u64,
 }
 
-/// The switch's end of the port that the client sits on.
-fn busy_end(site: &Site) -> anyhow::Result<&'static str> {
-    let rows: Value = serde_json::from_str(&site.typed("dladm show-aggr -x -j aggr0")?)?;
-    let busy =
-        rows.as_array().into_iter().flatten().find(|row| row["clients"].as_array().is_some_and(|all| !all.is_empty()));
-    let busy = busy.and_then(|row| row["port"].as_str()).unwrap_or_default();
-    PORTS
-        .iter()
-        .find(|(port, _)| *port == busy)
-        .map(|(_, end)| *end)
-        .ok_or_else(|| anyhow::anyhow!("no port carries the client: {rows}"))
+/// What breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The port loses its carrier.
+    Carrier,
+    /// The switch behind it loses its uplink; every carrier stays up.
+    Silent,
+}
+
+impl Fault {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Carrier => "The busy port loses its carrier and gets it back",
+            Self::Silent => {
+                "The switch of the busy port is cut off from the rest and joined again, with every carrier up"
+            }
+        }
+    }
+}
+
+/// Puts the systems through the same faults, one after the other, and returns the table.
+pub fn measure(fault: Fault, systems: &[System]) -> Result<String> {
+    let mut table = Table::new(&[
+        "system",
+        "guest to host: outage, ms",
+        "host to guest: outage, ms",
+        "lost on return",
+        "duplicated",
+    ]);
+    for &system in systems {
+        eprintln!("{}: {FAULTS} faults, {fault:?}", system.name());
+        let [forth, back] = faults(fault, system)?;
+        let outage = |way: &Way| Spread::of(way.outages.clone()).text(1);
+        table.row(&[
+            system.name(),
+            &outage(&forth),
+            &outage(&back),
+            &format!("{} + {}", forth.lost_on_return, back.lost_on_return),
+            &format!("{} + {}", forth.duplicated, back.duplicated),
+        ]);
+    }
+    Ok(format!("{}, {FAULTS} times, under {RATE} packets a second each way.\n\n{table}", fault.text()))
+}
+
+fn faults(fault: Fault, system: System) -> Result<[Way; 2]> {
+    let network = Network::new()?;
+    let _aggregator = system.start(&network)?;
+    let mut ways = [Way::default(), Way::default()];
+    for _ in 0..FAULTS {
+        let port = busy_port(&network)?;
+        let at = QUIET + random_phase()?;
+        let repair = at + FAULT;
+        let (guest, host) = network.ends();
+        let record = Flow::new(guest, host, RATE, repair + REPAIRED)
+            .event(at, "fault", || match fault {
+                Fault::Carrier => network.cut(port),
+                Fault::Silent => network.cut_silently(port),
+            })
+            .event(repair, "repair", || match fault {
+                Fault::Carrier => network.mend(port),
+                Fault::Silent => network.mend_silently(port),
+            })
+            .run()?;
+        for (way, stream) in ways.iter_mut().zip([&record.forth, &record.back]) {
+            let after_fault = stream.report(record.after_event(0));
+            way.outages.push(after_fault.outage.map_or(0.0, |outage| outage.length.as_secs_f64() * 1e3));
+            way.lost_on_return += stream.report(record.after_event(1)).lost;
+            way.duplicated += stream.total().duplicated;
+        }
+    }
+    Ok(ways)
+}
+
+/// The index of the port that most packets of a short flow pass.
+fn busy_port(network: &Network) -> Result<usize> {
+    let count = || -> Result<[u64; 2]> {
+        let [first, second] = PORTS.map(|port| packets(&network.guest, port));
+        Ok([first?, second?].map(|both| both.iter().sum()))
+    };
+    let before = count()?;
+    let (guest, host) = network.ends();
+    Flow::new(guest, host, RATE, Duration::from_millis(200)).run()?;
+    let after = count()?;
+    Ok(usize::from(after[1] - before[1] > after[0] - before[0]))
+}
+
+/// A time below [`PHASE`] that depends on nothing the systems do.
+fn random_phase() -> Result<Duration> {
+    let nanoseconds = u128::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos());
+    let phase = u64::try_from(nanoseconds % PHASE.as_nanos())?;
+    Ok(Duration::from_nanos(phase))
 }

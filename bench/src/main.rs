@@ -1,15 +1,29 @@
-//! Measures dlmp side by side with what it is to be compared to, in one run, and writes the tables into
-//! `docs/benchmarks.md`. Needs root. Machines are noisy: read ratios and medians, not absolute figures.
+//! Measures dlmp side by side with what it is to be compared to, in one run, and prints tables. Needs
+//! root. Machines are noisy: read ratios and medians, not absolute figures.
+//!
+//! - `dlmp-bench`: on the running kernel.
+//! - `dlmp-bench programs`: of that only the cost of the BPF programs.
+//! - `dlmp-bench peers`: beside bonding, teamd and Open vSwitch, on a kernel that has them (scripts/vm).
+//! - `dlmp-bench cost`: what one daemon with 256 probed aggregations of 4 ports takes.
+//! - `dlmp-bench starved`: false failovers in 10 minutes with every core saturated.
 
+mod aggregator;
+mod cost;
 mod datapath;
 mod failover;
+mod flood;
+mod network;
 mod report;
-mod site;
+mod starved;
 mod throughput;
 
 use std::process::ExitCode;
 
+use anyhow::{Result, bail};
 use dlmp_testbed::InterruptGuard;
+
+use aggregator::System;
+use failover::Fault;
 
 fn main() -> ExitCode {
     match run() {
@@ -21,14 +35,46 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> anyhow::Result<()> {
+fn run() -> Result<()> {
     let _guard = InterruptGuard::install()?;
-    let site = site::Site::new()?;
-    let mut text = report::machine();
-    for part in [failover::measure, throughput::measure, datapath::measure] {
-        let table = part(&site)?;
-        println!("{table}");
-        text.push_str(&table);
+    match std::env::args().nth(1).as_deref() {
+        None => local(),
+        Some("programs") => {
+            println!("{}", datapath::measure()?);
+            Ok(())
+        }
+        Some("peers") => peers(),
+        Some("cost") => cost(),
+        Some("starved") => starved(),
+        Some(other) => bail!("unknown part {other:?}; see the first lines of bench/src/main.rs"),
     }
-    report::write(&text)
+}
+
+fn local() -> Result<()> {
+    println!("## On the running kernel\n\n{}", report::machine());
+    println!("### Failover\n\n{}", failover::measure(Fault::Carrier, &[System::Dlmp])?);
+    let probing = [System::DlmpProbing("1s"), System::DlmpProbing("10ms")];
+    println!("{}", failover::measure(Fault::Silent, &probing)?);
+    println!("### Throughput\n\n{}", throughput::measure()?);
+    println!("### Programs\n\n{}", datapath::measure()?);
+    Ok(())
+}
+
+fn cost() -> Result<()> {
+    println!("## Cost\n\n{}\n{}", report::machine(), cost::measure()?);
+    Ok(())
+}
+
+fn starved() -> Result<()> {
+    println!("## Starved\n\n{}\n{}", report::machine(), starved::measure()?);
+    Ok(())
+}
+
+fn peers() -> Result<()> {
+    println!("## Beside others\n\n{}", report::machine());
+    let by_link = [System::Dlmp, System::Bonding, System::Teamd, System::OpenVswitch];
+    println!("### Carrier loss\n\n{}", failover::measure(Fault::Carrier, &by_link)?);
+    let by_probes = [System::DlmpProbing("1s"), System::DlmpProbing("10ms"), System::BondingArp];
+    println!("### Silent fault\n\n{}", failover::measure(Fault::Silent, &by_probes)?);
+    Ok(())
 }

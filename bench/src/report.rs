@@ -1,11 +1,6 @@
-//! Medians, and the tables of `docs/benchmarks.md`.
+//! Medians, and tables in Markdown.
 
-use std::fs;
-use std::path::Path;
-
-use anyhow::Context;
-
-const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks.md");
+use std::{fmt, fs};
 
 /// Median, least and greatest of some values.
 pub struct Spread {
@@ -41,12 +36,28 @@ pub fn machine() -> String {
     )
 }
 
-/// Writes the tables in place of those in the document.
-pub fn write(text: &str) -> anyhow::Result<()> {
-    const TITLE: &str = "# Benchmarks\n\nMade by `sudo make bench`, which writes this file anew. The machines are small and noisy: ratios\nwithin one run and medians count, absolute figures do not.\n\n";
-    // An installed program has no document to write; the tables were printed.
-    if !Path::new(DOCUMENT).parent().is_some_and(Path::exists) {
-        return Ok(());
+/// A table in Markdown.
+pub struct Table {
+    lines: Vec<String>,
+}
+
+impl Table {
+    /// A table with these columns.
+    pub fn new(columns: &[&str]) -> Self {
+        let mut table = Self { lines: Vec::new() };
+        table.row(columns);
+        table.row(&vec!["---"; columns.len()]);
+        table
     }
-    fs::write(DOCUMENT, format!("{TITLE}{text}")).with_context(|| format!("cannot write {DOCUMENT}"))
+
+    /// Adds a row.
+    pub fn row(&mut self, cells: &[&str]) {
+        self.lines.push(format!("| {} |", cells.join(" | ")));
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines.iter().try_for_each(|line| writeln!(f, "{line}"))
+    }
 }

@@ -1,119 +1,118 @@
 //! TCP throughput, small packets a second and TCP transactions a second, over the aggregation and over the
 //! plain veth beside it, in turn.
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use serde_json::Value;
+use anyhow::{Result, anyhow};
 
-use crate::report::Spread;
-use crate::site::{OVER_AGGR, OVER_PLAIN, Site, output};
+use crate::aggregator::System;
+use crate::flood;
+use crate::network::{HOST_LINK, Network, OVER_AGGREGATION, OVER_PLAIN, Path, packets};
+use crate::report::{Spread, Table};
 
-const PAIRS: usize = 7;
+const PAIRS: usize = 9;
 const LENGTH: Duration = Duration::from_secs(2);
-/// With Ethernet, IP and UDP headers and the frame's checksum: 64 bytes on the wire.
-const SMALL: [u8; 18] = [0; 18];
-/// Port for discarded packets, and the first one for connections.
-const DISCARD: u16 = 9;
-const TRANSACTIONS: u16 = 7000;
+/// Bytes that are given to TCP at once.
+const BLOCK: usize = 128 << 10;
 
-/// One measurement of a path to a host, in the unit of its row.
-type Measurement = fn(&Site, IpAddr, u16) -> anyhow::Result<f64>;
+/// Measures one path; the result is a number a second.
+type Measurement = fn(&Network, Path) -> Result<f64>;
 
 /// Measures and returns the table.
-pub fn measure(site: &Site) -> anyhow::Result<String> {
+pub fn measure() -> Result<String> {
+    let network = Network::new()?;
+    let _dlmp = System::Dlmp.start(&network)?;
+    network.wait_for(OVER_PLAIN)?;
     let rows: [(&str, Measurement, f64); 3] = [
-        ("TCP, Gbit/s", tcp, 1e9),
-        ("64-byte packets received, thousand/s", packets, 1e3),
+        ("TCP, Gbit/s", tcp_bits, 1e9),
+        ("64-byte packets received, thousand/s", small_packets, 1e3),
         ("TCP request/response, thousand/s", transactions, 1e3),
     ];
-    let mut table = format!(
-        "\n## Throughput\n\nGuest to host, the aggregation and the plain veth beside it in turn, {PAIRS} pairs of {} s. Aim: a ratio of 0.95.\n\n| what | aggr0 | plain veth | ratio, pair by pair |\n|---|---|---|---|\n",
-        LENGTH.as_secs()
-    );
+    let mut table = Table::new(&["from guest to host", "aggregation", "plain veth", "ratio, pair by pair"]);
     for (name, measurement, unit) in rows {
-        let (mut over_aggr, mut over_plain, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        eprintln!("{name}: {PAIRS} pairs");
+        let (mut aggregation, mut plain, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         for pair in 0..PAIRS {
-            let port = TRANSACTIONS + 2 * pair as u16;
-            // The order alternates, so that drift favours neither.
-            let first_aggr = pair % 2 == 0;
-            let a = if first_aggr { measurement(site, OVER_AGGR.0, port)? } else { 0.0 };
-            let plain = measurement(site, OVER_PLAIN.0, port + 1)?;
-            let a = if first_aggr { a } else { measurement(site, OVER_AGGR.0, port)? };
-            over_aggr.push(a / unit);
-            over_plain.push(plain / unit);
-            ratios.push(a / plain);
+            // Each goes first in turn, so that a drift of the machine favours neither.
+            let mut order = [OVER_AGGREGATION, OVER_PLAIN];
+            if pair % 2 == 1 {
+                order.reverse();
+            }
+            let mut values = [measurement(&network, order[0])?, measurement(&network, order[1])?];
+            if pair % 2 == 1 {
+                values.reverse();
+            }
+            aggregation.push(values[0] / unit);
+            plain.push(values[1] / unit);
+            ratios.push(values[0] / values[1]);
         }
-        let [a, plain] = [over_aggr, over_plain].map(|values| Spread::of(values).text(2));
-        table += &format!("| {name} | {a} | {plain} | {} |\n", Spread::of(ratios).text(3));
+        let [aggregation, plain] = [aggregation, plain].map(|values| Spread::of(values).text(2));
+        table.row(&[name, &aggregation, &plain, &Spread::of(ratios).text(3)]);
     }
-    Ok(table)
+    Ok(format!("In turn, {PAIRS} pairs of {} s each. Aim: a ratio of 0.95 or more.\n\n{table}", LENGTH.as_secs()))
 }
 
-fn tcp(site: &Site, host: IpAddr, port: u16) -> anyhow::Result<f64> {
-    let port = port.to_string();
-    let mut server = site.host.command("iperf3");
-    let mut server = server.args(["-s", "-1", "-p", &port]).stdout(std::process::Stdio::null()).spawn()?;
-    std::thread::sleep(Duration::from_millis(300));
-    let mut client = site.guest.command("iperf3");
-    let seconds = LENGTH.as_secs().to_string();
-    let text = output(client.args(["-c", &host.to_string(), "-p", &port, "-t", &seconds, "-J"]))?;
-    server.wait()?;
-    let answer: Value = serde_json::from_str(&text)?;
-    answer["end"]["sum_received"]["bits_per_second"].as_f64().context("iperf3 gave no figure")
-}
-
-fn packets(site: &Site, host: IpAddr, _port: u16) -> anyhow::Result<f64> {
-    // Somebody listens, so that no packet is answered by an error.
-    let _sink = site.host.enter(|| UdpSocket::bind(SocketAddr::new(host, DISCARD)))??;
-    let before = received(site)?;
-    let sent = site.guest.enter(|| -> std::io::Result<Duration> {
-        let socket = UdpSocket::bind("0.0.0.0:0")?;
-        socket.connect(SocketAddr::new(host, DISCARD))?;
-        let start = Instant::now();
-        while start.elapsed() < LENGTH {
-            for _ in 0..64 {
-                // A full queue is what a flood is to meet.
-                let _ = socket.send(&SMALL);
+/// Bits a second that the host's program receives.
+fn tcp_bits(network: &Network, path: Path) -> Result<f64> {
+    let [mut sender, mut receiver] = connection(network, path)?;
+    let receiver = thread::spawn(move || -> io::Result<f64> {
+        let (mut block, mut bytes, start) = (vec![0; BLOCK], 0u64, Instant::now());
+        loop {
+            match receiver.read(&mut block)? {
+                0 => return Ok(bytes as f64 * 8.0 / start.elapsed().as_secs_f64()),
+                count => bytes += count as u64,
             }
         }
-        Ok(start.elapsed())
-    })??;
-    std::thread::sleep(Duration::from_millis(100));
-    Ok((received(site)? - before) / sent.as_secs_f64())
+    });
+    let (block, start) = (vec![0; BLOCK], Instant::now());
+    while start.elapsed() < LENGTH {
+        sender.write_all(&block)?;
+    }
+    drop(sender);
+    Ok(receiver.join().map_err(|_| anyhow!("the receiver ended badly"))??)
 }
 
-fn received(site: &Site) -> anyhow::Result<f64> {
-    let mut command = site.host.command("ip");
-    let links: Value = serde_json::from_str(&output(command.args(["-j", "-s", "link", "show", "dev", "net0"]))?)?;
-    links[0]["stats64"]["rx"]["packets"].as_f64().context("ip shows no counter")
+/// Packets a second that the host's link receives.
+fn small_packets(network: &Network, path: Path) -> Result<f64> {
+    let before = packets(&network.host, HOST_LINK)?[0];
+    let taken = flood::send(&network.guest, (&network.host, path.host), LENGTH)?;
+    let after = packets(&network.host, HOST_LINK)?[0];
+    Ok((after - before) as f64 / taken.as_secs_f64())
 }
 
-fn transactions(site: &Site, host: IpAddr, port: u16) -> anyhow::Result<f64> {
-    let address = SocketAddr::new(host, port);
-    let listener = site.host.enter(|| TcpListener::bind(address))??;
-    let server = std::thread::spawn(move || -> std::io::Result<()> {
-        let (mut stream, _) = listener.accept()?;
-        stream.set_nodelay(true)?;
+/// Exchanges of a byte for a byte a second.
+fn transactions(network: &Network, path: Path) -> Result<f64> {
+    let [mut client, mut server] = connection(network, path)?;
+    let server = thread::spawn(move || -> io::Result<()> {
         let mut byte = [0];
-        while stream.read(&mut byte)? == 1 {
-            stream.write_all(&byte)?;
+        while server.read(&mut byte)? == 1 {
+            server.write_all(&byte)?;
         }
         Ok(())
     });
-    let rate = site.guest.enter(|| -> std::io::Result<f64> {
-        let mut stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        let (start, mut count, mut byte) = (Instant::now(), 0u32, [0]);
-        while start.elapsed() < LENGTH {
-            stream.write_all(&byte)?;
-            stream.read_exact(&mut byte)?;
-            count += 1;
-        }
-        Ok(f64::from(count) / start.elapsed().as_secs_f64())
-    })??;
-    server.join().map_err(|_| anyhow::anyhow!("the server of the transactions ended badly"))??;
+    let (mut count, mut byte, start) = (0u32, [0], Instant::now());
+    while start.elapsed() < LENGTH {
+        client.write_all(&byte)?;
+        client.read_exact(&mut byte)?;
+        count += 1;
+    }
+    let rate = f64::from(count) / start.elapsed().as_secs_f64();
+    drop(client);
+    server.join().map_err(|_| anyhow!("the server ended badly"))??;
     Ok(rate)
+}
+
+/// A TCP connection from the guest to the host: the guest's end, the host's end.
+fn connection(network: &Network, path: Path) -> Result<[TcpStream; 2]> {
+    let listener = network.host.enter(|| TcpListener::bind(SocketAddr::new(path.host, 0)))??;
+    let address = listener.local_addr()?;
+    let guest = network.guest.enter(|| TcpStream::connect(address))??;
+    let (host, _) = listener.accept()?;
+    for end in [&guest, &host] {
+        end.set_nodelay(true)?;
+    }
+    Ok([guest, host])
 }

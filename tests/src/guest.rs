@@ -96,6 +96,34 @@ impl Guest {
         up(&self.switch, end_of(port)).unwrap();
     }
 
+    /// Cuts a port off behind the switch's own port: both carriers stay up.
+    pub fn cut_off(&self, port: &str) {
+        self.switch.ip(&format!("link set dev {} nomaster", end_of(port))).unwrap();
+    }
+
+    /// Undoes [`cut_off`](Self::cut_off).
+    pub fn reconnect(&self, port: &str) {
+        self.switch.ip(&format!("link set dev {} master br0", end_of(port))).unwrap();
+    }
+
+    /// What `dladm show-aggr -S` says of a port.
+    pub fn probe_state(&self, port: &str) -> Value {
+        let rows = json(&self.dlmp, "dladm show-aggr -nS -j aggr0");
+        let row = rows.as_array().unwrap().iter().find(|row| row["port"] == port);
+        row.unwrap_or_else(|| panic!("{port} is not in {rows}")).clone()
+    }
+
+    /// Which detection is in force.
+    pub fn detection(&self) -> String {
+        json(&self.dlmp, "dladm show-aggr -nS -j aggr0")[0]["detection"].as_str().unwrap().to_owned()
+    }
+
+    /// Has `aggr0` probed like this and waits until probes decide.
+    pub fn probe(&self, properties: &str) {
+        typed(&self.dlmp, &format!("dladm set-linkprop -p {properties} aggr0"));
+        wait_for("probes decide", || self.detection() == "link and probes");
+    }
+
     /// A flow between the guest and the host, 1000 packets a second each way.
     pub fn flow(&self, duration: Duration) -> Flow<'_> {
         Flow::new(End::new(&self.namespace, GUEST), End::new(&self.host, HOST), 1000, duration)
@@ -136,8 +164,13 @@ impl Guest {
     }
 
     /// Starts the daemon as systemd would and waits until it says that it is ready (sd_notify(3)).
-    #[expect(clippy::zombie_processes, reason = "it runs until the environment or a signal ends it")]
     pub fn start_daemon(&self) {
+        self.start_daemon_with(&[]);
+    }
+
+    /// The same with further arguments.
+    #[expect(clippy::zombie_processes, reason = "it runs until the environment or a signal ends it")]
+    pub fn start_daemon_with(&self, arguments: &[&str]) {
         let directory = self.dlmp.runtime_dir();
         let notify = directory.join("notify");
         let _ = fs::remove_file(&notify);
@@ -146,6 +179,7 @@ impl Guest {
         let path = directory.join("dlmpd.log");
         let log = File::options().create(true).append(true).open(&path).unwrap();
         let mut command = self.dlmp.command("dlmpd");
+        command.args(arguments);
         command.env("NOTIFY_SOCKET", &notify).stdin(Stdio::null()).stderr(log).spawn().unwrap();
         let mut message = [0; 64];
         let length = socket.recv(&mut message).unwrap_or_else(|error| {

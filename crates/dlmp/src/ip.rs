@@ -70,6 +70,7 @@ pub struct CreateAddr {
 enum Kind {
     Static,
     Dhcp,
+    Addrconf,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +115,12 @@ impl Run for CreateAddr {
         let mut daemon = daemon::find_or_start().await?;
         let request = NewAddress {
             object: self.object,
-            kind: if kind == Kind::Static { "static" } else { "dhcp" }.into(),
+            kind: match kind {
+                Kind::Static => "static",
+                Kind::Dhcp => "dhcp",
+                Kind::Addrconf => "addrconf",
+            }
+            .into(),
             address: self.address,
             hostname: self.hostname,
             down: self.down,
@@ -126,7 +132,7 @@ impl Run for CreateAddr {
             writeln!(out, "{object}").and_then(|()| out.flush())?;
         }
         match kind {
-            Kind::Static => Ok(()),
+            Kind::Static | Kind::Addrconf => Ok(()),
             Kind::Dhcp => wait_for_lease(&mut daemon, &object, self.wait.unwrap_or(Wait::Seconds(120))).await,
         }
     }
@@ -138,7 +144,7 @@ impl CreateAddr {
         let kind = match (self.kind, &self.address) {
             (Some(kind), _) => kind,
             (None, Some(_)) => Kind::Static,
-            (None, None) => return usage("either -T dhcp or -a ADDRESS is needed"),
+            (None, None) => return usage("-T dhcp, -T addrconf or -a ADDRESS is needed"),
         };
         match kind {
             Kind::Static if self.address.is_none() => usage("-T static needs -a ADDRESS"),
@@ -146,6 +152,12 @@ impl CreateAddr {
             Kind::Static if self.hostname.is_some() => usage("-h goes with -T dhcp: it is for the DHCP server"),
             Kind::Dhcp if self.address.is_some() => usage("-a goes with -T static: DHCP brings the address"),
             Kind::Dhcp if self.down => usage("-d goes with -T static: DHCP brings the address up"),
+            Kind::Addrconf if self.address.is_some() => {
+                usage("-a goes with -T static: the kernel makes these addresses")
+            }
+            Kind::Addrconf if self.down || self.wait.is_some() || self.hostname.is_some() => {
+                usage("-d, -w and -h do not go with -T addrconf")
+            }
             kind => Ok(kind),
         }
     }

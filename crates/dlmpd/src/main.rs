@@ -53,6 +53,9 @@ struct Arguments {
     /// Directory for what lasts until the next boot; a bpffs at RUNTIME_DIR/bpf is used if there is one
     #[arg(long, env = "DLMP_RUNTIME_DIR", default_value = "/run/dlmp")]
     runtime_dir: PathBuf,
+    /// Write every input of the failure detection, and what it did, to this new file
+    #[arg(long, env = "DLMP_RECORD")]
+    record: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -97,7 +100,7 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     {
         tracing::warn!(%error, "stale pins stay");
     }
-    let surroundings = Surroundings { cookie, bpffs };
+    let surroundings = Surroundings { cookie, bpffs, record: arguments.record.clone() };
     let attachment = surroundings.attachment("").name();
 
     let (monitor, thread) = Monitor::start(surroundings).context("cannot start the monitor")?;

@@ -14,6 +14,7 @@ mod input;
 mod place;
 mod probe;
 mod question;
+pub mod record;
 mod spread;
 
 pub use aggregation::Aggregation;

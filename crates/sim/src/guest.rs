@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use dlmp_datapath::model::{Model, Verdict};
 use dlmp_datapath::{ClientAddress, Datapath, Placement, PortIndex, Probing};
-use dlmp_engine::{Action, Aggregation, Event, LinkState, Notice, PortView, Question, QuestionId, SlotIndex, Source, Way};
+use dlmp_engine::{
+    Action, Aggregation, Event, LinkState, Notice, PortView, Question, QuestionId, SlotIndex, Source, Way,
+};
 use dlmp_wire::ethernet::{Frame, HEADER_LEN, ethertype};
 use dlmp_wire::rarp::Announcement;
 use dlmp_wire::transitive::{self, Kind, Probe};
@@ -250,7 +252,8 @@ impl Guest {
                 Action::Ask(question) => sent.extend(self.ask(question, now)),
                 Action::AskPort { from, to, sequence } => sent.push(self.ask_port(from, to, sequence, now)),
                 Action::Discover(source) => {
-                    let echo = frame(ALL_HOSTS, client_mac(slot_of(source)), ethertype::IPV4, &numbered(ECHO, DISCOVERY));
+                    let echo =
+                        frame(ALL_HOSTS, client_mac(slot_of(source)), ethertype::IPV4, &numbered(ECHO, DISCOVERY));
                     sent.extend(self.egress(&echo));
                 }
                 Action::Notify(notice) => self.notices.push((now + self.behind, notice)),

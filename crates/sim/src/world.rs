@@ -246,7 +246,10 @@ impl World {
         let end = self.now + time;
         loop {
             let arrival = self.arrivals.peek().map(|Reverse(arrival)| arrival.at);
-            let wake = self.guest.wake(self.clock()).map(|wake| (wake + self.guest.behind).max(self.now).max(self.stopped_until));
+            let wake = self
+                .guest
+                .wake(self.clock())
+                .map(|wake| (wake + self.guest.behind).max(self.now).max(self.stopped_until));
             let next = [arrival, wake, Some(self.next_data)].into_iter().flatten().min().unwrap_or(end);
             if next > end {
                 self.now = end;

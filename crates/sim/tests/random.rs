@@ -9,7 +9,7 @@ use dlmp_engine::Detection;
 use dlmp_sim::{Behaviour, Direction, HostId, LinkId, Setup, World};
 
 /// Networks that are tried; DLMP_SIM_RUNS tries more, DLMP_SIM_SEED one of them again.
-const RUNS: u64 = 40;
+const RUNS: u64 = 25;
 const FAULTS: usize = 25;
 
 /// A network and what can break in it.
@@ -63,7 +63,10 @@ impl Site {
                 let alive = random.bool();
                 let limit = random.bool().then(|| random.u32(1..40));
                 let delay = Duration::from_millis(random.u64(0..60));
-                self.world.behave(host, Behaviour { arp: alive, echo: alive && random.bool(), multicast: alive, delay, limit });
+                self.world.behave(
+                    host,
+                    Behaviour { arp: alive, echo: alive && random.bool(), multicast: alive, delay, limit },
+                );
             }
             5 => self.world.sleep(Duration::from_millis(random.u64(1..5000))),
             _ => self.repair(link),

@@ -15,6 +15,8 @@ pub struct Previous {
     pub placements: BTreeMap<SlotIndex, u32>,
     /// The port that group-addressed frames are taken from, by ifindex.
     pub multicast_port: Option<u32>,
+    /// The ports that were marked unusable, by ifindex.
+    pub unusable: Vec<u32>,
     ports: BTreeMap<u32, u32>,
     counters: PerCpuArray<MapData, dlmp_counters>,
     carried: Array<MapData, dlmp_counters>,
@@ -42,6 +44,11 @@ impl Previous {
         Some(Self {
             placements,
             multicast_port: by_index(aggregation.multicast_port),
+            unusable: (0..MAX_PORTS as u32)
+                .filter_map(|index| port_map.get(&index, 0).ok())
+                .filter(|port: &dlmp_port| port.ifindex != 0 && port.flags & abi::DLMP_PORT_USABLE == 0)
+                .map(|port| port.ifindex)
+                .collect(),
             ports: (0..MAX_PORTS as u32).filter_map(|index| Some((by_index(index)?, index))).collect(),
             counters: open(&mut maps, "counters")?,
             carried: open(&mut maps, "carried")?,

@@ -20,11 +20,13 @@ mod handle;
 mod news;
 mod ports;
 mod probing;
+mod recorded;
 mod running;
 mod view;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -59,6 +61,8 @@ pub struct Surroundings {
     pub cookie: u64,
     /// A bpffs that was there at the start, if there was one.
     pub bpffs: Option<PathBuf>,
+    /// A new file to record the engines' inputs and actions in, if that is wanted.
+    pub record: Option<PathBuf>,
 }
 
 impl Surroundings {
@@ -104,6 +108,8 @@ enum Looking {
 
 impl Task {
     fn new(surroundings: Surroundings, news: News) -> std::io::Result<Self> {
+        let recording = surroundings.record.as_deref().map(File::create_new).transpose()?;
+        let recording = recording.map(|file| Rc::new(RefCell::new(file)));
         let (sender, seen) = mpsc::unbounded_channel();
         let (sender_of_strays, strays) = mpsc::unbounded_channel();
         let (watched, stop_carrier) = (Watched::default(), Arc::<AtomicBool>::default());
@@ -117,6 +123,7 @@ impl Task {
                 asker: Rc::new(RefCell::new(None)),
                 strays: sender_of_strays,
                 news,
+                recording,
                 epoch: Instant::now(),
             },
             timer: Timer::new()?,

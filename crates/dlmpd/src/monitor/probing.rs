@@ -22,6 +22,8 @@ pub(super) struct Probed {
     plan: Option<ProbePlan>,
     key: Key,
     followed: Followed,
+    /// Ports that an earlier daemon had marked unusable: they have to prove themselves first.
+    pub(super) failed_before: Vec<PortIndex>,
     /// The newest answer that the engine was told of, by asking and asked port.
     heard: BTreeMap<(PortIndex, PortIndex), u32>,
 }
@@ -38,9 +40,12 @@ impl Running {
         getrandom::fill(&mut key).map_err(|error| Error::failed(format!("no random numbers for a key: {error}")))?;
         let probing = plan.as_ref().map(|plan| Probing { key, vlan: plan.vlan });
         self.bpf.set_probing(probing).map_err(failed)?;
-        let fdt = plan.as_ref().map(|plan| plan.fdt);
-        self.probed = Probed { plan, key, ..Probed::default() };
-        self.engine.handle_event(Event::Probing(fdt), Instant::now());
+        let (fdt, now) = (plan.as_ref().map(|plan| plan.fdt), Instant::now());
+        let before = std::mem::replace(&mut self.probed, Probed { plan, key, ..Probed::default() });
+        self.engine.handle_event(Event::Probing(fdt), now);
+        for port in before.failed_before {
+            self.engine.handle_event(Event::FailureRestored(port), now);
+        }
         Ok(())
     }
 

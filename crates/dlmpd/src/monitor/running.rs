@@ -8,7 +8,7 @@ use std::time::Instant;
 use dlmp_api::{AGGREGATION_ALIAS, Error, LOWER_ALIAS, StateNews};
 use dlmp_datapath::bpf::{Attachment, Bpf, Previous, Requests, Served};
 use dlmp_datapath::{ClientAddress, Datapath, Placement, PortIndex, SlotIndex};
-use dlmp_engine::{Action, Aggregation, Event, LinkState, Notice};
+use dlmp_engine::{Action, Event, LinkState, Notice};
 use dlmp_netlink::{Link, Netlink, NewVeth, ipv6};
 use dlmp_wire::MacAddr;
 use dlmp_wire::rarp::Announcement;
@@ -22,6 +22,7 @@ use super::clock;
 use super::frames::FrameSender;
 use super::news::News;
 use super::probing::{Probed, nanoseconds};
+use super::recorded::{Recorded, Recording};
 use super::view::{detection, reason};
 use crate::state::Before;
 use crate::validate::is_aggregation;
@@ -43,7 +44,7 @@ pub struct Spec {
 pub struct Running {
     pub(super) name: String,
     pub(super) mac: MacAddr,
-    pub(super) engine: Aggregation,
+    pub(super) engine: Recorded,
     pub(super) bpf: Bpf,
     pub(super) frames: Rc<FrameSender>,
     pub(super) asker: Rc<RefCell<Option<Asker>>>,
@@ -72,6 +73,8 @@ pub struct Tools {
     pub asker: Rc<RefCell<Option<Asker>>>,
     /// Tells people who watch.
     pub news: News,
+    /// Where inputs and actions of the engines are written.
+    pub recording: Recording,
     /// What is done at regular times is counted from here, in all aggregations.
     pub epoch: Instant,
     /// Takes the datapaths' requests to announce: aggregation and slot.
@@ -133,7 +136,7 @@ impl Running {
         let mut running = Self {
             name: spec.name.clone(),
             mac: spec.mac,
-            engine: Aggregation::new(tools.epoch),
+            engine: Recorded::new(&spec.name, tools.epoch, tools.recording.clone()),
             bpf,
             frames: tools.frames.clone(),
             asker: tools.asker.clone(),
@@ -205,6 +208,7 @@ impl Running {
             }
             None => self.engine.handle_event(Event::ClientAdded(SlotIndex::PRIMARY), now),
         }
+        self.probed.failed_before = previous.unusable.iter().filter_map(|&ifindex| self.port_of(ifindex)).collect();
         if let Some(port) = previous.multicast_port.and_then(|ifindex| self.port_of(ifindex)) {
             self.bpf.set_multicast_port(Some(port)).map_err(failed)?;
             self.engine.handle_event(Event::MulticastRestored(port), now);

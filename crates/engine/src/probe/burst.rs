@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::pairs::{Pair, Pairs};
 use super::ports::PortSet;
@@ -21,6 +21,8 @@ const ENOUGH: u32 = ROUNDS / 2;
 #[derive(Debug)]
 pub(crate) struct Burst {
     pub(crate) start: Instant,
+    /// When its first round was asked, by the clock.
+    began: Option<Instant>,
     /// The ports that are judged.
     pub(crate) judged: PortSet,
     /// Those of them that are failed and want to show that they are well again.
@@ -40,6 +42,7 @@ impl Burst {
     pub(crate) fn new(now: Instant, judged: PortSet, on_trial: PortSet, asking: PortSet) -> Self {
         Self {
             start: now,
+            began: None,
             judged,
             on_trial,
             asking,
@@ -48,6 +51,13 @@ impl Burst {
             asked: BTreeMap::new(),
             reached: BTreeMap::new(),
         }
+    }
+
+    /// How many rounds should have been asked by now, by the clock.
+    pub(crate) fn rounds_due(&mut self, clock: Instant, round: Duration) -> u32 {
+        let began = *self.began.get_or_insert(clock);
+        let passed = clock.saturating_duration_since(began).as_nanos() / round.as_nanos().max(1);
+        u32::try_from(passed).map_or(ROUNDS, |passed| (passed + 1).min(ROUNDS))
     }
 
     /// The questions of the next round. A large aggregation asks its targets in turn.

@@ -15,16 +15,24 @@ use crate::{Action, PortIndex};
 
 impl Probing {
     /// Carries a burst on: asks the next round, or judges.
-    pub(super) fn go_on(&mut self, mut burst: Box<Burst>, now: Instant, actions: &mut VecDeque<Action>) {
+    pub(super) fn go_on(
+        &mut self,
+        mut burst: Box<Burst>,
+        clock: Instant,
+        now: Instant,
+        actions: &mut VecDeque<Action>,
+    ) {
         let (islands, unjudged) = burst.evidence(&self.pairs, &self.targets);
         let over = burst.ends.is_some_and(|ends| now >= ends);
         if !over && !burst.judged.is_empty() && !burst.is_clear(&islands, &self.targets) {
-            if burst.rounds < ROUNDS {
+            if burst.rounds == ROUNDS && burst.ends.is_none() {
+                burst.ends = Some(now + self.grace());
+            }
+            // Rounds that we were late for leave together, so that a coarse timer does not stretch it.
+            for _ in burst.rounds..burst.rounds_due(clock, self.timing.round) {
                 for (port, target) in burst.round(&self.targets) {
                     self.ask(port, target, Purpose::Other, now, actions);
                 }
-            } else if burst.ends.is_none() {
-                burst.ends = Some(now + self.grace());
             }
             self.phase = Phase::Burst(burst);
             return;

@@ -69,6 +69,8 @@ pub(crate) struct Probing {
     questions: Questions,
     phase: Phase,
     suspects: PortSet,
+    /// When a target last vouched for ports.
+    vouched: Instant,
     no_burst_before: Instant,
     next_watch: Instant,
     /// Whose turn it is to be watched.
@@ -120,6 +122,7 @@ impl Probing {
             questions: Questions::default(),
             phase: Phase::Watching,
             suspects: PortSet::EMPTY,
+            vouched: now,
             no_burst_before: now,
             next_watch: now,
             turn: 0,
@@ -200,10 +203,10 @@ impl Probing {
 
     /// A port has failed already, at a takeover: it has to prove itself.
     pub(crate) fn restore_failed(&mut self, port: PortIndex, now: Instant) {
-        if let Some(port) = self.ports.get_mut(&port) {
+        if let Some(port) = self.ports.get_mut(&port).filter(|port| port.up) {
             port.standing = Standing::Returning;
+            self.settle(now);
         }
-        self.settle(now);
     }
 
     /// A question was answered.
@@ -253,8 +256,9 @@ impl Probing {
             return;
         }
         self.lose(now);
+        self.give_up_without_targets(now);
         match std::mem::replace(&mut self.phase, Phase::Watching) {
-            Phase::Burst(burst) => self.go_on(burst, now, actions),
+            Phase::Burst(burst) => self.go_on(burst, clock, now, actions),
             phase => {
                 self.phase = phase;
                 self.watch(now, actions);

@@ -51,6 +51,19 @@ impl Probing {
         }
     }
 
+    /// Without a target that vouches nobody can prove anything: after a while the link alone decides, about
+    /// ports that failed before as well.
+    pub(super) fn give_up_without_targets(&mut self, now: Instant) {
+        if self.targets.vouching().next().is_some() {
+            self.vouched = now;
+        } else if now.saturating_duration_since(self.vouched) >= self.timing.fdt {
+            for port in self.up().without(self.good()).iter() {
+                self.make_good(port);
+            }
+            self.settle(now);
+        }
+    }
+
     /// Asks the targets through failed ports that no other port hears: only targets can tell there.
     pub(super) fn ask_failed(&mut self, now: Instant, actions: &mut VecDeque<Action>) {
         let ports = self.ports.iter().filter(|(_, port)| port.up && !port.is_good()).map(|(&port, _)| port);

@@ -34,7 +34,7 @@ pub(crate) struct Timing {
     /// The same where transitive probes do not join all ports or some have failed, so that only targets
     /// can tell.
     pub(crate) split_interval: Duration,
-    /// A question to a target whose round-trip time is not known is lost after this.
+    /// Every question is lost after this, at the latest.
     pub(crate) patience: Duration,
     /// No question is lost before this has passed.
     pub(crate) least_patience: Duration,
@@ -75,7 +75,7 @@ mod tests {
             // The fault comes just after a probe; the pair is looked at on the next beat.
             let by_transitive = timing.beat + timing.silence + timing.beat + burst;
             assert!(by_transitive <= fdt, "{fdt:?}: {by_transitive:?}");
-            let by_targets = timing.split_interval + timing.least_patience + timing.beat + burst;
+            let by_targets = timing.split_interval + timing.patience + timing.beat + burst;
             assert!(by_targets <= fdt, "{fdt:?}: {by_targets:?}");
             assert!(1.0 / timing.interval.as_secs_f64() <= 1.5);
         }

@@ -56,10 +56,12 @@ fn another_daemon_goes_on_looking_for_a_path_where_the_last_one_found_none() {
         }
         site.world.run(3 * SECOND);
         site.world.restart();
-        site.world.run(3 * SECOND);
-        assert_eq!((site.world.moves(), site.world.active()), (0, vec![]));
+        site.world.run(5 * SECOND);
+        // It has never heard a target, so the links alone decide, and it says so. Nobody moves by a guess.
+        let (moves, detection) = (site.world.moves(), site.world.detection());
+        assert_eq!((moves, site.world.active(), detection), (0, vec![0, 1], Detection::NoTargets));
         site.world.cut(site.uplinks[1], false);
-        site.world.run(SECOND);
+        site.world.run(3 * SECOND);
         assert_eq!(site.world.active(), [1]);
     });
 }

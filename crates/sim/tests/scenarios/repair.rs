@@ -1,6 +1,6 @@
 //! How ports come back.
 
-use dlmp_sim::{Setup};
+use dlmp_sim::Setup;
 
 use crate::site::{SECOND, SEEDS, Site, for_seeds};
 

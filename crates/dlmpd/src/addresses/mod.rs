@@ -1,12 +1,13 @@
 //! IP interfaces and address objects: what `ipadm` makes.
 
+mod list;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::SystemTime;
 
-use dlmp_api::{Address, Error, Interface, NewAddress};
+use dlmp_api::{Error, Interface, NewAddress};
 use dlmp_dhcp as dhcp;
-use dlmp_netlink::{Lifetime, Link};
+use dlmp_netlink::{Lifetime, Link, ipv6};
 use tokio::sync::mpsc;
 
 use crate::config::{AddressConfig, InterfaceConfig};
@@ -87,10 +88,14 @@ impl Control {
             tracing::error!(interface = name, %error, "cannot bring the interface up");
         }
         for (object, (config, _)) in self.objects() {
-            if interface_of(&object) == name
-                && let AddressConfig::Static { address, down: false } = config
-                && let Err(error) = self.apply_static(&link, &address).await
-            {
+            let applied = match config {
+                AddressConfig::Static { address, down: false } if interface_of(&object) == name => {
+                    self.apply_static(&link, &address).await
+                }
+                AddressConfig::Addrconf if interface_of(&object) == name => autoconfigure(name, true),
+                _ => Ok(()),
+            };
+            if let Err(error) = applied {
                 tracing::error!(object, %error, "cannot put the address on its link");
             }
         }
@@ -145,62 +150,6 @@ impl Control {
         Ok(())
     }
 
-    /// The address objects, as they are now.
-    ///
-    /// # Errors
-    /// The kernel did not answer.
-    pub async fn list_addresses(&self) -> Result<Vec<Address>, Error> {
-        let (links, addresses) = self.look().await?;
-        let index_of = |interface: &str| links.iter().find(|link| link.name == interface).map(|link| link.index);
-        let mut all = Vec::new();
-        for (object, (config, temporary)) in self.objects() {
-            let index = index_of(interface_of(&object));
-            let mut shown = Address {
-                object: object.clone(),
-                kind: String::new(),
-                state: "inaccessible".into(),
-                address: None,
-                lease: None,
-                problem: None,
-                temporary,
-            };
-            match config {
-                AddressConfig::Static { address, down } => {
-                    let (ip, _) = split(&address)?;
-                    let found = addresses.iter().find(|there| Some(there.index) == index && there.address == ip);
-                    shown.kind = "static".into();
-                    shown.state = match (index, found) {
-                        (None, _) => "inaccessible",
-                        (Some(_), None) if down => "down",
-                        (Some(_), None) => "disabled",
-                        (Some(_), Some(there)) if there.duplicate => "duplicate",
-                        (Some(_), Some(there)) if there.tentative => "tentative",
-                        (Some(_), Some(_)) => "ok",
-                    }
-                    .into();
-                    shown.address = Some(address);
-                }
-                AddressConfig::Dhcp { .. } => {
-                    shown.kind = "dhcp".into();
-                    let client = self.addresses.clients.get(&object);
-                    if index.is_some() {
-                        shown.state = "tentative".into();
-                    }
-                    if let Some(lease) = client.and_then(|client| client.lease.as_ref())
-                        && index.is_some()
-                    {
-                        shown.state = "ok".into();
-                        shown.address = Some(format!("{}/{}", lease.address, lease.prefix_len));
-                        shown.lease = Some(lease.remaining(SystemTime::now()).as_secs().cast_signed());
-                    }
-                    shown.problem = client.and_then(|client| client.problem.clone());
-                }
-            }
-            all.push(shown);
-        }
-        Ok(all)
-    }
-
     /// Makes an address object; returns its name. A DHCP one starts without an address.
     ///
     /// # Errors
@@ -235,8 +184,20 @@ impl Control {
                 }
                 (AddressConfig::Dhcp { hostname: request.hostname }, "v4")
             }
+            "addrconf" => {
+                let same = |(object, (config, _)): &(String, (AddressConfig, bool))| {
+                    interface_of(object) == interface && *config == AddressConfig::Addrconf
+                };
+                if let Some((object, _)) = self.objects().into_iter().find(same) {
+                    return Err(Error::refused(
+                        format!("{interface} is autoconfigured already: {object}"),
+                        format!("ipadm delete-addr {object}"),
+                    ));
+                }
+                (AddressConfig::Addrconf, "v6")
+            }
             other => {
-                return Err(Error::refused(format!("{other:?} is no kind of address: static or dhcp"), ""));
+                return Err(Error::refused(format!("{other:?} is no kind of address: static, dhcp or addrconf"), ""));
             }
         };
         let object = self.object_name(&request.object, family)?;
@@ -253,6 +214,12 @@ impl Control {
             }
             AddressConfig::Static { .. } => {}
             AddressConfig::Dhcp { hostname } => self.start_dhcp(&object, hostname),
+            AddressConfig::Addrconf => {
+                if let Err(error) = autoconfigure(&interface, true) {
+                    self.forget_address(&object)?;
+                    return Err(error);
+                }
+            }
         }
         Ok(object)
     }
@@ -277,6 +244,7 @@ impl Control {
                 let (ip, prefix_len) = split(&address)?;
                 self.take_off(interface_of(object), ip, prefix_len).await;
             }
+            AddressConfig::Addrconf => self.stop_autoconfiguration(interface_of(object)).await?,
             AddressConfig::Dhcp { .. } => {
                 if let Some(client) = self.addresses.clients.remove(object) {
                     client.dhcp.stop(release).await;
@@ -325,7 +293,7 @@ impl Control {
     async fn not_in_use(&self, ip: IpAddr) -> Result<(), Error> {
         let taken = (self.objects().into_iter()).find(|(_, (config, _))| match config {
             AddressConfig::Static { address, .. } => split(address).is_ok_and(|(other, _)| other == ip),
-            AddressConfig::Dhcp { .. } => false,
+            AddressConfig::Dhcp { .. } | AddressConfig::Addrconf => false,
         });
         if let Some((object, _)) = taken {
             return Err(Error::refused(format!("{object} has the address {ip} already"), "ipadm show-addr"));
@@ -384,6 +352,17 @@ impl Control {
         }
     }
 
+    async fn stop_autoconfiguration(&self, interface: &str) -> Result<(), Error> {
+        autoconfigure(interface, false)?;
+        let (links, addresses) = self.look().await?;
+        let index = links.iter().find(|link| link.name == interface).map(|link| link.index);
+        let made = addresses.iter().filter(|address| Some(address.index) == index && address.kernel_made);
+        for address in made.filter(|address| address.address.is_ipv6()) {
+            self.take_off(interface, address.address, address.prefix_len).await;
+        }
+        Ok(())
+    }
+
     fn forget_interface(&mut self, name: &str) -> Result<(), Error> {
         self.commit(|config, state| {
             config.interfaces.remove(name);
@@ -397,6 +376,12 @@ impl Control {
             state.temporary.addresses.remove(object);
         })
     }
+}
+
+fn autoconfigure(interface: &str, on: bool) -> Result<(), Error> {
+    let what = if on { "started" } else { "stopped" };
+    ipv6::set_autoconfiguration(interface, on)
+        .map_err(|error| Error::failed(format!("IPv6 autoconfiguration of {interface} could not be {what}: {error}")))
 }
 
 /// The kernel's refusal, as an answer.
