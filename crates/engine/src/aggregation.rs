@@ -1,6 +1,6 @@
 //! One aggregation: the health of its ports, where its clients sit, and what to do about it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use crate::announce::Announcements;
@@ -28,6 +28,10 @@ pub struct Aggregation {
     announcements: Announcements,
     sources: Vec<Source>,
     probing: Option<Probing>,
+    /// Ports that were restored as failed, until it is known whether there is probing.
+    failed_before: BTreeSet<PortIndex>,
+    /// The number of the last transitive probe, when probing is stopped.
+    last_probe: u32,
     detection: Detection,
     actions: VecDeque<Action>,
 }
@@ -54,6 +58,8 @@ impl Aggregation {
             announcements: Announcements::default(),
             sources: Vec::new(),
             probing: None,
+            failed_before: BTreeSet::new(),
+            last_probe: 0,
             detection: Detection::Link,
             actions: VecDeque::new(),
         }
@@ -68,6 +74,7 @@ impl Aggregation {
             Event::PortAdded(port) => drop(self.ports.insert(port, Port::default())),
             Event::PortRemoved(port) => {
                 self.ports.remove(&port);
+                self.failed_before.remove(&port);
                 if let Some(probing) = &mut self.probing {
                     probing.remove(port, counted);
                 }
@@ -82,11 +89,10 @@ impl Aggregation {
                 self.placements.insert(slot, placement);
             }
             Event::MulticastRestored(port) => self.multicast_port = Some(port),
-            Event::FailureRestored(port) => {
-                if let Some(probing) = &mut self.probing {
-                    probing.restore_failed(port, counted);
-                }
-            }
+            Event::FailureRestored(port) => match &mut self.probing {
+                Some(probing) => probing.restore_failed(port, counted),
+                None => drop(self.failed_before.insert(port)),
+            },
             Event::Stray(slot) => self.stray(slot, now),
             Event::Probing(fdt) => self.set_probing(fdt, now),
             Event::Sources(sources) => {
@@ -157,13 +163,22 @@ impl Aggregation {
     }
 
     fn set_probing(&mut self, fdt: Option<std::time::Duration>, now: Instant) {
+        let failed_before = std::mem::take(&mut self.failed_before);
         match (&mut self.probing, fdt) {
-            (probing, None) => *probing = None,
-            (Some(probing), Some(fdt)) => probing.set_fdt(fdt),
+            (probing, None) => {
+                self.last_probe = probing.take().map_or(self.last_probe, |probing| probing.last());
+            }
+            (Some(probing), Some(fdt)) => {
+                let counted = probing.arrive(now);
+                probing.set_fdt(fdt, now, counted);
+            }
             (probing @ None, Some(fdt)) => {
-                let mut new = Probing::new(fdt, self.epoch, now);
+                let mut new = Probing::new(fdt, self.last_probe, self.epoch, now);
                 for (&port, known) in self.ports.iter().filter(|(_, known)| known.link != LinkState::Unknown) {
                     new.link(port, known.link == LinkState::Up, now);
+                }
+                for port in failed_before {
+                    new.restore_failed(port, now);
                 }
                 *probing = Some(new);
             }
@@ -235,7 +250,7 @@ impl Aggregation {
     }
 
     fn tell_port(&mut self, port: PortIndex, now: Instant) -> bool {
-        let standing = self.probing.as_ref().and_then(|probing| probing.standing(port));
+        let standing = self.standing(port);
         let Some(known) = self.ports.get_mut(&port) else { return false };
         let (link, before) = (known.link, known.told);
         let active = link == LinkState::Up && standing.is_none_or(|standing| standing == Standing::Good);
@@ -259,7 +274,14 @@ impl Aggregation {
     }
 
     fn view(&self, port: PortIndex, now: Instant) -> View {
-        self.probing.as_ref().map(|probing| probing.view(port, now)).unwrap_or_default()
+        let view = self.probing.as_ref().map(|probing| probing.view(port, now)).unwrap_or_default();
+        View { standing: self.standing(port), ..view }
+    }
+
+    /// How a port stands; nothing while it is not probed.
+    fn standing(&self, port: PortIndex) -> Option<Standing> {
+        let failed_before = self.failed_before.contains(&port).then_some(Standing::Returning);
+        self.probing.as_ref().and_then(|probing| probing.standing(port)).or(failed_before)
     }
 
     /// Brings clients, multicast port and carrier in line with the ports.
@@ -313,8 +335,13 @@ impl Aggregation {
         let actions = changes.into_iter().map(|(_, slot, placement)| Action::Place(slot, placement));
         // Before anything that was queued for people.
         let notices = self.actions.drain(..).collect::<Vec<_>>();
-        let (first, later): (Vec<_>, Vec<_>) =
+        let (first, mut later): (Vec<_>, Vec<_>) =
             (notices.into_iter()).partition(|action| matches!(action, Action::SetUsable(..)));
+        // An announcement that was queued before a move would undo it in the switches.
+        later.retain(|action| match *action {
+            Action::Announce(slot, port) => self.places.get(&slot) == Some(&Some(port)) && active.contains(&port),
+            _ => true,
+        });
         self.actions.extend(first);
         self.actions.extend(actions);
         self.actions.extend(later);

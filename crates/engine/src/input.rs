@@ -22,7 +22,8 @@ pub enum Event {
     ClientRestored(SlotIndex, PortIndex),
     /// The running datapath takes group-addressed frames from this port already, at a takeover.
     MulticastRestored(PortIndex),
-    /// The running datapath has a port marked unusable though its link is up, at a takeover.
+    /// The running datapath has a port marked unusable though its link is up, at a takeover. It is not
+    /// used before it has proven itself, or [`Probing`](Self::Probing) says that nothing is to be proven.
     FailureRestored(PortIndex),
     /// A frame for the slot arrived on a port that is not its own (rule 3): switches do not know
     /// where it sits.

@@ -136,6 +136,17 @@ fn a_stray_frame_makes_the_client_announce_itself_from_its_own_port() {
 }
 
 #[test]
+fn an_announcement_that_is_queued_when_its_port_fails_is_not_made() {
+    let now = Instant::now();
+    let mut engine = settled(now);
+    // Both come in before anything is carried out.
+    engine.handle_event(Event::Stray(PRIMARY), now);
+    let done = actions(&mut engine, Event::Link(NET0, LinkState::Down), now);
+    assert!(!done.contains(&Action::Announce(PRIMARY, NET0)), "{done:?}");
+    assert!(done.contains(&Action::Announce(PRIMARY, NET1)), "{done:?}");
+}
+
+#[test]
 fn the_same_state_again_is_no_news() {
     let now = Instant::now();
     let mut engine = settled(now);

@@ -5,14 +5,16 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use dlmp_datapath::model::{Model, Verdict};
-use dlmp_datapath::{ClientAddress, Datapath, PortIndex, Probing};
-use dlmp_engine::{Action, Aggregation, Event, LinkState, Notice, Question, QuestionId, SlotIndex, Source, Way};
-use dlmp_wire::ethernet::{Frame, ethertype};
+use dlmp_datapath::{ClientAddress, Datapath, Placement, PortIndex, Probing};
+use dlmp_engine::{
+    Action, Aggregation, Event, LinkState, Notice, PortView, Question, QuestionId, SlotIndex, Source, Way,
+};
+use dlmp_wire::ethernet::{Frame, HEADER_LEN, ethertype};
 use dlmp_wire::rarp::Announcement;
 use dlmp_wire::transitive::{self, Kind, Probe};
 use dlmp_wire::{MacAddr, arp};
 
-use crate::host::{ECHO, REPLY, frame, number, numbered};
+use crate::host::{ALL_HOSTS, ECHO, REPLY, frame, number, numbered};
 
 /// How the host under test is configured.
 #[derive(Debug, Clone)]
@@ -39,6 +41,7 @@ pub(crate) struct Guest {
     /// Where the clients of each slot sit, and since when, as told to the datapath.
     pub(crate) places: BTreeMap<SlotIndex, (PortIndex, Duration)>,
     pub(crate) usable: BTreeSet<PortIndex>,
+    multicast_port: Option<PortIndex>,
     /// Questions by name; when they left.
     questions: BTreeMap<QuestionId, (Question, Duration)>,
     heard: BTreeMap<(PortIndex, PortIndex), u32>,
@@ -48,10 +51,18 @@ pub(crate) struct Guest {
     /// Clients that moved from one port to another.
     pub(crate) moves: usize,
     pub(crate) steps: u64,
+    /// By its own clock.
     pub(crate) asleep_until: Duration,
+    /// How much its clock has lost against the world's, by having stopped.
+    pub(crate) behind: Duration,
+    setup: Option<Setup>,
+    key: transitive::Key,
     /// MAC addresses of targets, which the kernel has resolved long ago.
     pub(crate) neighbours: BTreeMap<IpAddr, MacAddr>,
 }
+
+/// The number of echoes to all hosts: that of no question.
+const DISCOVERY: u64 = u64::MAX;
 
 const KEY: transitive::Key = *b"the sim's secret";
 
@@ -59,6 +70,17 @@ const KEY: transitive::Key = *b"the sim's secret";
 pub(crate) fn client_mac(slot: SlotIndex) -> MacAddr {
     let [high, low] = slot.0.to_be_bytes();
     MacAddr([2, 8, 0x20, 0, high, low])
+}
+
+fn slot_of(source: IpAddr) -> SlotIndex {
+    let IpAddr::V4(source) = source else { return SlotIndex::PRIMARY };
+    let [.., high, low] = source.octets();
+    SlotIndex(u16::from(high - 1) << 8 | u16::from(low))
+}
+
+/// Whether this is the address of a client.
+pub(crate) fn is_client(mac: MacAddr) -> bool {
+    mac.0[..4] == [2, 8, 0x20, 0]
 }
 
 impl Guest {
@@ -73,6 +95,7 @@ impl Guest {
             ports: BTreeMap::new(),
             places: BTreeMap::new(),
             usable: BTreeSet::new(),
+            multicast_port: None,
             questions: BTreeMap::new(),
             heard: BTreeMap::new(),
             inbox: Vec::new(),
@@ -80,6 +103,9 @@ impl Guest {
             moves: 0,
             steps: 0,
             asleep_until: Duration::ZERO,
+            behind: Duration::ZERO,
+            setup: None,
+            key: KEY,
             neighbours: BTreeMap::new(),
         }
     }
@@ -103,6 +129,13 @@ impl Guest {
         for port in self.ports.keys().copied().collect::<Vec<_>>() {
             self.tell(Event::Link(port, LinkState::Up), now);
         }
+        self.setup = Some(setup.clone());
+        self.set_up_probing(now);
+    }
+
+    /// Tells the engine how to probe: what dlmpd does at `set-linkprop`.
+    pub(crate) fn set_up_probing(&mut self, now: Duration) {
+        let Some(setup) = self.setup.clone() else { return };
         self.tell(Event::Probing(setup.fdt), now);
         let source = |slot: u16| Source {
             address: IpAddr::V4(Ipv4Addr::new(10, 0, 1 + (slot >> 8) as u8, slot as u8)),
@@ -110,7 +143,47 @@ impl Guest {
             slot: SlotIndex(slot),
         };
         self.tell(Event::Sources((0..setup.clients).map(source).collect()), now);
-        self.tell(Event::Targets { given: setup.given.clone(), routers: setup.routers.clone() }, now);
+        self.tell(Event::Targets { given: setup.given, routers: setup.routers }, now);
+    }
+
+    /// Another daemon takes over what the datapath has: nobody moves. `up` are the ports with a link.
+    pub(crate) fn restart(&mut self, up: &[PortIndex], now: Duration) {
+        self.engine = Aggregation::new(self.start + now);
+        self.inbox.clear();
+        self.questions.clear();
+        self.heard.clear();
+        // Its own maps and its own key: answers to the old daemon count for nothing.
+        self.key[0] = self.key[0].wrapping_add(1);
+        self.model = Model::default();
+        self.model.set_time(now);
+        let _ = self.model.set_probing(Some(Probing { key: self.key, vlan: 0 }));
+        for (&port, &mac) in &self.ports {
+            let _ = self.model.set_port(port, 100 + u32::from(port.0), mac);
+            let _ = self.model.set_usable(port, self.usable.contains(&port));
+            self.engine.handle_event(Event::PortAdded(port), self.start + now);
+        }
+        for (&slot, &(port, _)) in &self.places {
+            let _ = self.model.set_client(ClientAddress { mac: client_mac(slot), vlan: 0 }, slot);
+            let _ = self.model.place(slot, Placement { port, backup: None });
+            self.engine.handle_event(Event::ClientRestored(slot, port), self.start + now);
+        }
+        let _ = self.model.set_multicast_port(self.multicast_port);
+        if let Some(port) = self.multicast_port {
+            self.tell(Event::MulticastRestored(port), now);
+        }
+        for port in self.ports.keys().copied().collect::<Vec<_>>() {
+            let state = if up.contains(&port) { LinkState::Up } else { LinkState::Down };
+            if state == LinkState::Up && !self.usable.contains(&port) {
+                self.tell(Event::FailureRestored(port), now);
+            }
+            self.tell(Event::Link(port, state), now);
+        }
+        self.set_up_probing(now);
+    }
+
+    /// Something comes in; it is looked at when the host runs.
+    pub(crate) fn receive(&mut self, event: Event) {
+        self.inbox.push(event);
     }
 
     pub(crate) fn tell(&mut self, event: Event, now: Duration) {
@@ -164,7 +237,10 @@ impl Guest {
                         self.places.insert(slot, (placement.port, now));
                     }
                 }
-                Action::SetMulticastPort(port) => drop(self.model.set_multicast_port(port)),
+                Action::SetMulticastPort(port) => {
+                    let _ = self.model.set_multicast_port(port);
+                    self.multicast_port = port;
+                }
                 Action::SetCarrier(_) => {}
                 Action::Announce(slot, port) => {
                     assert!(self.usable.contains(&port), "an announcement through {port:?}, which is not usable");
@@ -175,9 +251,12 @@ impl Guest {
                 }
                 Action::Ask(question) => sent.extend(self.ask(question, now)),
                 Action::AskPort { from, to, sequence } => sent.push(self.ask_port(from, to, sequence, now)),
-                // Nobody answers multicast echoes here: tests name hosts by `Found`.
-                Action::Discover(_) => {}
-                Action::Notify(notice) => self.notices.push((now, notice)),
+                Action::Discover(source) => {
+                    let echo =
+                        frame(ALL_HOSTS, client_mac(slot_of(source)), ethertype::IPV4, &numbered(ECHO, DISCOVERY));
+                    sent.extend(self.egress(&echo));
+                }
+                Action::Notify(notice) => self.notices.push((now + self.behind, notice)),
             }
         }
         sent
@@ -188,7 +267,7 @@ impl Guest {
         self.questions.insert(question.id, (question, now));
         match question.way {
             Way::Echo { source } => {
-                let slot = self.slot_of(source);
+                let slot = slot_of(source);
                 let to = self.neighbours.get(&question.target)?;
                 let body = numbered(ECHO, question.id.0.into());
                 self.egress(&frame(*to, client_mac(slot), ethertype::IPV4, &body))
@@ -202,19 +281,13 @@ impl Guest {
         }
     }
 
-    fn slot_of(&self, source: IpAddr) -> SlotIndex {
-        let IpAddr::V4(source) = source else { return SlotIndex::PRIMARY };
-        let [.., high, low] = source.octets();
-        SlotIndex(u16::from(high - 1) << 8 | u16::from(low))
-    }
-
     fn ask_port(&mut self, from: PortIndex, to: PortIndex, sequence: u32, now: Duration) -> Sent {
         let sent = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let (asked, asking) = (self.ports[&to], self.ports[&from]);
         let probe = Probe { kind: Kind::Request, vlan: 0, sequence, sent, asked, asking };
         self.heard.entry((from, to)).or_default();
         let mut buffer = [0; _];
-        (from, probe.emit(&KEY, &mut buffer).to_vec())
+        (from, probe.emit(&self.key, &mut buffer).to_vec())
     }
 
     /// Sends a frame of a client through the datapath.
@@ -235,7 +308,12 @@ impl Guest {
                 (None, None)
             }
             Verdict::Deliver => (None, self.deliver(bytes, now)),
-            Verdict::Drop | Verdict::Send { .. } => (None, None),
+            Verdict::Drop | Verdict::Send { .. } => {
+                while let Some(request) = self.model.poll_request() {
+                    self.inbox.push(Event::Stray(request.slot));
+                }
+                (None, None)
+            }
         }
     }
 
@@ -256,15 +334,35 @@ impl Guest {
     fn deliver(&mut self, bytes: &[u8], now: Duration) -> Option<Vec<u8>> {
         let frame = Frame::parse(bytes).ok()?;
         let Some(id) = number(frame.payload(), REPLY) else { return Some(bytes.to_vec()) };
+        if id == DISCOVERY {
+            let [a, b, c, d] = *frame.payload().get(9..)?.first_chunk()?;
+            self.inbox.push(Event::Found(Ipv4Addr::new(a, b, c, d).into()));
+            return None;
+        }
         let question = QuestionId(u32::try_from(id).ok()?);
         let (_, sent) = self.questions.remove(&question)?;
         self.inbox.push(Event::Answered { question, rtt: now - sent });
         None
     }
 
+    /// The ports as the engine sees them.
+    pub(crate) fn views(&self, now: Duration) -> impl Iterator<Item = PortView> + '_ {
+        self.engine.ports(self.start + now)
+    }
+
+    /// The port through which the datapath sends what a client sends.
+    pub(crate) fn leaves_by(&mut self, slot: SlotIndex) -> Option<PortIndex> {
+        let mut bytes = [0; HEADER_LEN];
+        bytes[..6].copy_from_slice(&MacAddr::BROADCAST.0);
+        bytes[6..12].copy_from_slice(&client_mac(slot).0);
+        match self.model.egress(&bytes) {
+            Verdict::Send { port, .. } => Some(port),
+            _ => None,
+        }
+    }
+
     /// The ports that the engine takes for active.
     pub(crate) fn active(&self, now: Duration) -> BTreeSet<PortIndex> {
-        let ports = self.engine.ports(self.start + now);
-        ports.filter(|port| port.health.is_active()).map(|port| port.port).collect()
+        self.views(now).filter(|port| port.health.is_active()).map(|port| port.port).collect()
     }
 }

@@ -15,6 +15,8 @@ pub struct Behaviour {
     pub arp: bool,
     /// It answers echoes.
     pub echo: bool,
+    /// It answers echoes to all hosts too.
+    pub multicast: bool,
     /// How long it takes to answer.
     pub delay: Duration,
     /// Answers a second at most, with as many saved up.
@@ -23,9 +25,9 @@ pub struct Behaviour {
 
 impl Behaviour {
     /// Answers everything at once.
-    pub const GOOD: Self = Self { arp: true, echo: true, delay: Duration::ZERO, limit: None };
+    pub const GOOD: Self = Self { arp: true, echo: true, multicast: true, delay: Duration::ZERO, limit: None };
     /// Answers nothing.
-    pub const DEAD: Self = Self { arp: false, echo: false, ..Self::GOOD };
+    pub const DEAD: Self = Self { arp: false, echo: false, multicast: false, ..Self::GOOD };
 }
 
 #[derive(Debug)]
@@ -36,14 +38,19 @@ pub(crate) struct Host {
     pub(crate) behaviour: Behaviour,
     /// Answers that a rate limit has left, and when they were counted.
     saved: (f64, Duration),
-    /// When each echo came in.
+    /// When each echo of its own came in.
     pub(crate) echoes: Vec<Duration>,
+    /// When each question came in, of whatever kind.
+    pub(crate) questions: Vec<Duration>,
 }
 
 /// The first byte of what we send as IPv4: no real packet, the simulator reads it.
 pub(crate) const ECHO: u8 = b'E';
 pub(crate) const REPLY: u8 = b'R';
 pub(crate) const DATA: u8 = b'D';
+
+/// All hosts: 224.0.0.1.
+pub(crate) const ALL_HOSTS: MacAddr = MacAddr([1, 0, 0x5e, 0, 0, 1]);
 
 impl Host {
     pub(crate) fn new(link: LinkId, number: u8) -> Self {
@@ -54,6 +61,7 @@ impl Host {
             behaviour: Behaviour::GOOD,
             saved: (f64::INFINITY, Duration::ZERO),
             echoes: Vec::new(),
+            questions: Vec::new(),
         }
     }
 
@@ -62,17 +70,29 @@ impl Host {
         let frame = Frame::parse(bytes).ok()?;
         let payload = frame.payload();
         let answer = match frame.ethertype() {
-            ethertype::ARP if payload.get(24..28)? == self.address.octets() && self.behaviour.arp => {
+            ethertype::ARP if payload.get(24..28)? == self.address.octets() => {
+                self.questions.push(now);
+                if !self.behaviour.arp {
+                    return None;
+                }
                 let head = [0, 1, 8, 0, 6, 4, 0, 2];
                 let body = [&head[..], &self.mac.0, &self.address.octets(), &payload[8..14], &payload[14..18]].concat();
                 self::frame(frame.source(), self.mac, ethertype::ARP, &body)
             }
             ethertype::IPV4 if payload.first() == Some(&ECHO) && frame.destination() == self.mac => {
                 self.echoes.push(now);
+                self.questions.push(now);
                 if !self.behaviour.echo {
                     return None;
                 }
                 self::frame(frame.source(), self.mac, ethertype::IPV4, &[&[REPLY], &payload[1..]].concat())
+            }
+            ethertype::IPV4 if payload.first() == Some(&ECHO) && frame.destination() == ALL_HOSTS => {
+                if !self.behaviour.multicast {
+                    return None;
+                }
+                let body = [&[REPLY][..], &payload[1..9], &self.address.octets()].concat();
+                self::frame(frame.source(), self.mac, ethertype::IPV4, &body)
             }
             _ => return None,
         };

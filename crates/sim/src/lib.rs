@@ -15,4 +15,4 @@ mod world;
 pub use guest::Setup;
 pub use host::Behaviour;
 pub use link::{Direction, LinkId};
-pub use world::{HostId, SwitchId, World};
+pub use world::{Clock, HostId, SwitchId, World};

@@ -32,9 +32,9 @@ pub(crate) struct Link {
     /// By direction: silently cut, and the share of frames that is lost.
     pub(crate) cut: [bool; 2],
     pub(crate) loss: [f64; 2],
-    pub(crate) delay: Duration,
+    pub(crate) delay: [Duration; 2],
     /// Up to this is added to the delay, at random; frames keep their order.
-    pub(crate) jitter: Duration,
+    pub(crate) jitter: [Duration; 2],
     /// When the last frame arrives, by direction.
     pub(crate) busy: [Duration; 2],
 }
@@ -46,8 +46,8 @@ impl Link {
             carrier: true,
             cut: [false; 2],
             loss: [0.0; 2],
-            delay: Duration::from_micros(20),
-            jitter: Duration::from_micros(10),
+            delay: [Duration::from_micros(20); 2],
+            jitter: [Duration::from_micros(10); 2],
             busy: [Duration::ZERO; 2],
         }
     }

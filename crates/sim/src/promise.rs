@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dlmp_datapath::FRESH_MOVE;
+use dlmp_wire::ethernet::Frame;
 
-use crate::guest::Guest;
+use crate::guest::{Guest, is_client};
 
 /// What of the promises cannot be seen in one moment.
 #[derive(Debug, Default)]
@@ -16,23 +17,42 @@ pub(crate) struct Promises {
 }
 
 impl Promises {
-    /// After a step of the host under test.
-    pub(crate) fn check(&mut self, guest: &Guest, now: Duration) {
+    /// After a step of the host under test: engine, what it told the datapath, and the datapath agree, and
+    /// while a port is active every client sits on exactly one active port.
+    pub(crate) fn check(&mut self, guest: &mut Guest, now: Duration) {
         // The first placement too: switches do not know the client yet.
         self.last_move = guest.places.values().map(|&(_, at)| at).max();
-        let active = guest.active(now);
-        assert_eq!(active, guest.usable, "the datapath has other ports marked usable than the engine takes for active");
-        let seats: BTreeSet<_> = guest.places.values().map(|&(port, _)| port).collect();
-        if !active.is_empty() {
-            assert!(seats.is_subset(&active), "clients sit on {seats:?}, active are {active:?}");
+        let (mut active, mut seats) = (BTreeSet::new(), Vec::new());
+        for view in guest.views(now) {
+            seats.extend(view.slots.iter().map(|&slot| (slot, view.port)));
+            if view.health.is_active() {
+                active.insert(view.port);
+            }
         }
+        assert_eq!(active, guest.usable, "the datapath has other ports marked usable than the engine takes for active");
+        seats.sort();
+        let told: Vec<_> = guest.places.iter().map(|(&slot, &(port, _))| (slot, port)).collect();
+        assert_eq!(seats, told, "clients sit elsewhere than the datapath was told");
+        if active.is_empty() {
+            return;
+        }
+        for (slot, port) in told {
+            assert!(active.contains(&port), "{slot:?} sits on {port:?}, active are {active:?}");
+            assert_eq!(guest.leaves_by(slot), Some(port), "{slot:?} sends through another port than its own");
+        }
+    }
+
+    /// A frame was delivered to the host under test.
+    pub(crate) fn came_in(&self, bytes: &[u8]) {
+        let own = Frame::parse(bytes).is_ok_and(|frame| is_client(frame.source()));
+        assert!(!own, "a frame of a client came back to its sender");
     }
 
     /// A data frame was delivered to a program, once more perhaps.
     pub(crate) fn delivered(&mut self, number: u64, now: Duration) {
         let count = self.delivered.entry(number).or_default();
         *count += 1;
-        let fresh = self.last_move.is_some_and(|at| now - at <= FRESH_MOVE);
+        let fresh = self.last_move.is_some_and(|at| now.saturating_sub(at) <= FRESH_MOVE);
         assert!(*count == 1 || fresh, "frame {number} was delivered {count} times at {now:?}");
     }
 

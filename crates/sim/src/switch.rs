@@ -21,17 +21,13 @@ impl Switch {
         let Ok(frame) = Frame::parse(bytes) else { return Vec::new() };
         self.table.insert(frame.source(), from);
         let known = self.table.get(&frame.destination()).copied().filter(|_| !frame.destination().is_group());
-        let apart = |to: LinkId| self.isolated.contains(&from) && self.isolated.contains(&to);
-        match known {
-            Some(to) => {
-                if to == from || apart(to) {
-                    Vec::new()
-                } else {
-                    vec![to]
-                }
-            }
-            None => self.links.iter().copied().filter(|&to| to != from && !apart(to)).collect(),
-        }
+        self.onward(from).filter(|&to| known.is_none_or(|known| known == to)).collect()
+    }
+
+    /// The links that a frame may leave by.
+    pub(crate) fn onward(&self, from: LinkId) -> impl Iterator<Item = LinkId> + '_ {
+        let apart = move |to: LinkId| self.isolated.contains(&from) && self.isolated.contains(&to);
+        self.links.iter().copied().filter(move |&to| to != from && !apart(to))
     }
 
     /// A link lost its carrier: what was learned there is forgotten.

@@ -11,7 +11,7 @@ use dlmp_engine::{Detection, Event, LinkState, Notice, PortIndex, SlotIndex};
 use dlmp_wire::MacAddr;
 use dlmp_wire::ethernet::{Frame, ethertype};
 
-use crate::guest::{Guest, Sent, Setup, client_mac};
+use crate::guest::{Guest, Sent, Setup, client_mac, is_client};
 use crate::host::{Behaviour, DATA, Host, frame, number, numbered};
 use crate::link::{Direction, Link, LinkId, Node};
 use crate::promise::Promises;
@@ -24,6 +24,15 @@ pub struct SwitchId(usize);
 /// Names an outside host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostId(usize);
+
+/// What the clock of a virtual machine does while that is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// It stops too.
+    Stops,
+    /// It goes on: for the machine it jumps.
+    Jumps,
+}
 
 /// Between two data frames each way.
 const DATA_INTERVAL: Duration = Duration::from_millis(5);
@@ -51,6 +60,8 @@ pub struct World {
     /// The link of each port.
     port_links: BTreeMap<PortIndex, LinkId>,
     promises: Promises,
+    /// The host under test does not run before.
+    stopped_until: Duration,
     /// With whom data is exchanged, and when the next frames are due.
     peer: Option<HostId>,
     next_data: Duration,
@@ -73,6 +84,7 @@ impl World {
             guest: Guest::new(Instant::now()),
             port_links: BTreeMap::new(),
             promises: Promises::default(),
+            stopped_until: Duration::ZERO,
             peer: None,
             next_data: Duration::ZERO,
             data: 0,
@@ -103,7 +115,7 @@ impl World {
 
     /// Adds a port of the host under test, on a switch. Returns its link, seen from the port.
     pub fn port(&mut self, on: SwitchId) -> LinkId {
-        let port = self.guest.add_port(self.now);
+        let port = self.guest.add_port(self.clock());
         let link = self.link(Node::Port(port.0), Node::Switch(on.0));
         self.port_links.insert(port, link);
         link
@@ -111,7 +123,7 @@ impl World {
 
     /// Configures the host under test.
     pub fn configure(&mut self, setup: &Setup) {
-        self.guest.configure(setup, self.now);
+        self.guest.configure(setup, self.clock());
         self.step();
     }
 
@@ -135,7 +147,7 @@ impl World {
     /// Tells the host under test that this host answered a multicast echo.
     pub fn found(&mut self, host: HostId) {
         let address = self.address(host);
-        self.guest.tell(Event::Found(address), self.now);
+        self.guest.tell(Event::Found(address), self.clock());
         self.step();
     }
 
@@ -159,9 +171,21 @@ impl World {
         self.links[link.0].loss = [share; 2];
     }
 
+    /// Loses this share of frames in one direction.
+    pub fn lose_one_way(&mut self, link: LinkId, direction: Direction, share: f64) {
+        self.links[link.0].loss[direction as usize] = share;
+    }
+
     /// Makes frames take this long, and at random up to the jitter longer.
     pub fn delay(&mut self, link: LinkId, delay: Duration, jitter: Duration) {
-        (self.links[link.0].delay, self.links[link.0].jitter) = (delay, jitter);
+        self.delay_one_way(link, Direction::Forth, delay, jitter);
+        self.delay_one_way(link, Direction::Back, delay, jitter);
+    }
+
+    /// Makes frames of one direction take this long, and at random up to the jitter longer.
+    pub fn delay_one_way(&mut self, link: LinkId, direction: Direction, delay: Duration, jitter: Duration) {
+        self.links[link.0].delay[direction as usize] = delay;
+        self.links[link.0].jitter[direction as usize] = jitter;
     }
 
     /// Takes the carrier of a link away or gives it back; both ends notice.
@@ -172,17 +196,46 @@ impl World {
                 Node::Switch(switch) => self.switches[switch].forget(link),
                 Node::Port(port) => {
                     let state = if carrier { LinkState::Up } else { LinkState::Down };
-                    self.guest.tell(Event::Link(PortIndex(port), state), self.now);
+                    self.guest.receive(Event::Link(PortIndex(port), state));
                 }
                 Node::Host(_) => {}
             }
         }
-        self.step();
+        self.run(Duration::ZERO);
     }
 
     /// Lets the host under test sleep: nothing of it runs but the datapath.
     pub fn sleep(&mut self, time: Duration) {
-        self.guest.asleep_until = self.now + time;
+        self.guest.asleep_until = self.clock() + time;
+    }
+
+    /// Stops the host under test, a virtual machine, datapath and all; frames wait for it. Its clock stops
+    /// too, or jumps when it goes on.
+    pub fn stop(&mut self, time: Duration, clock: Clock) {
+        self.stopped_until = self.now + time;
+        if clock == Clock::Stops {
+            self.guest.behind += time;
+        }
+    }
+
+    /// Replaces the daemon of the host under test: another one takes over the datapath.
+    pub fn restart(&mut self) {
+        let up = |link: &LinkId| self.links[link.0].carrier;
+        let up: Vec<PortIndex> = self.port_links.iter().filter(|(_, link)| up(link)).map(|(&port, _)| port).collect();
+        self.guest.restart(&up, self.clock());
+        self.step();
+    }
+
+    /// Sets probing up as at first.
+    pub fn set_up_again(&mut self) {
+        self.guest.set_up_probing(self.clock());
+        self.step();
+    }
+
+    /// Changes the failure detection time, or stops probing.
+    pub fn set_fdt(&mut self, fdt: Option<Duration>) {
+        self.guest.tell(Event::Probing(fdt), self.clock());
+        self.step();
     }
 
     /// Lets this much time pass.
@@ -193,7 +246,10 @@ impl World {
         let end = self.now + time;
         loop {
             let arrival = self.arrivals.peek().map(|Reverse(arrival)| arrival.at);
-            let wake = self.guest.wake(self.now).map(|wake| wake.max(self.now));
+            let wake = self
+                .guest
+                .wake(self.clock())
+                .map(|wake| (wake + self.guest.behind).max(self.now).max(self.stopped_until));
             let next = [arrival, wake, Some(self.next_data)].into_iter().flatten().min().unwrap_or(end);
             if next > end {
                 self.now = end;
@@ -240,13 +296,20 @@ impl World {
     /// The ports that may carry traffic.
     #[must_use]
     pub fn active(&self) -> Vec<usize> {
-        self.guest.active(self.now).iter().map(|port| usize::from(port.0)).collect()
+        self.guest.active(self.clock()).iter().map(|port| usize::from(port.0)).collect()
     }
 
     /// What decides about the ports.
     #[must_use]
     pub fn detection(&self) -> Detection {
         self.guest.engine.detection()
+    }
+
+    /// Whether frames pass between a port and a host both ways: what is true, whatever the engine makes of it.
+    #[must_use]
+    pub fn reaches(&self, port: usize, host: HostId) -> bool {
+        let Some(&link) = self.port_links.get(&PortIndex(port as u8)) else { return false };
+        self.is_open(link) && self.leads_to(self.links[link.0].ends[1], link, host)
     }
 
     /// When a port was last judged failed.
@@ -258,7 +321,15 @@ impl World {
         })
     }
 
-    /// The most echoes that a host heard in any second of this time.
+    /// The most questions that a host heard in any span of this length so far, of whatever kind.
+    #[must_use]
+    pub fn most_questions(&self, host: HostId, span: Duration) -> usize {
+        let questions = &self.hosts[host.0].questions;
+        let until = |from: Duration| questions.partition_point(|&at| at <= from + span);
+        questions.iter().enumerate().map(|(first, &from)| until(from) - first).max().unwrap_or_default()
+    }
+
+    /// How many echoes a host heard a second during this time.
     #[must_use]
     pub fn echoes_a_second(&self, host: HostId, during: Range<Duration>) -> f64 {
         let heard = self.hosts[host.0].echoes.iter().filter(|at| during.contains(at)).count();
@@ -277,6 +348,20 @@ impl World {
         self.promises.lost(numbers)
     }
 
+    fn is_open(&self, link: LinkId) -> bool {
+        self.links[link.0].carrier && self.links[link.0].cut == [false; 2]
+    }
+
+    /// Whether a host is to be found behind a node that was reached by a link. Networks are trees.
+    fn leads_to(&self, node: Node, by: LinkId, host: HostId) -> bool {
+        let Node::Switch(switch) = node else { return matches!(node, Node::Host(index) if index == host.0) };
+        let switch = &self.switches[switch];
+        switch.onward(by).any(|link| {
+            let [one, other] = self.links[link.0].ends;
+            self.is_open(link) && self.leads_to(if one == node { other } else { one }, link, host)
+        })
+    }
+
     fn link(&mut self, one: Node, other: Node) -> LinkId {
         let id = LinkId(self.links.len());
         self.links.push(Link::new(one, other));
@@ -288,9 +373,15 @@ impl World {
         id
     }
 
+    /// The time by the clock of the host under test. While it is stopped: that at which it goes on.
+    fn clock(&self) -> Duration {
+        self.now.max(self.stopped_until) - self.guest.behind
+    }
+
     fn step(&mut self) {
-        let sent = self.guest.run(self.now);
-        self.promises.check(&self.guest, self.now);
+        let clock = self.clock();
+        let sent = self.guest.run(clock);
+        self.promises.check(&mut self.guest, clock);
         self.send_all(sent);
     }
 
@@ -307,16 +398,21 @@ impl World {
         if !link.carrier || link.cut[direction] || lost < link.loss[direction] {
             return;
         }
-        let jitter = link.jitter.mul_f64(self.random.f64());
-        let at = (self.now + link.delay + jitter).max(link.busy[direction]);
+        let jitter = link.jitter[direction].mul_f64(self.random.f64());
+        let at = (self.now + link.delay[direction] + jitter).max(link.busy[direction]);
         link.busy[direction] = at;
         self.sent += 1;
         self.arrivals.push(Reverse(Arrival { at, number: self.sent, link: id, direction, bytes }));
     }
 
     fn arrive(&mut self) {
-        let Some(Reverse(Arrival { link: id, direction, bytes, .. })) = self.arrivals.pop() else { return };
-        let to = self.links[id.0].ends[1 - direction];
+        let Some(Reverse(arrival)) = self.arrivals.pop() else { return };
+        let to = self.links[arrival.link.0].ends[1 - arrival.direction];
+        if matches!(to, Node::Port(_)) && self.now < self.stopped_until {
+            self.arrivals.push(Reverse(Arrival { at: self.stopped_until, ..arrival }));
+            return;
+        }
+        let (id, bytes) = (arrival.link, arrival.bytes);
         match to {
             Node::Switch(switch) => {
                 for next in self.switches[switch].forward(id, &bytes) {
@@ -325,10 +421,14 @@ impl World {
             }
             Node::Host(index) => self.arrive_at_host(index, &bytes),
             Node::Port(port) => {
-                let (answer, delivered) = self.guest.ingress(PortIndex(port), &bytes, self.now);
+                let clock = self.clock();
+                let (answer, delivered) = self.guest.ingress(PortIndex(port), &bytes, clock);
                 self.send_all(answer);
-                if let Some(number) = delivered.and_then(|bytes| data_number(&bytes)) {
-                    self.promises.delivered(number, self.now);
+                if let Some(bytes) = delivered {
+                    self.promises.came_in(&bytes);
+                    if let Some(number) = data_number(&bytes) {
+                        self.promises.delivered(number, clock);
+                    }
                 }
             }
         }
@@ -336,11 +436,15 @@ impl World {
 
     fn arrive_at_host(&mut self, index: usize, bytes: &[u8]) {
         let host = &mut self.hosts[index];
-        if Frame::parse(bytes).is_ok_and(|frame| frame.destination() == host.mac)
+        let for_it = |frame: Frame<'_>| frame.destination() == host.mac || frame.destination() == MacAddr::BROADCAST;
+        let for_it = Frame::parse(bytes).is_ok_and(|frame| is_client(frame.source()) && for_it(frame));
+        if for_it
+            && self.peer == Some(HostId(index))
             && let Some(number) = data_number(bytes)
         {
-            self.promises.delivered(number, self.now);
+            self.promises.delivered(number, self.clock());
         }
+        let host = &mut self.hosts[index];
         if let Some(answer) = host.answer(bytes, self.now) {
             let (link, delay, now) = (host.link, host.behaviour.delay, self.now);
             self.now += delay;
@@ -349,24 +453,26 @@ impl World {
         }
     }
 
-    /// A frame each way between the first client and its peer, and a broadcast of the peer.
+    /// A frame each way between the first client and its peer, and a broadcast of each.
     fn exchange_data(&mut self) {
         self.next_data = self.now + DATA_INTERVAL;
         let Some(peer) = self.peer else { return };
-        if self.guest.places.is_empty() {
+        if self.guest.places.is_empty() || self.now < self.stopped_until {
             return;
         }
         let (mac, link) = (self.hosts[peer.0].mac, self.hosts[peer.0].link);
         let client = client_mac(SlotIndex::PRIMARY);
         let body = |number: u64| numbered(DATA, number);
-        self.guest.model.set_time(self.now);
-        let sent = self.guest.egress(&frame(mac, client, ethertype::IPV4, &body(self.data)));
-        self.send_all(sent);
+        self.guest.model.set_time(self.clock());
+        for (offset, to) in [(0, mac), (3, MacAddr::BROADCAST)] {
+            let sent = self.guest.egress(&frame(to, client, ethertype::IPV4, &body(self.data + offset)));
+            self.send_all(sent);
+        }
         for (offset, to) in [(1, client), (2, MacAddr::BROADCAST)] {
             let bytes = frame(to, mac, ethertype::IPV4, &body(self.data + offset));
             self.send(Node::Host(peer.0), link, bytes.into());
         }
-        self.data += 3;
+        self.data += 4;
     }
 }
 

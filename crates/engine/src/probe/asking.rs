@@ -45,8 +45,9 @@ impl Probing {
         actions: &mut VecDeque<Action>,
     ) {
         let Some(known) = self.targets.get(target) else { return };
-        let patience =
-            known.rtt.bound().map_or(self.timing.patience, |bound| bound * 2).max(self.timing.least_patience);
+        // Never so long that a verdict would pass the detection time: a suspended host measures anything.
+        let patience = known.rtt.bound().map_or(self.timing.patience, |bound| bound * 2);
+        let patience = patience.clamp(self.timing.least_patience, self.timing.patience);
         actions.push_back(Action::Ask(self.questions.open(port, target, way, purpose, now, patience)));
     }
 

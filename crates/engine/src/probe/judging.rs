@@ -68,13 +68,20 @@ impl Probing {
                     self.ports.get_mut(&port).map(|port| port.answered.take());
                 }
             }
-            Verdict::TargetsSilent => self.phase = Phase::TargetsSilent,
-            Verdict::AllFailed => {
+            Verdict::TargetsSilent if self.is_whole(now) => self.phase = Phase::TargetsSilent,
+            // A port that failed before may reach a target by now: each one has to be asked.
+            Verdict::TargetsSilent | Verdict::AllFailed => {
                 for port in burst.judged.iter() {
                     self.fail(port, Cause::AllSilent, now);
                 }
             }
         }
+    }
+
+    /// Whether no port is apart from the others, failed ones included.
+    fn is_whole(&self, now: Instant) -> bool {
+        let silence = self.timing.silence;
+        self.pairs.islands(self.up(), |pairs, pair| pairs.is_joined(pair, silence, now)).len() == 1
     }
 
     /// How long to wait for the answers to the last round.

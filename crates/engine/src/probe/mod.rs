@@ -104,8 +104,9 @@ pub enum Detection {
 }
 
 impl Probing {
-    /// Probing with this failure detection time. Beats are counted from `epoch`.
-    pub(crate) fn new(fdt: Duration, epoch: Instant, now: Instant) -> Self {
+    /// Probing with this failure detection time. Beats are counted from `epoch`, transitive probes from
+    /// the `last` one of an earlier probing.
+    pub(crate) fn new(fdt: Duration, last: u32, epoch: Instant, now: Instant) -> Self {
         let timing = Timing::new(fdt);
         Self {
             timing,
@@ -114,7 +115,7 @@ impl Probing {
             attention: Attention::default(),
             ports: BTreeMap::new(),
             seats: BTreeMap::new(),
-            pairs: Pairs::default(),
+            pairs: Pairs::after(last),
             hub: None,
             pairs_asked: 0,
             targets: Targets::default(),
@@ -131,14 +132,22 @@ impl Probing {
         }
     }
 
+    /// The highest number of a transitive probe so far.
+    pub(crate) fn last(&self) -> u32 {
+        self.pairs.last()
+    }
+
     /// Takes the time: every input begins with it. Returns `now` in time that counts.
     pub(crate) fn arrive(&mut self, now: Instant) -> Instant {
         self.attention.arrive(now, &mut self.next)
     }
 
-    /// Changes the failure detection time.
-    pub(crate) fn set_fdt(&mut self, fdt: Duration) {
+    /// Changes the failure detection time. What was to come by the old one comes at once.
+    pub(crate) fn set_fdt(&mut self, fdt: Duration, clock: Instant, now: Instant) {
         self.timing = Timing::new(fdt);
+        self.next = self.next.min(clock);
+        (self.no_burst_before, self.next_watch, self.next_failed) = (now, now, now);
+        self.learn_anew(now);
     }
 
     /// The targets that people gave and the routers on the sources' networks.
@@ -161,9 +170,10 @@ impl Probing {
         }
     }
 
-    /// A port's link is up or down. A port that is new starts as good: nothing is known against it.
+    /// A port's link is up or down. A port that is new starts as good: nothing is known against it. So
+    /// does the only one with a link. Beside others it has to prove itself, also when those have failed.
     pub(crate) fn link(&mut self, port: PortIndex, up: bool, now: Instant) {
-        let others_good = self.good().iter().any(|other| other != port);
+        let others = self.up().iter().any(|other| other != port);
         let vouched = self.targets.vouching().next().is_some();
         let Some(known) = self.ports.get_mut(&port) else {
             self.ports.insert(port, Port::new(up, now));
@@ -175,7 +185,7 @@ impl Probing {
         known.up = up;
         (known.up_since, known.answered) = (now, None);
         if up {
-            known.standing = if others_good && vouched { Standing::Returning } else { Standing::Good };
+            known.standing = if others && vouched { Standing::Returning } else { Standing::Good };
             self.learn_anew(now);
         } else {
             known.note_failure(now);
@@ -209,7 +219,13 @@ impl Probing {
             Phase::Watching => {}
             Phase::Burst(burst) if open.sent >= burst.start => burst.answered(open.port, open.target),
             Phase::Burst(_) => {}
-            Phase::TargetsSilent => self.phase = Phase::Watching,
+            Phase::TargetsSilent => {
+                self.phase = Phase::Watching;
+                // The targets live, and it may be this port alone that reaches them.
+                if !self.good().contains(open.port) {
+                    self.suspects = self.good();
+                }
+            }
             Phase::AllFailed { .. } => self.bring_back(open.port, now),
         }
     }

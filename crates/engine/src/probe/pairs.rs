@@ -21,7 +21,11 @@ pub(crate) fn pair(one: PortIndex, other: PortIndex) -> Pair {
 
 /// What is known of every pair.
 #[derive(Debug, Default)]
-pub(crate) struct Pairs(BTreeMap<Pair, State>);
+pub(crate) struct Pairs {
+    known: BTreeMap<Pair, State>,
+    /// The sequence number that every pair begins after.
+    begin: u32,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -36,11 +40,22 @@ struct State {
 }
 
 impl Pairs {
+    /// Pairs whose numbers go on after this one: whoever answers takes an older number for a replay.
+    pub(crate) fn after(begin: u32) -> Self {
+        Self { known: BTreeMap::new(), begin }
+    }
+
+    /// The highest sequence number so far.
+    pub(crate) fn last(&self) -> u32 {
+        self.known.values().map(|state| state.sequence).max().unwrap_or(self.begin)
+    }
+
     /// Notes that a probe of this pair leaves at `now`; returns its sequence number. A pair that has been
     /// silent for too long begins a new row of answers.
     pub(crate) fn ask(&mut self, pair: Pair, silence: Duration, now: Instant) -> u32 {
         let joined = self.is_joined(pair, silence, now);
-        let state = self.0.entry(pair).or_default();
+        let begin = self.begin;
+        let state = self.known.entry(pair).or_insert_with(|| State { sequence: begin, ..State::default() });
         state.sequence = state.sequence.wrapping_add(1);
         if !joined {
             state.row = None;
@@ -55,7 +70,7 @@ impl Pairs {
 
     /// Notes an answer. Says whether it was wanted.
     pub(crate) fn answered(&mut self, pair: Pair, sequence: u32, rtt: Duration, now: Instant) -> bool {
-        let Some(state) = self.0.get_mut(&pair) else { return false };
+        let Some(state) = self.known.get_mut(&pair) else { return false };
         let Some(at) = state.open.iter().position(|&(open, _)| open == sequence) else { return false };
         let sent = state.open.drain(..=at).next_back().map(|(_, sent)| sent);
         state.answered = state.answered.max(sent);
@@ -69,20 +84,20 @@ impl Pairs {
 
     /// Whether this pair has ever been joined since its ports' links came up.
     pub(crate) fn was_joined(&self, pair: Pair) -> bool {
-        self.0.get(&pair).is_some_and(|state| state.answered.is_some())
+        self.known.get(&pair).is_some_and(|state| state.answered.is_some())
     }
 
     /// Whether this pair is joined: it has been, and is silent for no longer than `silence` beside
     /// its round-trip time.
     pub(crate) fn is_joined(&self, pair: Pair, silence: Duration, now: Instant) -> bool {
-        let Some(state) = self.0.get(&pair).filter(|state| state.answered.is_some()) else { return false };
+        let Some(state) = self.known.get(&pair).filter(|state| state.answered.is_some()) else { return false };
         let patience = silence + state.rtt.bound().unwrap_or_default().min(silence * 10);
         state.open.front().is_none_or(|&(_, sent)| now.saturating_duration_since(sent) < patience)
     }
 
     /// Whether a probe sent at `since` or later was answered.
     pub(crate) fn answered_since(&self, pair: Pair, since: Instant) -> bool {
-        self.0.get(&pair).and_then(|state| state.answered).is_some_and(|sent| sent >= since)
+        self.known.get(&pair).and_then(|state| state.answered).is_some_and(|sent| sent >= since)
     }
 
     /// When the newest answered probe of a port had been sent, over all its pairs.
@@ -92,7 +107,7 @@ impl Pairs {
 
     /// Answers of a pair since it was last silent for too long: how many, and since when.
     pub(crate) fn row(&self, pair: Pair) -> Option<(u32, Instant)> {
-        self.0.get(&pair).and_then(|state| state.row)
+        self.known.get(&pair).and_then(|state| state.row)
     }
 
     /// The ports that this one is joined with.
@@ -120,7 +135,7 @@ impl Pairs {
 
     /// Forgets everything about a port.
     pub(crate) fn forget(&mut self, port: PortIndex) {
-        self.0.retain(|&(one, other), state| {
+        self.known.retain(|&(one, other), state| {
             // The numbers go on: an answer to an old probe must not pass for one to a new one.
             if one == port || other == port {
                 *state = State { sequence: state.sequence, ..State::default() };
@@ -131,13 +146,13 @@ impl Pairs {
 
     /// Stops waiting for probes of a pair that is not asked any more though it is well: they would age.
     pub(crate) fn rest(&mut self, pair: Pair) {
-        if let Some(state) = self.0.get_mut(&pair) {
+        if let Some(state) = self.known.get_mut(&pair) {
             state.open.clear();
         }
     }
 
     fn of(&self, port: PortIndex) -> impl Iterator<Item = (&Pair, &State)> {
-        self.0.iter().filter(move |&(&(one, other), _)| one == port || other == port)
+        self.known.iter().filter(move |&(&(one, other), _)| one == port || other == port)
     }
 }
 
@@ -205,6 +220,15 @@ mod tests {
             pairs.ask(AB, 30 * MS, start + beat * 10 * MS);
         }
         assert_eq!(pairs.row(AB), None);
+    }
+
+    #[test]
+    fn numbers_go_on_when_probing_is_set_up_again() {
+        let (start, mut before) = (Instant::now(), Pairs::default());
+        before.ask(AB, 30 * MS, start);
+        let last = before.ask(AB, 30 * MS, start);
+        assert_eq!(Pairs::after(before.last()).ask(AB, 30 * MS, start), last + 1);
+        assert_eq!(Pairs::after(before.last()).last(), last);
     }
 
     #[test]

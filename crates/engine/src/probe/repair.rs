@@ -82,6 +82,7 @@ impl Probing {
         if matches!(self.phase, Phase::Burst(_)) {
             return;
         }
+        self.hasten(now);
         let failed: PortSet = self.up().without(self.good());
         match self.phase {
             _ if failed.is_empty() || !self.good().is_empty() => {
@@ -139,5 +140,6 @@ impl Probing {
             self.make_good(member);
         }
         self.phase = Phase::Watching;
+        self.hasten(now);
     }
 }

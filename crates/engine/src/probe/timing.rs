@@ -31,9 +31,10 @@ pub(crate) struct Timing {
     pub(crate) burst_gap: Duration,
     /// Between two questions to the targets while all is well. One target hears at most 1.25 a second.
     pub(crate) interval: Duration,
-    /// The same where transitive probes do not join all ports, so that only targets can tell.
+    /// The same where transitive probes do not join all ports or some have failed, so that only targets
+    /// can tell.
     pub(crate) split_interval: Duration,
-    /// A question to a target whose round-trip time is not known is lost after this.
+    /// Every question is lost after this, at the latest.
     pub(crate) patience: Duration,
     /// No question is lost before this has passed.
     pub(crate) least_patience: Duration,
@@ -74,7 +75,7 @@ mod tests {
             // The fault comes just after a probe; the pair is looked at on the next beat.
             let by_transitive = timing.beat + timing.silence + timing.beat + burst;
             assert!(by_transitive <= fdt, "{fdt:?}: {by_transitive:?}");
-            let by_targets = timing.split_interval + timing.least_patience + timing.beat + burst;
+            let by_targets = timing.split_interval + timing.patience + timing.beat + burst;
             assert!(by_targets <= fdt, "{fdt:?}: {by_targets:?}");
             assert!(1.0 / timing.interval.as_secs_f64() <= 1.5);
         }

@@ -16,7 +16,7 @@ pub(crate) struct Island {
 pub(crate) enum Verdict {
     /// These ports live; the others of the burst have failed.
     Live(PortSet),
-    /// No target answers, but all ports reach each other: the targets died, not the paths.
+    /// No target answers, but all ports of the burst reach each other: the targets died, not the paths.
     TargetsSilent,
     /// No target answers and the ports are torn apart.
     AllFailed,

@@ -126,8 +126,16 @@ impl Probing {
                 self.ask(port, target, Purpose::Watch, now, actions);
             }
         }
-        let torn = islands.len() > 1;
-        self.next_watch = now + if torn { self.timing.split_interval } else { self.timing.interval };
+        self.next_watch = now + self.timing.interval;
+        self.hasten(now);
+    }
+
+    /// Watches more often where only targets can tell who dies: good ports that do not reach each other,
+    /// and beside failed ports, which raise no suspicion.
+    pub(super) fn hasten(&mut self, now: Instant) {
+        if self.good_islands(now).len() > 1 || self.up() != self.good() {
+            self.next_watch = self.next_watch.min(now + self.timing.split_interval);
+        }
     }
 
     /// The islands of the good ports, as the hub hears them.
