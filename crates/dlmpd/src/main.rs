@@ -12,10 +12,12 @@ mod monitor;
 mod object;
 mod plan;
 mod property;
+mod server;
 mod service;
 mod state;
 mod sys;
 mod validate;
+mod watch;
 
 use std::net::IpAddr;
 use std::os::unix::net::UnixListener;
@@ -36,6 +38,7 @@ use addresses::Addresses;
 use control::{Control, Live, Stores};
 use monitor::{Monitor, Surroundings};
 use property::Plans;
+use server::Server;
 
 /// How long a daemon that was killed may take to let go of the control socket.
 const PREDECESSOR: Duration = Duration::from_secs(1);
@@ -110,11 +113,8 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     control.restore().await;
     let control = Rc::new(Mutex::new(control));
 
-    listener.set_nonblocking(true)?;
-    let listener = zlink::tokio::unix::Listener::from(tokio::net::UnixListener::from_std(listener)?);
-    let service = service::Service { control: control.clone(), monitor, attachment };
-    // Tasks of their own: each waits for the control while another one has it.
-    let mut server = tokio::task::spawn_local(zlink::Server::new(listener, service).run());
+    let mut server = Server::new(listener, control.clone(), monitor, attachment)?;
+    // A task of its own: it waits for the control while a request has it.
     let events = tokio::task::spawn_local(follow(control.clone(), links, dhcp_events, names));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tracing::info!(config = %arguments.config.display(), attachment, "dlmpd {} is ready", env!("CARGO_PKG_VERSION"));
@@ -122,7 +122,7 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
 
     loop {
         tokio::select! {
-            result = &mut server => result?.context("the control socket failed")?,
+            never = server.run() => match never {},
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             () = idle.notified() => {
@@ -133,7 +133,7 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
                     tracing::info!("nothing is left to do");
                     // Before the lock is given back: a request that waits for it is not carried out, and
                     // the command that sent it starts another daemon.
-                    server.abort();
+                    server.stop();
                     break;
                 }
             }
@@ -142,10 +142,9 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("dlmpd ends; the datapath stays in place");
     // With the tasks go the last handles of the monitor, which ends its thread.
-    for task in [server.abort_handle(), events.abort_handle()] {
-        task.abort();
-    }
-    let _ = (server.await, events.await);
+    events.abort();
+    let _ = events.await;
+    server.end().await;
     drop(control);
     let _ = thread.join();
     Ok(())
