@@ -189,7 +189,7 @@ pub struct Interface {
 pub struct NewAddress {
     /// Address object (`aggr0/v4`), or an interface (`aggr0`): then the daemon chooses `v4`, `v4a`...
     pub object: String,
-    /// `static` or `dhcp`.
+    /// `static`, `dhcp` or `addrconf`.
     pub kind: String,
     /// `address[/prefix]` of a static address; prefix by address class (IPv4) or 64 when absent.
     pub address: Option<String>,
@@ -206,11 +206,11 @@ pub struct NewAddress {
 pub struct Address {
     /// Address object, `interface/name`.
     pub object: String,
-    /// `static` or `dhcp`.
+    /// `static`, `dhcp` or `addrconf`.
     pub kind: String,
     /// `ok`, `tentative` (DHCP still asking), `down`, `duplicate` or `inaccessible` (no such link).
     pub state: String,
-    /// `address/prefix`; absent while DHCP has none.
+    /// `address/prefix`, with `addrconf` the link-local one; absent while there is none.
     pub address: Option<String>,
     /// Seconds until the DHCP lease ends.
     pub lease: Option<i64>,

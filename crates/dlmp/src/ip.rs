@@ -70,6 +70,17 @@ pub struct CreateAddr {
 enum Kind {
     Static,
     Dhcp,
+    Addrconf,
+}
+
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::Dhcp => "dhcp",
+            Self::Addrconf => "addrconf",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +125,7 @@ impl Run for CreateAddr {
         let mut daemon = daemon::find_or_start().await?;
         let request = NewAddress {
             object: self.object,
-            kind: if kind == Kind::Static { "static" } else { "dhcp" }.into(),
+            kind: kind.as_str().into(),
             address: self.address,
             hostname: self.hostname,
             down: self.down,
@@ -126,7 +137,7 @@ impl Run for CreateAddr {
             writeln!(out, "{object}").and_then(|()| out.flush())?;
         }
         match kind {
-            Kind::Static => Ok(()),
+            Kind::Static | Kind::Addrconf => Ok(()),
             Kind::Dhcp => wait_for_lease(&mut daemon, &object, self.wait.unwrap_or(Wait::Seconds(120))).await,
         }
     }
@@ -138,7 +149,7 @@ impl CreateAddr {
         let kind = match (self.kind, &self.address) {
             (Some(kind), _) => kind,
             (None, Some(_)) => Kind::Static,
-            (None, None) => return usage("either -T dhcp or -a ADDRESS is needed"),
+            (None, None) => return usage("either -T dhcp, -T addrconf or -a ADDRESS is needed"),
         };
         match kind {
             Kind::Static if self.address.is_none() => usage("-T static needs -a ADDRESS"),
@@ -146,6 +157,11 @@ impl CreateAddr {
             Kind::Static if self.hostname.is_some() => usage("-h goes with -T dhcp: it is for the DHCP server"),
             Kind::Dhcp if self.address.is_some() => usage("-a goes with -T static: DHCP brings the address"),
             Kind::Dhcp if self.down => usage("-d goes with -T static: DHCP brings the address up"),
+            Kind::Addrconf if self.address.is_some() => usage("-a goes with -T static: the kernel makes the addresses"),
+            Kind::Addrconf if self.wait.is_some() || self.hostname.is_some() => {
+                usage("-w and -h go with -T dhcp: the kernel makes the addresses")
+            }
+            Kind::Addrconf if self.down => usage("-d goes with -T static: the kernel brings its addresses up"),
             kind => Ok(kind),
         }
     }

@@ -239,7 +239,7 @@ fn usage_errors_end_with_2_and_help_with_0() {
             &["unknown field \"colour\"", "link, class, mtu, state, over"],
         );
         refused(&place.run("dlstat show-link -i 1 -o colour"), 2, &["unknown field"]);
-        refused(&place.run("ipadm create-addr aggr0"), 2, &["ipadm: create-addr: either -T dhcp or -a"]);
+        refused(&place.run("ipadm create-addr aggr0"), 2, &["ipadm: create-addr: either -T dhcp, -T addrconf or -a"]);
         refused(&place.run("ldm list-domain"), 2, &["ldm has no commands yet"]);
         for line in ["dladm --help", "dlmp help", "dlmp --version", "ipadm create-addr --help", "dladm create-aggr -h"]
         {

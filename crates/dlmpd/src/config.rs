@@ -58,6 +58,8 @@ pub enum AddressConfig {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         hostname: Option<String>,
     },
+    /// IPv6 addresses that the kernel makes by itself (RFC 4862).
+    Addrconf {},
 }
 
 /// The file, locked against other daemons for as long as this value lives.

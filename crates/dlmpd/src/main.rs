@@ -7,7 +7,6 @@ mod addresses;
 mod capabilities;
 mod config;
 mod control;
-mod leases;
 mod monitor;
 mod object;
 mod plan;
