@@ -18,7 +18,6 @@ mod sys;
 mod validate;
 mod watch;
 
-use std::net::IpAddr;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -36,7 +35,7 @@ use tracing_subscriber::EnvFilter;
 use addresses::Addresses;
 use control::{Control, Live, Stores};
 use monitor::{Monitor, Surroundings};
-use property::Plans;
+use property::{Plans, Resolved};
 use server::Server;
 
 /// How long a daemon that was killed may take to let go of the control socket.
@@ -80,7 +79,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     capabilities::check()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    tokio::task::LocalSet::new().block_on(&runtime, serve(arguments))
+    let result = tokio::task::LocalSet::new().block_on(&runtime, serve(arguments));
+    // Without waiting for name servers that are still being asked.
+    runtime.shutdown_background();
+    result
 }
 
 async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
@@ -154,7 +156,7 @@ async fn follow(
     control: Rc<Mutex<Control>>,
     mut links: LinkEvents,
     mut dhcp_events: mpsc::UnboundedReceiver<(String, dlmp_dhcp::Event)>,
-    mut names: mpsc::UnboundedReceiver<(String, Vec<IpAddr>)>,
+    mut names: mpsc::UnboundedReceiver<Resolved>,
 ) {
     loop {
         tokio::select! {
@@ -163,7 +165,7 @@ async fn follow(
                 control.dhcp_event(&object, event).await;
                 control.refresh_plans().await;
             }
-            Some((name, addresses)) = names.recv() => control.lock().await.resolved(name, addresses).await,
+            Some(resolved) = names.recv() => control.lock().await.resolved(resolved).await,
             event = links.next() => link_event(&control, event).await,
         }
     }

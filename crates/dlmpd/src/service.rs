@@ -13,6 +13,7 @@ use zlink::{Connection, Reply, service};
 
 use crate::control::Control;
 use crate::monitor::Monitor;
+use crate::property;
 use crate::watch::{Client, watch};
 
 /// Members of this group may change things, as root may.
@@ -119,7 +120,9 @@ where
         #[zlink(connection)] conn: &mut Connection<Sock>,
     ) -> Result<(), Error> {
         may_change(conn).await?;
-        self.control.lock().await.change_properties(request).await
+        // Before the lock is taken: name servers may take their time.
+        let names = property::resolve(&request).await?;
+        self.control.lock().await.change_properties(request, names).await
     }
 
     #[zlink(more)]

@@ -1,18 +1,18 @@
 //! Streams of news to clients, which end when the client goes away.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use futures_util::{Stream, StreamExt};
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use zlink::Reply;
 
 /// The client at the other end of a connection.
 #[derive(Debug)]
-pub struct Client(AsyncFd<OwnedFd>);
+pub struct Client(UnixStream);
 
 impl Client {
     /// The client of a connection, which somebody else reads from and writes to.
@@ -20,15 +20,15 @@ impl Client {
     /// # Errors
     /// Those of dup(2) and epoll_ctl(2).
     pub fn new(stream: &UnixStream) -> io::Result<Self> {
-        // A connection has no urgent data: the only thing that can come is its end, which epoll tells of
-        // always (EPOLLHUP, epoll_ctl(2)).
-        AsyncFd::with_interest(stream.as_fd().try_clone_to_owned()?, Interest::PRIORITY).map(Self)
+        let own = std::os::unix::net::UnixStream::from(stream.as_fd().try_clone_to_owned()?);
+        UnixStream::from_std(own).map(Self)
     }
 
     /// Waits until the client is gone. Reading would tell as well, but nobody reads while news are
     /// streamed, and writing would not as long as there is none.
     async fn gone(self: Rc<Self>) {
-        // An error says that the connection cannot be waited on, and then there is no use in it.
+        // Such a connection has no urgent data: the only thing to come is its end, which epoll tells of always
+        // (EPOLLHUP, epoll_ctl(2)). An error says that it cannot be waited on, and then there is no use in it.
         let _ = self.0.ready(Interest::PRIORITY).await;
     }
 }
