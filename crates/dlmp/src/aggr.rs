@@ -7,7 +7,7 @@ use dlmp_wire::MacAddr;
 
 use crate::daemon::{self, answer};
 use crate::failure::{Failure, Result};
-use crate::output::{Cell, Column, Format, Table};
+use crate::output::{self, Cell, Column, Format, Table};
 use crate::status;
 use crate::table::Run;
 
@@ -243,7 +243,11 @@ impl Run for Show {
             (_, true) => status::table(&aggregations, self.numeric),
             _ => plain(&aggregations),
         };
-        self.format.print(&table)
+        self.format.print(&table)?;
+        if self.status && self.format.is_for_people() {
+            output::print(&status::detection(&aggregations))?;
+        }
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ mod ip;
 mod ip_show;
 mod ip_view;
 mod link;
+mod names;
 mod output;
 mod property;
 mod start;
