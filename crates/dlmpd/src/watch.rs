@@ -78,8 +78,12 @@ mod tests {
         let (news, client, mut replies) = stream(4);
         news.send(1).unwrap();
         assert_eq!(replies.next().await, Some((Some(1), 0)));
-        drop(client);
-        assert_eq!(replies.next().await, None);
+        // It is waited for before it goes.
+        let (end, ()) = tokio::join!(replies.next(), async {
+            tokio::task::yield_now().await;
+            drop(client);
+        });
+        assert_eq!(end, None);
         drop(replies);
         assert_eq!(news.receiver_count(), 0);
     }
