@@ -128,7 +128,10 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
             _ = interrupt.recv() => break,
             () = idle.notified() => {
                 // The answer to the request that emptied us is on its way, and another may follow.
-                tokio::time::sleep(IDLE).await;
+                tokio::select! {
+                    never = server.run() => match never {},
+                    () = tokio::time::sleep(IDLE) => {}
+                }
                 let control = control.lock().await;
                 if control.is_empty() {
                     tracing::info!("nothing is left to do");

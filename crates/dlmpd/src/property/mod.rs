@@ -135,7 +135,7 @@ impl TryFrom<u16> for VlanId {
 }
 
 impl Default for Fdt {
-    /// One second. Solaris has 10, since its probes are its only means (design, "Speed without load").
+    /// One second. Solaris has 10: there only losses of slow echoes tell, and here fast transitive probes do.
     fn default() -> Self {
         Self(Duration::from_secs(1))
     }
