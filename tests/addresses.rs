@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails like the test")]
 
 use dlmp_testbed::{DhcpServer, Pins};
-use dlmp_tests::{GUEST, Guest, ip_json, refused, typed, wait_for};
+use dlmp_tests::{GUEST, Guest, refused, typed, wait_for};
 use nix::sys::signal::Signal;
 
 /// What the host's DHCP server leases.
@@ -73,17 +73,30 @@ fn a_leased_address_stays_through_a_restart_of_the_daemon() {
     guest.wait_until_reachable();
 }
 
+/// Leaves the aggregation without IPv6 addresses, and the kernel without a wish to make some.
+fn take_autoconfigured_off(guest: &Guest) {
+    guest.namespace.ip("link set dev aggr0 addrgenmode none").unwrap();
+    guest.namespace.ip("address flush dev aggr0 scope link").unwrap();
+}
+
 #[test]
-fn ipv6_addresses_that_the_kernel_makes_come_and_go_with_their_object() {
-    let guest = Guest::with_aggregation(Pins::None);
+fn the_kernel_makes_addresses_for_as_long_as_it_is_told_to() {
+    let guest = Guest::new(Pins::None);
+    typed(&guest.dlmp, "dladm create-aggr -l net0 -l net1 aggr0");
+    typed(&guest.dlmp, "ipadm create-ip aggr0");
+    take_autoconfigured_off(&guest);
     typed(&guest.dlmp, "ipadm create-addr -T addrconf aggr0/v6");
-    let state = || typed(&guest.dlmp, "ipadm show-addr -p -o type,state,addr aggr0/v6");
-    wait_for("the address is there", || state().starts_with("addrconf:ok:fe80\\:\\:"));
+    let shown = |field: &str| typed(&guest.dlmp, &format!("ipadm show-addr -p -o {field} aggr0/v6"));
+    wait_for("the link-local address is there", || shown("type,state") == "addrconf:ok\n");
+    assert!(shown("addr").starts_with("fe80:"), "{}", shown("addr"));
     assert!(refused(&guest.dlmp, "ipadm create-addr -T addrconf aggr0").contains("aggr0/v6"));
+
+    // The next daemon has it on the link again, too.
     guest.end_daemon(Signal::SIGTERM);
+    take_autoconfigured_off(&guest);
     guest.start_daemon();
-    wait_for("the address is there", || state().starts_with("addrconf:ok:fe80\\:\\:"));
+    wait_for("the link-local address is there again", || shown("state") == "ok\n");
+
     typed(&guest.dlmp, "ipadm delete-addr aggr0/v6");
-    let addresses = ip_json(&guest.namespace, "-6 address show dev aggr0");
-    assert!(!addresses.to_string().contains("fe80"), "{addresses}");
+    assert!(!typed(&guest.dlmp, "ipadm show-addr -p -o type,addrobj").contains("addrconf:aggr0"));
 }

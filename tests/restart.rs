@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use dlmp_testbed::Pins;
-use dlmp_tests::{Guest, assert_whole, ip_json, json, typed, wait_for};
+use dlmp_tests::{Guest, assert_whole, ip_json, json, typed};
 use nix::sys::signal::Signal;
 
 const fn ms(count: u64) -> Duration {
@@ -104,7 +104,7 @@ fn a_temporary_aggregation_stays_through_a_restart_and_is_gone_after_a_reboot() 
     assert_eq!(json(&guest.dlmp, "dladm show-aggr -x -j"), before);
     guest.wait_until_reachable();
 
-    reboot(&guest);
+    guest.reboot();
     assert_eq!(json(&guest.dlmp, "dladm show-aggr -x -j"), serde_json::json!([]));
     assert!(ip_json(&guest.namespace, "link show dev aggr0").is_null());
 }
@@ -113,21 +113,10 @@ fn a_temporary_aggregation_stays_through_a_restart_and_is_gone_after_a_reboot() 
 fn everything_persistent_is_restored_after_a_reboot() {
     let guest = Guest::with_aggregation(Pins::None);
     let before = json(&guest.dlmp, "dladm show-aggr -x -j")[0]["address"].clone();
-    reboot(&guest);
+    guest.reboot();
     let rows = json(&guest.dlmp, "dladm show-aggr -x -j");
     assert_eq!(rows[0]["address"], before);
     let ports: Vec<_> = rows.as_array().unwrap().iter().filter_map(|row| row["port"].as_str()).collect();
     assert_eq!(ports, ["net0", "net1"]);
     guest.wait_until_reachable();
-}
-
-/// Takes everything of the guest away but its files, and starts its daemon anew.
-fn reboot(guest: &Guest) {
-    guest.namespace.shut_down();
-    wait_for("the ports are gone", || {
-        ["p0", "p1"].iter().all(|port| ip_json(&guest.switch, &format!("link show dev {port}")).is_null())
-    });
-    guest.namespace.boot().unwrap();
-    guest.connect_ports();
-    guest.start_daemon();
 }

@@ -196,6 +196,17 @@ impl Guest {
         wait_for("the daemon ends", || has_ended(pid));
     }
 
+    /// Takes everything of the guest away but its files, and starts its daemon anew.
+    pub fn reboot(&self) {
+        self.namespace.shut_down();
+        wait_for("the ports are gone", || {
+            CONNECTIONS.iter().all(|(_, end)| ip_json(&self.switch, &format!("link show dev {end}")).is_null())
+        });
+        self.namespace.boot().unwrap();
+        self.connect_ports();
+        self.start_daemon();
+    }
+
     /// Whether a daemon runs in the guest.
     pub fn daemon_runs(&self) -> bool {
         !self.dlmp.daemons().is_empty()

@@ -210,7 +210,7 @@ pub struct Address {
     pub kind: String,
     /// `ok`, `tentative` (DHCP still asking), `down`, `duplicate` or `inaccessible` (no such link).
     pub state: String,
-    /// `address/prefix`; absent while DHCP has none.
+    /// `address/prefix`, with `addrconf` the link-local one; absent while there is none.
     pub address: Option<String>,
     /// Seconds until the DHCP lease ends.
     pub lease: Option<i64>,

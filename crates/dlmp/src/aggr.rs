@@ -1,14 +1,13 @@
 //! Aggregations: making, changing, deleting and showing them.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use dlmp_api::client::Dlmpd;
 use dlmp_api::{Aggregation, NewAggregation, Port, PortChange};
 use dlmp_wire::MacAddr;
 
 use crate::daemon::{self, answer};
 use crate::failure::{Failure, Result};
-use crate::mode::{Mode, TrunkOptions};
-use crate::output::{Cell, Column, Format, Table};
+use crate::output::{self, Cell, Column, Format, Table};
 use crate::status;
 use crate::table::Run;
 
@@ -37,6 +36,14 @@ pub struct Create {
     trunk: TrunkOptions,
     /// Name of the aggregation
     name: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    Dlmp,
+    /// Solaris has it: refused with a reason instead of as a word that nobody knows.
+    #[value(hide = true)]
+    Trunk,
 }
 
 /// Delete an aggregation
@@ -76,6 +83,38 @@ pub struct Remove {
     ports: Vec<String>,
     /// The aggregation
     name: String,
+}
+
+/// Modify an aggregation
+#[derive(Debug, Args)]
+pub struct Modify {
+    /// Until the next boot only
+    #[arg(short)]
+    temporary: bool,
+    /// Mode of the aggregation
+    #[arg(short, value_enum, default_value = "dlmp")]
+    mode: Mode,
+    #[command(flatten)]
+    trunk: TrunkOptions,
+    /// MAC address of the aggregation
+    #[arg(short = 'u', value_name = "ADDRESS")]
+    mac: Option<MacAddr>,
+    /// The aggregation
+    name: String,
+}
+
+/// What belongs to trunk mode: refused with a reason.
+#[derive(Debug, Args)]
+struct TrunkOptions {
+    /// Load balancing of trunk mode
+    #[arg(short = 'P', value_name = "POLICY", hide = true)]
+    policy: Option<String>,
+    /// LACP of trunk mode
+    #[arg(short = 'L', value_name = "MODE", hide = true)]
+    lacp_mode: Option<String>,
+    /// LACP timer of trunk mode
+    #[arg(short = 'T', value_name = "TIME", hide = true)]
+    lacp_timer: Option<String>,
 }
 
 /// Show aggregations
@@ -122,6 +161,24 @@ const EXTENDED: [Column; 11] = [
     Column::extra("REASON", 6),
 ];
 
+impl TrunkOptions {
+    /// Refuses what belongs to trunk mode.
+    fn check(&self, mode: Mode, instead: &str) -> Result<()> {
+        let trunk_only = [(&self.policy, "-P"), (&self.lacp_mode, "-L"), (&self.lacp_timer, "-T")];
+        let refused = if mode == Mode::Trunk {
+            "-m trunk: there is no trunk mode"
+        } else if let Some((_, option)) = trunk_only.iter().find(|(value, _)| value.is_some()) {
+            &format!("{option} belongs to trunk mode, which does not exist")
+        } else {
+            return Ok(());
+        };
+        Err(Failure::refused(
+            format!("{refused} here: only dlmp, which needs no policy and no LACP on the switches"),
+            instead,
+        ))
+    }
+}
+
 impl Run for Create {
     async fn run(self) -> Result<()> {
         let ports: String = self.ports.iter().map(|port| format!(" -l {port}")).collect();
@@ -158,6 +215,22 @@ impl Run for Remove {
     }
 }
 
+impl Run for Modify {
+    async fn run(self) -> Result<()> {
+        self.trunk.check(self.mode, &format!("dladm show-aggr {}", self.name))?;
+        let aggregations = answer(daemon::require()?.list_aggregations().await)?.aggregations;
+        let known = only(aggregations, Some(&self.name), |aggregation| &aggregation.name)?;
+        match (self.mac, known.first()) {
+            (Some(mac), Some(aggregation)) if mac.to_string() != aggregation.mac => Err(Failure::refused(
+                format!("-u {mac}: the address of an aggregation stays the one that it was made with"),
+                format!("dladm delete-aggr {0}, then create-aggr with -u {mac}", self.name),
+            )),
+            // The mode is dlmp, and the address is the one asked for: nothing is left to do.
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Run for Show {
     async fn run(self) -> Result<()> {
         let aggregations = match daemon::find_to_show().await? {
@@ -170,7 +243,11 @@ impl Run for Show {
             (_, true) => status::table(&aggregations, self.numeric),
             _ => plain(&aggregations),
         };
-        self.format.print(&table)
+        self.format.print(&table)?;
+        if self.status && self.format.is_for_people() {
+            output::print(&status::detection(&aggregations))?;
+        }
+        Ok(())
     }
 }
 

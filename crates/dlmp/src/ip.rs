@@ -73,6 +73,16 @@ enum Kind {
     Addrconf,
 }
 
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::Dhcp => "dhcp",
+            Self::Addrconf => "addrconf",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wait {
     Seconds(u32),
@@ -115,12 +125,7 @@ impl Run for CreateAddr {
         let mut daemon = daemon::find_or_start().await?;
         let request = NewAddress {
             object: self.object,
-            kind: match kind {
-                Kind::Static => "static",
-                Kind::Dhcp => "dhcp",
-                Kind::Addrconf => "addrconf",
-            }
-            .into(),
+            kind: kind.as_str().into(),
             address: self.address,
             hostname: self.hostname,
             down: self.down,
@@ -144,7 +149,7 @@ impl CreateAddr {
         let kind = match (self.kind, &self.address) {
             (Some(kind), _) => kind,
             (None, Some(_)) => Kind::Static,
-            (None, None) => return usage("-T dhcp, -T addrconf or -a ADDRESS is needed"),
+            (None, None) => return usage("either -T dhcp, -T addrconf or -a ADDRESS is needed"),
         };
         match kind {
             Kind::Static if self.address.is_none() => usage("-T static needs -a ADDRESS"),
@@ -152,12 +157,11 @@ impl CreateAddr {
             Kind::Static if self.hostname.is_some() => usage("-h goes with -T dhcp: it is for the DHCP server"),
             Kind::Dhcp if self.address.is_some() => usage("-a goes with -T static: DHCP brings the address"),
             Kind::Dhcp if self.down => usage("-d goes with -T static: DHCP brings the address up"),
-            Kind::Addrconf if self.address.is_some() => {
-                usage("-a goes with -T static: the kernel makes these addresses")
+            Kind::Addrconf if self.address.is_some() => usage("-a goes with -T static: the kernel makes the addresses"),
+            Kind::Addrconf if self.wait.is_some() || self.hostname.is_some() => {
+                usage("-w and -h go with -T dhcp: the kernel makes the addresses")
             }
-            Kind::Addrconf if self.down || self.wait.is_some() || self.hostname.is_some() => {
-                usage("-d, -w and -h do not go with -T addrconf")
-            }
+            Kind::Addrconf if self.down => usage("-d goes with -T static: the kernel brings its addresses up"),
             kind => Ok(kind),
         }
     }

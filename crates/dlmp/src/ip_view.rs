@@ -128,7 +128,15 @@ impl Sources {
             self.objects_of(&link.name).any(|object| object.address.as_deref() == Some(&text))
         };
         let unnamed = self.addresses.iter().filter(|address| address.index == link.index && !named(address));
-        let unnamed = unnamed.map(|address| unnamed_address(link, address));
+        // What the kernel makes belongs to the object that has it do so.
+        let autoconf = self.objects_of(&link.name).find(|object| object.kind == "addrconf");
+        let unnamed = unnamed.map(|address| {
+            let shown = unnamed_address(link, address);
+            match autoconf {
+                Some(object) if shown.kind == "addrconf" => ShownAddress { object: object.object.clone(), ..shown },
+                _ => shown,
+            }
+        });
         self.objects_of(&link.name).map(ShownAddress::from).chain(unnamed).collect()
     }
 }

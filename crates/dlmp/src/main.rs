@@ -10,7 +10,7 @@ mod ip;
 mod ip_show;
 mod ip_view;
 mod link;
-mod mode;
+mod names;
 mod output;
 mod property;
 mod start;

@@ -44,6 +44,8 @@ pub enum Cell {
     Text(String),
     /// Text that repeats the row above: blank in columns, printed with `-p` and in JSON.
     Repeated(String),
+    /// Text that repeats the row above: `--` in columns, printed with `-p` and in JSON.
+    Ditto(String),
     /// Text that stands under the row above: indented in columns.
     Indented(String),
     /// A number.
@@ -52,6 +54,10 @@ pub enum Cell {
     Counter(u64),
     /// A speed in Mb/s: `1000Mb`, and `0Mb` when the device does not say.
     Speed(Option<u64>),
+    /// A time in nanoseconds: seconds with two decimals (`0.53s`), in JSON a number of seconds.
+    Seconds(i64),
+    /// A time in nanoseconds: milliseconds with two decimals (`0.62ms`), in JSON a number of milliseconds.
+    Milliseconds(i64),
     /// A MAC address, printed without leading zeros as Solaris does.
     Mac(MacAddr),
     /// `yes` or `no`.
@@ -107,10 +113,24 @@ impl Format {
     /// # Errors
     /// As [`Format::print`].
     pub fn print_rows(&self, table: &Table, first: bool) -> Result<()> {
-        let text = self.render(table, first)?;
-        let mut out = std::io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        Ok(out.flush()?)
+        print(&self.render(table, first)?)
+    }
+
+    /// As [`Format::print_rows`] for rows that come without end: in JSON each is an object on a line of its own.
+    ///
+    /// # Errors
+    /// As [`Format::print`].
+    pub fn print_stream(&self, table: &Table, first: bool) -> Result<()> {
+        if !self.json {
+            return self.print_rows(table, first);
+        }
+        let objects = json_objects(table, &self.selected(table.columns)?);
+        print(&objects.iter().map(|object| format!("{object}\n")).collect::<String>())
+    }
+
+    /// Whether this is the table that people see who asked for nothing in particular.
+    pub fn is_for_people(&self) -> bool {
+        !self.parseable && !self.json && self.fields.is_empty()
     }
 
     /// Checks the names given with `-o`, before anything that takes time.
@@ -171,6 +191,16 @@ impl Format {
     }
 }
 
+/// Writes text to standard output, at once.
+///
+/// # Errors
+/// It cannot be written to.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
 fn column_text(table: &Table, selected: &[usize], heading: bool) -> String {
     let names = selected.iter().map(|&index| table.columns[index].name.to_owned()).collect();
     let rows = table.rows.iter().map(|row| selected.iter().map(|&index| row[index].shown()).collect());
@@ -204,12 +234,15 @@ fn parseable_text(table: &Table, selected: &[usize]) -> String {
 }
 
 fn json_text(table: &Table, selected: &[usize]) -> String {
+    format!("{}\n", Value::from(json_objects(table, selected)))
+}
+
+fn json_objects(table: &Table, selected: &[usize]) -> Vec<Value> {
     let object = |row: &Vec<Cell>| -> Value {
         let entry = |&index: &usize| (table.columns[index].key(), row[index].json());
         selected.iter().map(entry).collect::<Map<_, _>>().into()
     };
-    let rows: Vec<Value> = table.rows.iter().map(object).collect();
-    format!("{}\n", Value::from(rows))
+    table.rows.iter().map(object).collect()
 }
 
 impl Cell {
@@ -220,7 +253,7 @@ impl Cell {
 
     fn shown(&self) -> String {
         match self {
-            Self::Absent => "--".into(),
+            Self::Absent | Self::Ditto(_) => "--".into(),
             Self::List(names) if names.is_empty() => "--".into(),
             Self::Unknown => "?".into(),
             Self::Repeated(_) => String::new(),
@@ -234,7 +267,9 @@ impl Cell {
     fn parseable(&self) -> String {
         match self {
             Self::Absent | Self::Unknown => String::new(),
-            Self::Text(text) | Self::Repeated(text) | Self::Indented(text) => text.clone(),
+            Self::Text(text) | Self::Repeated(text) | Self::Ditto(text) | Self::Indented(text) => text.clone(),
+            Self::Seconds(time) => format!("{:.2}s", *time as f64 / 1e9),
+            Self::Milliseconds(time) => format!("{:.2}ms", *time as f64 / 1e6),
             Self::Number(number) | Self::Counter(number) => number.to_string(),
             Self::Speed(speed) => format!("{}Mb", speed.unwrap_or(0)),
             Self::Mac(mac) => mac.short().to_string(),
@@ -250,7 +285,9 @@ impl Cell {
     fn json(&self) -> Value {
         match self {
             Self::Absent | Self::Unknown => Value::Null,
-            Self::Text(text) | Self::Repeated(text) | Self::Indented(text) => json!(text),
+            Self::Text(text) | Self::Repeated(text) | Self::Ditto(text) | Self::Indented(text) => json!(text),
+            Self::Seconds(time) => json!(*time as f64 / 1e9),
+            Self::Milliseconds(time) => json!(*time as f64 / 1e6),
             Self::Number(number) | Self::Counter(number) => json!(number),
             Self::Speed(speed) => json!(speed),
             Self::Mac(mac) => json!(mac.to_string()),

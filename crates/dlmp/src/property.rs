@@ -1,7 +1,5 @@
 //! Properties of links: `set-linkprop`, `reset-linkprop`, `show-linkprop`.
 
-use std::net::ToSocketAddrs;
-
 use clap::Args;
 use dlmp_api::client::Dlmpd;
 use dlmp_api::{LinkProperty, PropertyChange, PropertyRequest};
@@ -75,9 +73,6 @@ impl Run for Set {
         for text in &self.properties {
             changes.extend(assignments(text)?);
         }
-        for change in changes.iter().filter(|change| change.property == "probe-ip") {
-            hosts_resolve(change.value.as_deref().unwrap_or_default())?;
-        }
         let request = PropertyRequest { link: self.link, changes, temporary: self.temporary };
         answer(daemon::require()?.change_link_properties(&request).await)
     }
@@ -135,26 +130,6 @@ fn assignments(text: &str) -> Result<Vec<PropertyChange>> {
     Ok(changes)
 }
 
-/// Refuses names in `probe-ip` that do not resolve: here the person who typed them can still be told.
-fn hosts_resolve(probe_ip: &str) -> Result<()> {
-    for name in probe_ip.split([',', '+']).filter(|part| is_host_name(part)) {
-        if let Err(error) = (name, 0).to_socket_addrs() {
-            return Err(Failure::refused(
-                format!("probe-ip={probe_ip}: the name {name} does not resolve: {error}"),
-                format!("getent hosts {name}"),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Whether this part of `probe-ip` can only be a host name; dlmpd judges everything else.
-fn is_host_name(part: &str) -> bool {
-    part.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && part.contains(|c: char| c.is_ascii_alphabetic())
-        && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.')
-}
-
 fn table(properties: &[LinkProperty]) -> Table {
     let row = |property: &LinkProperty| {
         vec![
@@ -190,20 +165,6 @@ mod tests {
         );
         assert_eq!(split("probe-ip="), own(&[("probe-ip", "")]));
         assert_eq!(assignments("probe-ip").unwrap_err().exit_code(), 2);
-    }
-
-    #[test]
-    fn only_what_can_be_nothing_else_is_taken_for_a_host_name() {
-        for (part, is) in [
-            ("router", true),
-            ("gw.example", true),
-            ("10.0.0.1", false),
-            ("fe80::1", false),
-            ("[aggr0]", false),
-            ("a/b", false),
-        ] {
-            assert_eq!(is_host_name(part), is, "{part}");
-        }
     }
 
     #[test]

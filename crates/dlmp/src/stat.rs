@@ -38,9 +38,8 @@ pub struct ShowAggr {
     /// targets), all
     #[arg(short = 'P', value_name = "TYPE,...", value_delimiter = ',', conflicts_with = "verbose")]
     probes: Vec<ProbeType>,
-    /// With -P: addresses, not names, which are never looked up
+    /// With -P: addresses, not their names
     #[arg(short = 'n', requires = "probes")]
-    #[allow(dead_code, reason = "probes come too fast for names, with it or without")]
     numeric: bool,
     #[command(flatten)]
     format: Format,
@@ -114,7 +113,7 @@ impl Run for ShowAggr {
                 .interval
                 .zip(count)
                 .map(|(interval, count)| Duration::from_secs(interval.get().into()) * count);
-            return watch::probes(&self.probes, link, length, &self.format).await;
+            return watch::probes(&self.probes, link, length, self.numeric, &self.format).await;
         }
         let format = if self.verbose { self.format.all_columns() } else { self.format };
         self.repeat.print(&format, &AGGREGATIONS, count, port_row, async || count_ports(link).await).await

@@ -1,12 +1,10 @@
 //! `show-aggr -S`: what probing says of each port (seed 002).
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dlmp_api::{Aggregation, Port};
 
+use crate::names::Names;
 use crate::output::{Cell, Column, Table};
 
 /// How long names of targets are looked for; those that take longer are shown as addresses.
@@ -25,60 +23,40 @@ const COLUMNS: [Column; 8] = [
 
 /// The table; with `numeric` without names of targets.
 pub fn table(aggregations: &[Aggregation], numeric: bool) -> Table {
-    let names = if numeric { BTreeMap::new() } else { names(aggregations) };
+    let mut names = Names::default();
+    if !numeric {
+        let ports = aggregations.iter().flat_map(|aggregation| &aggregation.ports);
+        ports.flat_map(|port| &port.targets).for_each(|target| drop(names.of(target)));
+        names.wait(PATIENCE);
+    }
+    let mut name = |target: &String| if numeric { target.clone() } else { names.of(target) };
     let mut rows = Vec::new();
     for aggregation in aggregations {
-        rows.push(vec![
-            Cell::Text(aggregation.name.clone()),
-            Cell::Absent,
-            Cell::Absent,
-            Cell::Absent,
-            Cell::Absent,
-            Cell::Absent,
-            Cell::Text(aggregation.detection.clone()),
-            Cell::Absent,
-        ]);
-        rows.extend(aggregation.ports.iter().map(|port| row(aggregation, port, &names)));
+        for (at, port) in aggregation.ports.iter().enumerate() {
+            rows.push(row(aggregation, port, at == 0, &mut name));
+        }
     }
     Table { columns: &COLUMNS, rows }
 }
 
-fn row(aggregation: &Aggregation, port: &Port, names: &BTreeMap<String, String>) -> Vec<Cell> {
-    let target = |address: &String| names.get(address).unwrap_or(address).clone();
+fn row(aggregation: &Aggregation, port: &Port, first: bool, name: impl FnMut(&String) -> String) -> Vec<Cell> {
+    let link = aggregation.name.clone();
     vec![
-        Cell::Repeated(aggregation.name.clone()),
+        if first { Cell::Text(link) } else { Cell::Ditto(link) },
         Cell::Text(port.name.clone()),
         Cell::Text(port.flags.clone()),
         Cell::Text(port.health.clone()),
-        Cell::List(port.targets.iter().map(target).collect()),
+        Cell::List(port.targets.iter().map(name).collect()),
         Cell::List(port.xtargets.clone()),
         Cell::Text(aggregation.detection.clone()),
         Cell::Text(port.reason.clone()),
     ]
 }
 
-/// The names of all targets that a name server knows and tells quickly.
-fn names(aggregations: &[Aggregation]) -> BTreeMap<String, String> {
-    let mut addresses: Vec<&String> =
-        aggregations.iter().flat_map(|aggregation| &aggregation.ports).flat_map(|port| &port.targets).collect();
-    addresses.sort();
-    addresses.dedup();
-    let (sender, found) = mpsc::channel();
-    for address in addresses {
-        let (address, sender) = (address.clone(), sender.clone());
-        // Left alone when it takes too long: the process ends soon.
-        std::thread::spawn(move || {
-            let name = address.parse().ok().and_then(|ip: IpAddr| dns_lookup::lookup_addr(&ip).ok());
-            let _ = sender.send((address, name));
-        });
-    }
-    drop(sender);
-    let deadline = Instant::now() + PATIENCE;
-    let mut names = BTreeMap::new();
-    while let Ok((address, name)) = found.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-        names.extend(name.map(|name| (address, name)));
-    }
-    names
+/// What people are told below the table: a state says little without what it rests on.
+pub fn detection(aggregations: &[Aggregation]) -> String {
+    let line = |aggregation: &Aggregation| format!("Detection of {}: {}\n", aggregation.name, aggregation.detection);
+    aggregations.iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -122,10 +100,10 @@ mod tests {
         let shown = |format: Format| format.render(&table(std::slice::from_ref(&aggregation), true), true).unwrap();
         insta::assert_snapshot!(shown(Format::default()), @r"
         LINK        PORT            FLAGS     STATE    TARGETS       XTARGETS
-        aggr0       --              --        --       --            --
-                    net0            u--3      active   192.0.2.1     net1
-                    net1            u-2-      active   --            net0
+        aggr0       net0            u--3      active   192.0.2.1     net1
+        --          net1            u-2-      active   --            net0
         ");
         assert!(shown(Format::default().all_columns()).contains("link and probes"));
+        assert_eq!(detection(&[aggregation]), "Detection of aggr0: link and probes\n");
     }
 }

@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command};
 
 use crate::failure::{Failure, Result};
-use crate::{aggr, ip, ip_show, link, mode, property, stat, watch};
+use crate::{aggr, ip, ip_show, link, property, stat, watch};
 
 /// The names that the program is called by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ const TABLE: [Entry; 21] = [
     Entry::new::<aggr::Delete>(Program::Dladm, "delete-aggr"),
     Entry::new::<aggr::Add>(Program::Dladm, "add-aggr"),
     Entry::new::<aggr::Remove>(Program::Dladm, "remove-aggr"),
-    Entry::new::<mode::Modify>(Program::Dladm, "modify-aggr"),
+    Entry::new::<aggr::Modify>(Program::Dladm, "modify-aggr"),
     Entry::new::<aggr::Show>(Program::Dladm, "show-aggr"),
     Entry::new::<property::Set>(Program::Dladm, "set-linkprop"),
     Entry::new::<property::Reset>(Program::Dladm, "reset-linkprop"),
@@ -216,6 +216,7 @@ mod tests {
             ("dladm create-aggr -m dlmp -l net0 -l net1 aggr0", "create-aggr"),
             ("ipadm create-ip aggr0", "create-ip"),
             ("ipadm create-addr -T dhcp aggr0/v4", "create-addr"),
+            ("ipadm create-addr -T addrconf aggr0/v6", "create-addr"),
             ("dladm show-aggr aggr0", "show-aggr"),
             ("dladm show-aggr -x", "show-aggr"),
             ("dladm show-aggr -nS", "show-aggr"),
@@ -267,7 +268,6 @@ mod tests {
             "dlstat show-link a b c",
             "ipadm create-ip",
             "ipadm create-addr",
-            "ipadm create-addr -T nonsense aggr0",
             "ipadm create-addr -a nonsense aggr0",
             "ipadm create-addr -T dhcp -w soon aggr0",
             "ipadm delete-addr",
@@ -286,8 +286,9 @@ mod tests {
             ("create-addr -T static aggr0", 2),
             ("create-addr -T dhcp -a 192.0.2.1 aggr0", 2),
             ("create-addr -T dhcp -d aggr0", 2),
+            ("create-addr -T addrconf -a fe80::1 aggr0", 2),
+            ("create-addr -T addrconf -w 5 aggr0", 2),
             ("create-addr -T addrconf -d aggr0", 2),
-            ("create-addr -T addrconf -a 192.0.2.1 aggr0", 2),
             ("create-addr -a 192.0.2.1 -w 5 aggr0", 2),
             ("create-addr -a 192.0.2.1 -h host aggr0", 2),
             ("create-aggr -m trunk -l net0 aggr0", 1),

@@ -5,14 +5,16 @@ use std::io::Write;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use dlmp_api::client::Dlmpd;
+use dlmp_api::client::{Connection, Dlmpd};
 use dlmp_api::{ProbeNews, StateNews};
 use futures_util::{StreamExt, pin_mut};
 use serde_json::{Value, json};
 
-use crate::daemon;
+use crate::aggr::only;
+use crate::daemon::{self, answer};
 use crate::failure::{Failure, Result};
-use crate::output::{Cell, Column, Format, Table};
+use crate::names::Names;
+use crate::output::{self, Cell, Column, Format, Table};
 use crate::table::Run;
 
 /// Kinds of probes, as `-P` names them.
@@ -50,6 +52,7 @@ const COLUMNS: [Column; 8] = [
 impl Run for Monitor {
     async fn run(self) -> Result<()> {
         let mut daemon = daemon::require()?;
+        refuse_unknown(&mut daemon, self.link.as_deref()).await?;
         let changes = daemon.watch_states().await.map_err(broken)?;
         pin_mut!(changes);
         while let Some(reply) = changes.next().await {
@@ -57,21 +60,30 @@ impl Run for Monitor {
             tell_missed(reply.missed);
             let wanted = |change: &StateNews| self.link.as_ref().is_none_or(|link| *link == change.aggregation);
             if let Some(change) = reply.change.filter(wanted) {
-                line(&if self.json { state_json(&change) } else { state_text(&change) })?;
+                let text = if self.json { state_json(&change) } else { state_text(&change) };
+                output::print(&format!("{text}\n"))?;
             }
         }
-        Err(Failure::Refused("dlmpd has ended".into()))
+        Err(ended())
     }
 }
 
 /// Prints probes of these kinds as they go out and are answered, until it is interrupted; for `length`
-/// if that is given.
+/// if that is given. Addresses are shown by name, unless they are to be `numeric`, as soon as it is known.
 ///
 /// # Errors
-/// There is no daemon, or it went away.
-pub async fn probes(types: &[ProbeType], link: Option<&str>, length: Option<Duration>, format: &Format) -> Result<()> {
+/// There is no daemon or no such aggregation, or the daemon went away.
+pub async fn probes(
+    types: &[ProbeType],
+    link: Option<&str>,
+    length: Option<Duration>,
+    numeric: bool,
+    format: &Format,
+) -> Result<()> {
     format.check(&COLUMNS)?;
     let mut daemon = daemon::require()?;
+    refuse_unknown(&mut daemon, link).await?;
+    let mut names = Names::default();
     let start = monotonic();
     let news = daemon.watch_probes().await.map_err(broken)?;
     pin_mut!(news);
@@ -88,15 +100,18 @@ pub async fn probes(types: &[ProbeType], link: Option<&str>, length: Option<Dura
             () = &mut end => return Ok(()),
             reply = news.next() => reply,
         };
-        let Some(reply) = reply else { return Err(Failure::Refused("dlmpd has ended".into())) };
+        let Some(reply) = reply else { return Err(ended()) };
         let reply = reply.map_err(broken)??;
         tell_missed(reply.missed);
-        let Some(probe) = reply.probe else { continue };
+        let Some(mut probe) = reply.probe else { continue };
         let transitive = probe.probe.starts_with('t');
         let kind = if transitive { ProbeType::T } else { ProbeType::I };
         let wanted = types.contains(&ProbeType::All) || types.contains(&kind);
         if wanted && link.is_none_or(|link| link == probe.aggregation) {
-            format.print_rows(&Table { columns: &COLUMNS, rows: vec![row(&probe, start)] }, first)?;
+            if !numeric {
+                (probe.local, probe.target) = (names.of(&probe.local), names.of(&probe.target));
+            }
+            format.print_stream(&Table { columns: &COLUMNS, rows: vec![row(&probe, start)] }, first)?;
             first = false;
         }
     }
@@ -104,9 +119,9 @@ pub async fn probes(types: &[ProbeType], link: Option<&str>, length: Option<Dura
 
 fn row(probe: &ProbeNews, start: i64) -> Vec<Cell> {
     let text = |text: &str| if text.is_empty() { Cell::Absent } else { Cell::Text(text.to_owned()) };
-    let milliseconds = |time: Option<i64>| Cell::text(time.map(|time| format!("{:.2}ms", time as f64 / 1e6)));
+    let milliseconds = |time: Option<i64>| time.map_or(Cell::Absent, Cell::Milliseconds);
     vec![
-        Cell::Text(format!("{:.2}s", (probe.time - start) as f64 / 1e9)),
+        Cell::Seconds(probe.time.saturating_sub(start)),
         text(&probe.aggregation),
         text(&probe.port),
         text(&probe.local),
@@ -142,16 +157,24 @@ fn clock_time(nanoseconds: i64) -> String {
     format!("{:02}:{:02}:{:02}.{rest:03}Z", day / 3600, day / 60 % 60, day % 60)
 }
 
-fn line(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}")?;
-    Ok(out.flush()?)
+/// A name that nobody has would show nothing, for ever.
+async fn refuse_unknown(daemon: &mut Connection, link: Option<&str>) -> Result<()> {
+    if link.is_some() {
+        let aggregations = answer(daemon.list_aggregations().await)?.aggregations;
+        only(aggregations, link, |aggregation| &aggregation.name)?;
+    }
+    Ok(())
 }
 
 fn tell_missed(missed: i64) {
     if missed > 0 {
-        eprintln!("{missed} missed: they came faster than they could be printed");
+        // With nobody reading standard error there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "{missed} missed: they came faster than they could be printed");
     }
+}
+
+fn ended() -> Failure {
+    Failure::refused("dlmpd has ended", "dladm show-aggr")
 }
 
 fn broken(error: zlink::Error) -> Failure {

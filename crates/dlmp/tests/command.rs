@@ -96,6 +96,11 @@ fn changes_to_what_only_a_daemon_knows_say_how_to_start_it() {
             "dladm remove-aggr -l net0 aggr0",
             "ipadm delete-ip aggr0",
             "ipadm delete-addr aggr0/v4",
+            "dladm set-linkprop -p probe-fdt=1 aggr0",
+            "dladm reset-linkprop aggr0",
+            "dladm modify-aggr aggr0",
+            "dlmp monitor",
+            "dlstat show-aggr -P all",
         ] {
             refused(&place.run(line), 1, &["dlmpd is not running", "try: dlmpd"]);
         }
@@ -205,6 +210,79 @@ fn what_the_daemon_knows_is_shown() {
 }
 
 #[test]
+fn properties_are_asked_for_as_typed_and_shown() {
+    within("properties", |place| {
+        fake::serve();
+        for (line, asked) in [
+            (
+                "set-linkprop -p probe-ip=10.0.0.1/24+10.0.0.9,[aggr0]+,probe-fdt=50ms aggr0",
+                "aggr0 false: probe-ip to 10.0.0.1/24+10.0.0.9,[aggr0]+; probe-fdt to 50ms",
+            ),
+            ("set-linkprop -t -p probe-fdt=2 -p probe-ip= aggr0", "aggr0 true: probe-fdt to 2; probe-ip to "),
+            ("set-linkprop -p colour=red aggr0", "aggr0 false: colour to red"),
+            ("reset-linkprop -p probe-ip,probe-fdt aggr0", "aggr0 false: probe-ip reset; probe-fdt reset"),
+            ("reset-linkprop -t aggr0", "aggr0 true: probe-fdt reset; probe-ip reset; probe-vlan-id reset"),
+        ] {
+            refused(&place.run(&format!("dladm {line}")), 1, &[asked]);
+        }
+        assert_eq!(
+            place.run("dladm show-linkprop -c -o property,value,effective aggr0").out,
+            "probe-fdt::1s\nprobe-ip:+192.0.2.1,[aggr0]+:+192.0.2.1,[aggr0]+\nprobe-vlan-id::0\n"
+        );
+        assert_eq!(place.run("dladm show-linkprop -p probe-fdt -c -o effective").out, "1s\n");
+        refused(&place.run("dladm show-linkprop net7"), 1, &["no aggregation net7"]);
+        refused(&place.run("dladm show-linkprop -p colour"), 2, &["probe-fdt, probe-ip, probe-vlan-id"]);
+        refused(&place.run("dladm set-linkprop -p probe-ip aggr0"), 2, &["no property=value"]);
+    });
+}
+
+#[test]
+fn what_probing_says_is_shown_with_what_it_rests_on() {
+    within("probing", |place| {
+        fake::serve();
+        let shown = place.run("dladm show-aggr -nS");
+        let lines: Vec<Vec<_>> = shown.out.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[1], ["aggr0", "net0", "u--3", "active", "192.0.2.1", "net1"]);
+        assert_eq!(lines[2], ["--", "net1", "u-2-", "active", "--", "net0"]);
+        assert_eq!(lines[3].join(" "), "Detection of aggr0: link and probes");
+        let fields = place.run("dladm show-aggr -nS -p -o link,port,detection");
+        assert_eq!(fields.out, "aggr0:net0:link and probes\naggr0:net1:link and probes\n");
+    });
+}
+
+#[test]
+fn probes_are_streamed_by_kind_and_aggregation_and_what_was_missed_is_told() {
+    within("stream", |place| {
+        fake::serve();
+        let all = place.run("dlstat show-aggr -n -P all -p -o aggr,target,probe,rtt -i 1 1");
+        assert_eq!(all.out, "aggr0:192.0.2.1:i7:\naggr0:192.0.2.1:i7:0.62ms\naggr1:192.0.2.1:i8:\naggr0:net1:t9:\n");
+        assert!(all.err.contains("12 missed"), "{all:?}");
+        let transitive = place.run("dlstat show-aggr -n -P t -j -o probe,netrtt -i 1 aggr0 1");
+        assert_eq!(transitive.out, "{\"probe\":\"t9\",\"netrtt\":null}\n");
+        let icmp = place.run("dlstat show-aggr -n -P i -j -o probe,netrtt -i 1 aggr0 1");
+        assert_eq!(icmp.out, "{\"probe\":\"i7\",\"netrtt\":null}\n{\"probe\":\"i7\",\"netrtt\":0.62}\n");
+        refused(&place.run("dlstat show-aggr -P all aggr7"), 1, &["there is no aggregation aggr7"]);
+    });
+}
+
+#[test]
+fn changes_of_state_are_streamed_until_the_daemon_ends() {
+    within("monitor", |place| {
+        fake::serve();
+        let shown = place.run("dlmp monitor");
+        assert_eq!((shown.code, shown.err.contains("dlmpd has ended")), (1, true), "{shown:?}");
+        assert_eq!(
+            shown.out,
+            "00:00:00.000Z aggr0 net1 failed: its link is down\n00:00:00.000Z aggr1 net1 failed: its link is down\n"
+        );
+        let objects = place.run("dlmp monitor -j aggr0").out;
+        assert_eq!(objects.lines().count(), 1);
+        assert!(objects.contains(r#""reason":"its link is down""#), "{objects}");
+        refused(&place.run("dlmp monitor aggr7"), 1, &["there is no aggregation aggr7"]);
+    });
+}
+
+#[test]
 fn create_addr_waits_for_the_lease_and_prints_the_name_that_was_chosen() {
     within("lease", |place| {
         fake::serve();
@@ -239,7 +317,7 @@ fn usage_errors_end_with_2_and_help_with_0() {
             &["unknown field \"colour\"", "link, class, mtu, state, over"],
         );
         refused(&place.run("dlstat show-link -i 1 -o colour"), 2, &["unknown field"]);
-        refused(&place.run("ipadm create-addr aggr0"), 2, &["ipadm: create-addr: either -T dhcp or -a"]);
+        refused(&place.run("ipadm create-addr aggr0"), 2, &["ipadm: create-addr: either -T dhcp, -T addrconf or -a"]);
         refused(&place.run("ldm list-domain"), 2, &["ldm has no commands yet"]);
         for line in ["dladm --help", "dlmp help", "dlmp --version", "ipadm create-addr --help", "dladm create-aggr -h"]
         {

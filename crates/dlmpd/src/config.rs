@@ -5,10 +5,11 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::property::Properties;
 use dlmp_wire::MacAddr;
 use serde::{Deserialize, Serialize};
 use toml_edit::{DocumentMut, Item, Table, TableLike};
+
+use crate::property::Properties;
 
 /// What is kept over a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -58,8 +59,8 @@ pub enum AddressConfig {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         hostname: Option<String>,
     },
-    /// IPv6 addresses that the kernel makes: a link-local one and those that routers announce.
-    Addrconf,
+    /// IPv6 addresses that the kernel makes by itself (RFC 4862).
+    Addrconf {},
 }
 
 /// The file, locked against other daemons for as long as this value lives.
@@ -197,24 +198,40 @@ fn sync<T: Serialize + PartialEq>(
         }
         // Our own types always serialise to tables.
         let Ok(value) = toml_edit::ser::to_document(value) else { continue };
+        let value = with_headings(value.as_table().clone());
         match table.get_mut(key).and_then(Item::as_table_like_mut) {
-            Some(old) => update(old, value.as_table()),
-            None => drop(table.insert(key, Item::Table(value.as_table().clone()))),
+            Some(old) => update(old, &value),
+            None => drop(table.insert(key, Item::Table(value))),
         }
     }
 }
 
+/// A table whose own tables stand under headings of theirs instead of in braces: there is room for comments.
+fn with_headings(mut table: Table) -> Table {
+    for (_, item) in table.iter_mut() {
+        if let Some(inline) = item.as_inline_table() {
+            *item = Item::Table(inline.clone().into_table());
+        }
+    }
+    table
+}
+
 /// Brings an entry to its new values; a value that stays keeps its comments, and so does the entry.
-fn update(old: &mut dyn TableLike, new: &Table) {
+fn update(old: &mut dyn TableLike, new: &dyn TableLike) {
     let gone: Vec<String> = (old.iter()).map(|(key, _)| key.to_owned()).filter(|key| !new.contains_key(key)).collect();
     for key in gone {
         old.remove(&key);
     }
-    for (key, value) in new {
+    for (key, value) in new.iter() {
         match old.get_mut(key) {
-            // In place: the comments belong to the key.
-            Some(there) if there.to_string().trim() != value.to_string().trim() => *there = value.clone(),
-            Some(_) => {}
+            Some(there) => {
+                if let (Some(there), Some(value)) = (there.as_table_like_mut(), value.as_table_like()) {
+                    update(there, value);
+                } else if there.to_string().trim() != value.to_string().trim() {
+                    // In place: the comments belong to the key.
+                    *there = value.clone();
+                }
+            }
             None => drop(old.insert(key, value.clone())),
         }
     }
@@ -256,11 +273,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_is_read_again_and_a_property_that_stays_keeps_its_comment() {
+        let text = format!("{TEXT}\n[aggregations.aggr0.properties]\n# as the router wants it\nprobe-fdt = \"50ms\"\n");
+        let (_folder, path) = file(&text);
+        let (file, before) = ConfigFile::open(&path).unwrap();
+        let mut after = before.clone();
+        let properties = &mut after.aggregations.get_mut("aggr0").unwrap().properties;
+        properties.probe_ip = Some("+router.example,[aggr0]".parse().unwrap());
+        properties.probe_vlan_id = Some(7.try_into().unwrap());
+        after.addresses.insert("eth9/v6".into(), AddressConfig::Addrconf {});
+        file.save(&before, &after).unwrap();
+        drop(file);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains("# as the router wants it\nprobe-fdt = \"50ms\""), "{text}");
+        assert!(text.contains("probe-ip = \"+router.example,[aggr0]+\""), "{text}");
+        let (file, read) = ConfigFile::open(&path).unwrap();
+        assert_eq!(read, after);
+
+        let mut none = after.clone();
+        none.aggregations.get_mut("aggr0").unwrap().properties = Properties::default();
+        file.save(&after, &none).unwrap();
+        assert!(!fs::read_to_string(&path).unwrap().contains("properties"));
+    }
+
+    #[test]
     fn a_damaged_file_is_refused_with_its_line_and_left_as_it_is() {
         for (text, line) in [
             ("x = [", "line 1"),
             ("[aggregations.aggr0]\nmac = \"no\"\nports = []\n", "line 2"),
             ("[aggregation.aggr0]\n", "line 1"),
+            ("[aggregations.a]\nmac = \"2:8:20:0:0:1\"\nports = []\nproperties.probe-fdt = \"1h\"\n", "line 4"),
+            ("[aggregations.a]\nmac = \"2:8:20:0:0:1\"\nports = []\nproperties.probe-vlan-id = 4095\n", "line 4"),
         ] {
             let (_folder, path) = file(text);
             let error = ConfigFile::open(&path).unwrap_err().to_string();

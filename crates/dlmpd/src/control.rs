@@ -215,7 +215,7 @@ impl Control {
     /// # Errors
     /// Why not; nothing has changed then.
     pub async fn add_ports(&mut self, request: PortChange) -> Result<(), Error> {
-        let (mut config, _) = self.known(&request.aggregation)?;
+        let (config, _) = self.known(&request.aggregation)?;
         let (links, addresses) = self.look().await?;
         self.not_in_an_aggregation(&request.ports)?;
         let ground = self.ground(&links, &addresses);
@@ -225,8 +225,11 @@ impl Control {
         }
         self.save_state();
         self.monitor.add_ports(&request.aggregation, self.before(&request.ports)).await?;
-        config.ports.extend(request.ports.iter().cloned());
-        if let Err(error) = self.commit_config(&request.aggregation, config, request.temporary) {
+        let added = self.commit_change(&request.aggregation, request.temporary, |config| {
+            let new = request.ports.iter().filter(|port| !config.ports.contains(port)).cloned();
+            config.ports.extend(new.collect::<Vec<_>>());
+        });
+        if let Err(error) = added {
             let before = self.before(&request.ports);
             let _ = self.monitor.remove_ports(&request.aggregation, before).await;
             return Err(error);
@@ -261,7 +264,9 @@ impl Control {
             ));
         }
         let before = self.before(&request.ports);
-        self.commit_config(name, config, request.temporary)?;
+        self.commit_change(name, request.temporary, |config| {
+            config.ports.retain(|port| !request.ports.contains(port));
+        })?;
         self.monitor.remove_ports(name, before).await?;
         for port in &request.ports {
             self.state.ports.remove(port);
@@ -318,12 +323,13 @@ impl Control {
         Ground { links, addresses, ethtool: &self.ethtool }
     }
 
-    /// Aggregations with whether they are temporary.
+    /// Aggregations with whether they are temporary: gone after the next boot.
     pub(crate) fn aggregations(&self) -> BTreeMap<String, (AggregationConfig, bool)> {
         let mut all = BTreeMap::new();
         for (config, temporary) in self.configured() {
             for (name, aggregation) in &config.aggregations {
                 if temporary || !self.state.absent.contains(name) {
+                    let temporary = temporary && !self.config.aggregations.contains_key(name);
                     all.insert(name.clone(), (aggregation.clone(), temporary));
                 }
             }
@@ -349,18 +355,38 @@ impl Control {
         Ok(())
     }
 
-    /// Keeps what an aggregation is to be; temporarily when that is wanted, or when it is temporary itself.
-    pub(crate) fn commit_config(
+    /// Keeps a change of an aggregation: until the next boot, and unless it is `temporary` beyond that.
+    pub(crate) fn commit_change(
         &mut self,
         name: &str,
-        config: AggregationConfig,
         temporary: bool,
+        change: impl Fn(&mut AggregationConfig),
     ) -> Result<(), Error> {
         self.commit(|kept, state| {
-            let temporary = temporary || state.temporary.aggregations.contains_key(name);
-            let place = if temporary { &mut state.temporary } else { kept };
-            place.aggregations.insert(name.to_owned(), config);
+            let kept = kept.aggregations.get_mut(name);
+            let now = &mut state.temporary.aggregations;
+            if let (true, Some(kept), false) = (temporary, &kept, now.contains_key(name)) {
+                now.insert(name.to_owned(), (*kept).clone());
+            }
+            now.get_mut(name).map(&change);
+            if let (false, Some(kept)) = (temporary, kept) {
+                change(kept);
+                // What is to be beyond the next boot is in force already: nothing temporary is left.
+                if now.get(name) == Some(kept) {
+                    now.remove(name);
+                }
+            }
         })
+    }
+
+    /// What the files say, to be put back.
+    pub(crate) fn kept(&self) -> (Config, State) {
+        (self.config.clone(), self.state.clone())
+    }
+
+    /// Puts back what the files said.
+    pub(crate) fn put_back(&mut self, (config, state): (Config, State)) -> Result<(), Error> {
+        self.commit(|kept, current| (*kept, *current) = (config, state))
     }
 
     fn spec(&self, name: &str, config: &AggregationConfig) -> Spec {

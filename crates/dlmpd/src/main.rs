@@ -7,17 +7,17 @@ mod addresses;
 mod capabilities;
 mod config;
 mod control;
-mod leases;
 mod monitor;
 mod object;
 mod plan;
 mod property;
+mod server;
 mod service;
 mod state;
 mod sys;
 mod validate;
+mod watch;
 
-use std::net::IpAddr;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,7 +35,8 @@ use tracing_subscriber::EnvFilter;
 use addresses::Addresses;
 use control::{Control, Live, Stores};
 use monitor::{Monitor, Surroundings};
-use property::Plans;
+use property::{Plans, Resolved};
+use server::Server;
 
 /// How long a daemon that was killed may take to let go of the control socket.
 const PREDECESSOR: Duration = Duration::from_secs(1);
@@ -81,7 +82,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     capabilities::check()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    tokio::task::LocalSet::new().block_on(&runtime, serve(arguments))
+    let result = tokio::task::LocalSet::new().block_on(&runtime, serve(arguments));
+    // Without waiting for name servers that are still being asked.
+    runtime.shutdown_background();
+    result
 }
 
 async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
@@ -113,11 +117,8 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     control.restore().await;
     let control = Rc::new(Mutex::new(control));
 
-    listener.set_nonblocking(true)?;
-    let listener = zlink::tokio::unix::Listener::from(tokio::net::UnixListener::from_std(listener)?);
-    let service = service::Service { control: control.clone(), monitor, attachment };
-    // Tasks of their own: each waits for the control while another one has it.
-    let mut server = tokio::task::spawn_local(zlink::Server::new(listener, service).run());
+    let mut server = Server::new(listener, control.clone(), monitor, attachment)?;
+    // A task of its own: it waits for the control while a request has it.
     let events = tokio::task::spawn_local(follow(control.clone(), links, dhcp_events, names));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tracing::info!(config = %arguments.config.display(), attachment, "dlmpd {} is ready", env!("CARGO_PKG_VERSION"));
@@ -125,18 +126,21 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
 
     loop {
         tokio::select! {
-            result = &mut server => result?.context("the control socket failed")?,
+            never = server.run() => match never {},
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             () = idle.notified() => {
                 // The answer to the request that emptied us is on its way, and another may follow.
-                tokio::time::sleep(IDLE).await;
+                tokio::select! {
+                    never = server.run() => match never {},
+                    () = tokio::time::sleep(IDLE) => {}
+                }
                 let control = control.lock().await;
                 if control.is_empty() {
                     tracing::info!("nothing is left to do");
                     // Before the lock is given back: a request that waits for it is not carried out, and
                     // the command that sent it starts another daemon.
-                    server.abort();
+                    server.stop();
                     break;
                 }
             }
@@ -145,10 +149,9 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("dlmpd ends; the datapath stays in place");
     // With the tasks go the last handles of the monitor, which ends its thread.
-    for task in [server.abort_handle(), events.abort_handle()] {
-        task.abort();
-    }
-    let _ = (server.await, events.await);
+    events.abort();
+    let _ = events.await;
+    server.end().await;
     drop(control);
     let _ = thread.join();
     Ok(())
@@ -159,7 +162,7 @@ async fn follow(
     control: Rc<Mutex<Control>>,
     mut links: LinkEvents,
     mut dhcp_events: mpsc::UnboundedReceiver<(String, dlmp_dhcp::Event)>,
-    mut names: mpsc::UnboundedReceiver<(String, Vec<IpAddr>)>,
+    mut names: mpsc::UnboundedReceiver<Resolved>,
 ) {
     loop {
         tokio::select! {
@@ -168,7 +171,7 @@ async fn follow(
                 control.dhcp_event(&object, event).await;
                 control.refresh_plans().await;
             }
-            Some((name, addresses)) = names.recv() => control.lock().await.resolved(name, addresses).await,
+            Some(resolved) = names.recv() => control.lock().await.resolved(resolved).await,
             event = links.next() => link_event(&control, event).await,
         }
     }

@@ -7,17 +7,19 @@ use dlmp_api::{
     ObjectReply, PortChange, ProbeReply, PropertiesReply, PropertyRequest, StateReply, StatisticsReply,
 };
 use futures_util::Stream;
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::Mutex;
 use zlink::connection::socket::FetchPeerCredentials;
 use zlink::{Connection, Reply, service};
 
 use crate::control::Control;
 use crate::monitor::Monitor;
+use crate::property;
+use crate::watch::{Client, watch};
 
 /// Members of this group may change things, as root may.
 const GROUP: &str = "dlmp";
 
-/// Serves one connection after another's requests, one request at a time.
+/// Serves the requests of one connection, one at a time.
 pub struct Service {
     /// What requests change; background work shares it.
     pub control: Rc<Mutex<Control>>,
@@ -25,6 +27,8 @@ pub struct Service {
     pub monitor: Monitor,
     /// `tcx` or `clsact`.
     pub attachment: &'static str,
+    /// Who asks.
+    pub client: Rc<Client>,
 }
 
 #[service(
@@ -116,19 +120,21 @@ where
         #[zlink(connection)] conn: &mut Connection<Sock>,
     ) -> Result<(), Error> {
         may_change(conn).await?;
-        self.control.lock().await.change_properties(request).await
+        // Before the lock is taken: name servers may take their time.
+        let names = property::resolve(&request).await?;
+        self.control.lock().await.change_properties(request, names).await
     }
 
     #[zlink(more)]
     async fn watch_probes(&self, _more: bool) -> impl Stream<Item = Reply<ProbeReply>> + Unpin {
         let reply = |probe, missed| ProbeReply { probe, missed };
-        watch(self.monitor.probe_news(), reply)
+        watch(self.monitor.probe_news(), self.client.clone(), reply)
     }
 
     #[zlink(more)]
     async fn watch_states(&self, _more: bool) -> impl Stream<Item = Reply<StateReply>> + Unpin {
         let reply = |change, missed| StateReply { change, missed };
-        watch(self.monitor.state_news(), reply)
+        watch(self.monitor.state_news(), self.client.clone(), reply)
     }
 
     async fn list_interfaces(&mut self) -> Result<InterfacesReply, Error> {
@@ -190,22 +196,6 @@ where
         control.refresh_plans().await;
         Ok(())
     }
-}
-
-/// News as replies, until the client goes away.
-fn watch<N: Clone + Send + 'static, R: 'static>(
-    news: broadcast::Receiver<N>,
-    reply: impl Fn(Option<N>, i64) -> R + 'static,
-) -> impl Stream<Item = Reply<R>> + Unpin {
-    let replies = futures_util::stream::unfold((news, reply), |(mut news, reply)| async move {
-        let next = match news.recv().await {
-            Ok(one) => reply(Some(one), 0),
-            Err(broadcast::error::RecvError::Lagged(missed)) => reply(None, missed.cast_signed()),
-            Err(broadcast::error::RecvError::Closed) => return None,
-        };
-        Some((Reply::new(Some(next)).set_continues(Some(true)), (news, reply)))
-    });
-    Box::pin(replies)
 }
 
 /// Root and the members of the group may change things; the kernel says who asks (SO_PEERCRED and

@@ -5,9 +5,11 @@ use std::thread;
 
 use dlmp_api::{
     Address, AddressesReply, Aggregation, AggregationsReply, DaemonInfo, Error, InfoReply, Interface, InterfacesReply,
-    NewAddress, NewAggregation, ObjectReply, Port, PortChange, PortStatistics, StatisticsReply,
+    LinkProperty, NewAddress, NewAggregation, ObjectReply, Port, PortChange, PortStatistics, ProbeNews, ProbeReply,
+    PropertiesReply, PropertyRequest, StateNews, StateReply, StatisticsReply,
 };
-use zlink::service;
+use futures_util::{Stream, StreamExt, stream};
+use zlink::{Reply, service};
 
 /// Looks after which a DHCP address is there.
 const LOOKS: u32 = 3;
@@ -44,11 +46,17 @@ pub fn serve_silence() {
     });
 }
 
+/// A reply that more replies follow.
+fn reply<R>(parameters: R) -> Reply<R> {
+    Reply::new(Some(parameters)).set_continues(Some(true))
+}
+
 #[service(
     interface = "io.dlmp.Aggregation",
     types = [
         dlmp_api::DaemonInfo, dlmp_api::NewAggregation, dlmp_api::PortChange, dlmp_api::Aggregation, dlmp_api::Port,
-        dlmp_api::PortStatistics, dlmp_api::RuleCount, dlmp_api::Interface, dlmp_api::NewAddress, dlmp_api::Address
+        dlmp_api::PortStatistics, dlmp_api::RuleCount, dlmp_api::LinkProperty, dlmp_api::PropertyChange,
+        dlmp_api::PropertyRequest, dlmp_api::ProbeNews, dlmp_api::StateNews, dlmp_api::Interface, dlmp_api::NewAddress, dlmp_api::Address
     ]
 )]
 impl Fake {
@@ -69,9 +77,9 @@ impl Fake {
             reason: "its link is up".into(),
             portstate: "attached".into(),
             clients: vec![],
-            flags: "u---".into(),
-            targets: vec![],
-            xtargets: vec![],
+            flags: if name == "net0" { "u--3" } else { "u-2-" }.into(),
+            targets: if name == "net0" { vec!["192.0.2.1".into()] } else { vec![] },
+            xtargets: vec![if name == "net0" { "net1" } else { "net0" }.into()],
         };
         Ok(AggregationsReply {
             aggregations: vec![Aggregation {
@@ -83,7 +91,7 @@ impl Fake {
                 speed: Some(1000),
                 duplex: "full".into(),
                 temporary: false,
-                detection: "link".into(),
+                detection: "link and probes".into(),
                 multicast_port: None,
                 ports: vec![port("net0", "00:14:4f:f9:cf:47"), port("net1", "00:14:4f:fb:f5:33")],
             }],
@@ -118,6 +126,70 @@ impl Fake {
             rules: vec![],
         };
         Ok(StatisticsReply { ports: vec![port("net0", 5000), port("net1", 7), port("", 0)] })
+    }
+
+    async fn list_link_properties(&mut self) -> Result<PropertiesReply, Error> {
+        let property = |name: &str, value: Option<&str>, default: Option<&str>| LinkProperty {
+            link: "aggr0".into(),
+            property: name.into(),
+            value: value.map(Into::into),
+            effective: value.or(default).map(Into::into),
+            default: default.map(Into::into),
+            possible: "anything".into(),
+        };
+        let properties = vec![
+            property("probe-fdt", None, Some("1s")),
+            property("probe-ip", Some("+192.0.2.1,[aggr0]+"), None),
+            property("probe-vlan-id", None, Some("0")),
+        ];
+        Ok(PropertiesReply { properties })
+    }
+
+    async fn change_link_properties(&mut self, request: PropertyRequest) -> Result<(), Error> {
+        let change = |change: &dlmp_api::PropertyChange| match &change.value {
+            Some(value) => format!("{} to {value}", change.property),
+            None => format!("{} reset", change.property),
+        };
+        let changes: Vec<_> = request.changes.iter().map(change).collect();
+        Err(Error::refused(format!("{} {}: {}", request.link, request.temporary, changes.join("; ")), ""))
+    }
+
+    /// A probe that goes out and is answered, one that goes out, and that some were missed; then nothing more.
+    #[zlink(more)]
+    async fn watch_probes(&self, _more: bool) -> impl Stream<Item = Reply<ProbeReply>> + Unpin {
+        let probe = |aggregation: &str, probe: &str, target: &str, rtt| ProbeNews {
+            time: 0,
+            aggregation: aggregation.into(),
+            port: "net0".into(),
+            local: "net0".into(),
+            target: target.into(),
+            probe: probe.into(),
+            netrtt: rtt,
+            rtt,
+        };
+        let all = [
+            (Some(probe("aggr0", "i7", "192.0.2.1", None)), 0),
+            (Some(probe("aggr0", "i7", "192.0.2.1", Some(620_000))), 0),
+            (Some(probe("aggr1", "i8", "192.0.2.1", None)), 0),
+            (Some(probe("aggr0", "t9", "net1", None)), 0),
+            (None, 12),
+        ];
+        stream::iter(all.map(|(probe, missed)| reply(ProbeReply { probe, missed }))).chain(stream::pending())
+    }
+
+    /// Two changes, and the end.
+    #[zlink(more)]
+    async fn watch_states(&self, _more: bool) -> impl Stream<Item = Reply<StateReply>> + Unpin {
+        let change = |aggregation: &str| StateNews {
+            time: 0,
+            aggregation: aggregation.into(),
+            port: Some("net1".into()),
+            state: "failed".into(),
+            reason: "its link is down".into(),
+        };
+        let replies = ["aggr0", "aggr1"].map(|name| reply(StateReply { change: Some(change(name)), missed: 0 }));
+        let last = Reply::new(Some(StateReply { change: None, missed: 0 })).set_continues(Some(false));
+        stream::iter(replies).chain(stream::iter([last]))
     }
 
     async fn list_interfaces(&mut self) -> Result<InterfacesReply, Error> {

@@ -1,9 +1,9 @@
-//! The address objects as they are now, for displays.
+//! Address objects as displays show them.
 
-use std::net::IpAddr;
 use std::time::SystemTime;
 
 use dlmp_api::{Address, Error};
+use dlmp_netlink::Address as Kernel;
 
 use crate::config::AddressConfig;
 use crate::control::Control;
@@ -34,30 +34,14 @@ impl Control {
                     let (ip, _) = split(&address)?;
                     let found = addresses.iter().find(|there| Some(there.index) == index && there.address == ip);
                     shown.kind = "static".into();
-                    shown.state = match (index, found) {
-                        (None, _) => "inaccessible",
-                        (Some(_), None) if down => "down",
-                        (Some(_), None) => "disabled",
-                        (Some(_), Some(there)) if there.duplicate => "duplicate",
-                        (Some(_), Some(there)) if there.tentative => "tentative",
-                        (Some(_), Some(_)) => "ok",
-                    }
-                    .into();
+                    shown.state = state(index, found, if down { "down" } else { "disabled" }).into();
                     shown.address = Some(address);
                 }
-                AddressConfig::Addrconf => {
+                AddressConfig::Addrconf {} => {
+                    let made = |there: &&Kernel| there.address.is_ipv6() && there.link_local && there.kernel_made;
+                    let found = addresses.iter().filter(made).find(|there| Some(there.index) == index);
                     shown.kind = "addrconf".into();
-                    // The link-local one: it is there without a router, and there is one of it.
-                    let made = |there: &&dlmp_netlink::Address| Some(there.index) == index && there.kernel_made;
-                    let found = addresses.iter().filter(made).find(|there| is_link_local(there.address));
-                    shown.state = match (index, found) {
-                        (None, _) => "inaccessible",
-                        (Some(_), None) => "disabled",
-                        (Some(_), Some(there)) if there.duplicate => "duplicate",
-                        (Some(_), Some(there)) if there.tentative => "tentative",
-                        (Some(_), Some(_)) => "ok",
-                    }
-                    .into();
+                    shown.state = state(index, found, "tentative").into();
                     shown.address = found.map(|there| format!("{}/{}", there.address, there.prefix_len));
                 }
                 AddressConfig::Dhcp { .. } => {
@@ -82,6 +66,13 @@ impl Control {
     }
 }
 
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+/// The state of an address by what the kernel has; `missing` when its link is there without it.
+const fn state(link: Option<u32>, found: Option<&Kernel>, missing: &'static str) -> &'static str {
+    match (link, found) {
+        (None, _) => "inaccessible",
+        (Some(_), None) => missing,
+        (Some(_), Some(there)) if there.duplicate => "duplicate",
+        (Some(_), Some(there)) if there.tentative => "tentative",
+        (Some(_), Some(_)) => "ok",
+    }
 }

@@ -2,89 +2,84 @@
 //! a plan with every name resolved.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::net::{IpAddr, Ipv6Addr};
 
 use dlmp_api::{Error, LinkProperty, PropertyRequest};
-use dlmp_engine::{SlotIndex, Source as Near};
 use tokio::sync::mpsc;
 
-use super::{ProbeIp, Properties, Source, Target};
+use super::names::{Names, Resolved};
+use super::{PROBE_IP, ProbeIp, Properties, Source, Target, check};
+use crate::config::AddressConfig;
 use crate::control::Control;
 use crate::object::split;
 use crate::plan::{ProbePlan, SourceMatch};
 
-/// How long until a name that was not resolved is tried again.
-const AGAIN: Duration = Duration::from_secs(10);
+/// The network of link-local addresses (RFC 4291, 2.5.6).
+const LINK_LOCAL: Source = Source::Network(IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)), 64);
 
 /// What host names resolve to, and the plans that the monitor has.
 pub struct Plans {
-    /// Absent: being resolved.
-    names: BTreeMap<String, Option<Vec<IpAddr>>>,
-    sent: BTreeMap<String, ProbePlan>,
-    resolved: mpsc::UnboundedSender<(String, Vec<IpAddr>)>,
+    names: Names,
+    sent: BTreeMap<String, Sent>,
+}
+
+/// What the monitor has for one aggregation.
+struct Sent {
+    plan: ProbePlan,
+    /// `probe-ip` with every name resolved.
+    effective: ProbeIp,
 }
 
 impl Plans {
     /// Without any; names that are resolved go to `resolved`, together with [`Control::resolved`].
-    pub const fn new(resolved: mpsc::UnboundedSender<(String, Vec<IpAddr>)>) -> Self {
-        Self { names: BTreeMap::new(), sent: BTreeMap::new(), resolved }
+    pub const fn new(resolved: mpsc::UnboundedSender<Resolved>) -> Self {
+        Self { names: Names::new(resolved), sent: BTreeMap::new() }
     }
 
     /// Forgets the plan of an aggregation that runs no more.
     pub fn forget(&mut self, aggregation: &str) {
         self.sent.remove(aggregation);
     }
-
-    /// What a name resolves to, as far as that is known; has it resolved otherwise.
-    fn addresses(&mut self, name: &str) -> Vec<IpAddr> {
-        if let Some(known) = self.names.get(name) {
-            return known.clone().unwrap_or_default();
-        }
-        self.names.insert(name.to_owned(), None);
-        let (name, resolved) = (name.to_owned(), self.resolved.clone());
-        // A task of its own: name servers may not answer, and may not be reachable yet.
-        tokio::task::spawn_local(async move {
-            loop {
-                let found = tokio::net::lookup_host((name.as_str(), 0)).await;
-                match found.map(|found| found.map(|address| address.ip()).collect()) {
-                    Ok(found) => {
-                        let _ = resolved.send((name, found));
-                        return;
-                    }
-                    Err(error) => tracing::warn!(name, %error, "the name in probe-ip does not resolve; trying again"),
-                }
-                tokio::time::sleep(AGAIN).await;
-                if resolved.is_closed() {
-                    return;
-                }
-            }
-        });
-        Vec::new()
-    }
 }
 
 impl Control {
     /// The properties of all aggregations.
     pub fn list_properties(&self) -> Vec<LinkProperty> {
-        self.aggregations().iter().flat_map(|(name, (config, _))| config.properties.list(name)).collect()
+        let mut all = Vec::new();
+        for (name, (config, _)) in self.aggregations() {
+            for mut row in config.properties.list(&name) {
+                if row.property == PROBE_IP {
+                    let sent = self.plans.sent.get(&name);
+                    row.effective = sent.map(|sent| sent.effective.to_string()).filter(|text| !text.is_empty());
+                }
+                all.push(row);
+            }
+        }
+        all
     }
 
-    /// Changes properties of an aggregation.
+    /// Changes properties of an aggregation; `names` are those of hosts in the new values.
     ///
     /// # Errors
     /// Why not; nothing has changed then.
-    pub async fn change_properties(&mut self, request: PropertyRequest) -> Result<(), Error> {
+    pub async fn change_properties(&mut self, request: PropertyRequest, names: Vec<Resolved>) -> Result<(), Error> {
         let name = &request.link;
-        let (mut config, _) = self.known(name)?;
-        let before = config.clone();
-        config.properties.change(name, &request.changes)?;
-        if let Some(probe_ip) = &config.properties.probe_ip {
-            self.check_targets(name, probe_ip).await?;
+        let (config, _) = self.known(name)?;
+        let mut properties = config.properties;
+        properties.change(name, &request.changes)?;
+        names.into_iter().for_each(|resolved| self.plans.names.insert(resolved));
+        if let Some(probe_ip) = &properties.probe_ip {
+            let (links, addresses) = self.look().await?;
+            check::sources(name, probe_ip, |object| self.objects().contains_key(object))?;
+            check::targets(name, &self.effective(probe_ip).await?, &links, &addresses)?;
         }
-        self.commit_config(name, config.clone(), request.temporary)?;
-        if let Err(error) = self.send_plan(name, &config.properties).await {
-            self.commit_config(name, before, request.temporary)?;
+        let before = self.kept();
+        self.commit_change(name, request.temporary, |config| {
+            // A value that is acceptable for one is for the other.
+            let _ = config.properties.change(name, &request.changes);
+        })?;
+        if let Err(error) = self.send_plan(name, &properties).await {
+            self.put_back(before)?;
             return Err(error);
         }
         Ok(())
@@ -95,18 +90,19 @@ impl Control {
     /// # Errors
     /// The monitor could not follow it.
     pub(crate) async fn send_plan(&mut self, name: &str, properties: &Properties) -> Result<(), Error> {
-        let plan = match &properties.probe_ip {
-            Some(probe_ip) => Some(self.plan(probe_ip, properties).await?),
-            None => None,
-        };
-        if self.plans.sent.get(name) == plan.as_ref() {
+        let Some(probe_ip) = &properties.probe_ip else {
+            if self.plans.sent.contains_key(name) {
+                self.monitor.set_probing(name, None).await?;
+                self.plans.sent.remove(name);
+            }
             return Ok(());
-        }
-        self.monitor.set_probing(name, plan.clone()).await?;
-        match plan {
-            Some(plan) => self.plans.sent.insert(name.to_owned(), plan),
-            None => self.plans.sent.remove(name),
         };
+        let effective = self.effective(probe_ip).await?;
+        let plan = plan(&effective, properties);
+        if self.plans.sent.get(name).map(|sent| &sent.plan) != Some(&plan) {
+            self.monitor.set_probing(name, Some(plan.clone())).await?;
+        }
+        self.plans.sent.insert(name.to_owned(), Sent { plan, effective });
         Ok(())
     }
 
@@ -122,84 +118,84 @@ impl Control {
     }
 
     /// A host name was resolved.
-    pub async fn resolved(&mut self, name: String, addresses: Vec<IpAddr>) {
-        self.plans.names.insert(name, Some(addresses));
+    pub async fn resolved(&mut self, resolved: Resolved) {
+        self.plans.names.insert(resolved);
         self.refresh_plans().await;
     }
 
-    async fn plan(&mut self, probe_ip: &ProbeIp, properties: &Properties) -> Result<ProbePlan, Error> {
-        let objects = self.list_addresses().await?;
-        let mut plan =
-            ProbePlan { sources: Vec::new(), targets: Vec::new(), vlan: properties.vlan(), fdt: properties.fdt() };
-        for source in probe_ip.sources() {
-            match source {
-                Source::Any => plan.sources.push(SourceMatch::Any),
-                Source::Address(address) => plan.sources.push(SourceMatch::Address(*address)),
-                Source::Network(address, prefix) => plan.sources.push(SourceMatch::Network(*address, *prefix)),
-                Source::Interface(name) => plan.sources.push(SourceMatch::Interface(name.clone())),
-                Source::Object(object) => {
-                    let address =
-                        objects.iter().find(|shown| shown.object == *object).and_then(|shown| shown.address.as_deref());
-                    if let Some((address, _)) = address.and_then(|address| split(address).ok()) {
-                        plan.sources.push(SourceMatch::Address(address));
-                    }
-                }
-                Source::Host(name) => {
-                    plan.sources.extend(self.plans.addresses(name).into_iter().map(SourceMatch::Address));
-                }
-            }
-        }
-        for target in probe_ip.targets() {
-            let addresses = match target {
-                Target::Any => Vec::new(),
-                Target::Address(address) => vec![*address],
-                Target::Host(name) => self.plans.addresses(name),
+    /// The list with the present addresses of host names and address objects in their place. An entry is left
+    /// out while its source or its target has none: with half of it, others would be asked than were named.
+    async fn effective(&mut self, probe_ip: &ProbeIp) -> Result<ProbeIp, Error> {
+        let mut effective = Vec::new();
+        for (source, target) in probe_ip.entries() {
+            let sources = match source {
+                Source::Host(name) => self.plans.names.addresses(name).into_iter().map(Source::Address).collect(),
+                Source::Object(object) => self.object_as_source(object).await?.into_iter().collect(),
+                other => vec![other.clone()],
             };
-            for address in addresses {
-                if !plan.targets.contains(&address) {
-                    plan.targets.push(address);
-                }
+            let targets = match target {
+                Target::Host(name) => self.plans.names.addresses(name).into_iter().map(Target::Address).collect(),
+                other => vec![other.clone()],
+            };
+            for source in sources {
+                effective.extend(targets.iter().map(|target| (source.clone(), target.clone())));
             }
         }
-        Ok(plan)
+        Ok(effective.into_iter().collect())
     }
 
-    /// Refuses targets that can never answer: our own addresses, and IPv4 ones off the aggregation's
-    /// networks, as far as it has any.
-    async fn check_targets(&self, name: &str, probe_ip: &ProbeIp) -> Result<(), Error> {
-        let (links, addresses) = self.look().await?;
-        let link = links.iter().find(|link| link.name == name).map(|link| link.index);
-        let networks: Vec<Near> = (addresses.iter())
-            .filter(|address| Some(address.index) == link && address.address.is_ipv4())
-            .map(|own| Near { address: own.address, prefix: own.prefix_len, slot: SlotIndex::PRIMARY })
-            .collect();
-        for target in probe_ip.targets() {
-            let Target::Address(target) = target else { continue };
-            if let Some(own) = addresses.iter().find(|own| own.address == *target) {
-                let on = links.iter().find(|link| link.index == own.index).map_or("a link", |link| &link.name);
-                return Err(Error::refused(
-                    format!("the target {target} is our own address, on {on}: it would answer whatever happens"),
-                    "ip route (for the address of a router)",
-                ));
-            }
-            if target.is_ipv4() && !networks.is_empty() && !networks.iter().any(|network| network.is_near(*target)) {
-                let shown: Vec<String> = networks.iter().map(network_text).collect();
-                return Err(Error::refused(
-                    format!("the target {target} is on no network of {name}, which has {}", shown.join(", ")),
-                    format!("ipadm show-addr {name}"),
-                ));
-            }
+    /// The present address of an object.
+    async fn object_as_source(&self, object: &str) -> Result<Option<Source>, Error> {
+        if let Some((AddressConfig::Addrconf {}, _)) = self.objects().get(object) {
+            // Of what the kernel makes only the link-local address is probed, and it comes when it comes.
+            return Ok(Some(LINK_LOCAL));
         }
-        Ok(())
+        let objects = self.list_addresses().await?;
+        let address = objects.iter().find(|shown| shown.object == object).and_then(|shown| shown.address.as_deref());
+        Ok(address.and_then(|address| split(address).ok()).map(|(address, _)| Source::Address(address)))
     }
 }
 
-fn network_text(network: &Near) -> String {
-    match network.address {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(network.prefix)).unwrap_or(0);
-            format!("{}/{}", Ipv4Addr::from_bits(address.to_bits() & mask), network.prefix)
+fn plan(effective: &ProbeIp, properties: &Properties) -> ProbePlan {
+    let (mut sources, mut targets) = (Vec::new(), Vec::new());
+    for (source, target) in effective.entries() {
+        let source = match source {
+            Source::Any => SourceMatch::Any,
+            Source::Address(address) => SourceMatch::Address(*address),
+            Source::Network(address, prefix) => SourceMatch::Network(*address, *prefix),
+            Source::Interface(name) => SourceMatch::Interface(name.clone()),
+            // Not left in an effective list.
+            Source::Object(_) | Source::Host(_) => continue,
+        };
+        if !sources.contains(&source) {
+            sources.push(source);
         }
-        IpAddr::V6(address) => format!("{address}/{}", network.prefix),
+        if let Target::Address(target) = target
+            && !targets.contains(target)
+        {
+            targets.push(*target);
+        }
+    }
+    ProbePlan { sources, targets, vlan: properties.vlan(), fdt: properties.fdt() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_has_each_source_and_each_target_once() {
+        let list: ProbeIp = "10.0.0.1+10.0.0.9,10.0.0.1+10.0.0.8,[aggr0]+10.0.0.9,fe80::/64+".parse().unwrap();
+        let ip = |text: &str| -> IpAddr { text.parse().unwrap() };
+        let made = plan(&list, &Properties::default());
+        assert_eq!(made.targets, [ip("10.0.0.9"), ip("10.0.0.8")]);
+        assert_eq!(
+            made.sources,
+            [
+                SourceMatch::Address(ip("10.0.0.1")),
+                SourceMatch::Interface("aggr0".into()),
+                SourceMatch::Network(ip("fe80::"), 64)
+            ]
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! The properties of aggregations (`dladm set-linkprop`): their names, values and defaults.
 
 mod apply;
+mod check;
+mod names;
 mod probe_ip;
 
 use std::time::Duration;
@@ -9,6 +11,7 @@ use dlmp_api::{Error, LinkProperty, PropertyChange};
 use serde::{Deserialize, Serialize};
 
 pub use apply::Plans;
+pub use names::{Resolved, resolve};
 pub use probe_ip::{ProbeIp, Source, Target};
 
 const PROBE_IP: &str = "probe-ip";
@@ -132,7 +135,7 @@ impl TryFrom<u16> for VlanId {
 }
 
 impl Default for Fdt {
-    /// One second. Solaris has 10, since its probes are its only means (design, "Speed without load").
+    /// One second. Solaris has 10: there only losses of slow echoes tell, and here fast transitive probes do.
     fn default() -> Self {
         Self(Duration::from_secs(1))
     }

@@ -47,23 +47,24 @@ pub enum Target {
 }
 
 impl ProbeIp {
-    /// The sources, in the order given.
-    pub fn sources(&self) -> impl Iterator<Item = &Source> {
-        self.0.iter().map(|entry| &entry.source)
-    }
-
-    /// The targets, in the order given.
-    pub fn targets(&self) -> impl Iterator<Item = &Target> {
-        self.0.iter().map(|entry| &entry.target)
+    /// The sources, each with its target, in the order given.
+    pub fn entries(&self) -> impl Iterator<Item = (&Source, &Target)> {
+        self.0.iter().map(|entry| (&entry.source, &entry.target))
     }
 
     /// The host names in it.
     pub fn hosts(&self) -> impl Iterator<Item = &str> {
-        let sources =
-            self.sources().filter_map(|source| if let Source::Host(name) = source { Some(name) } else { None });
-        let targets =
-            self.targets().filter_map(|target| if let Target::Host(name) = target { Some(name) } else { None });
-        sources.chain(targets).map(String::as_str)
+        self.entries().flat_map(|(source, target)| {
+            let source = if let Source::Host(name) = source { Some(name.as_str()) } else { None };
+            let target = if let Target::Host(name) = target { Some(name.as_str()) } else { None };
+            source.into_iter().chain(target)
+        })
+    }
+}
+
+impl FromIterator<(Source, Target)> for ProbeIp {
+    fn from_iter<I: IntoIterator<Item = (Source, Target)>>(entries: I) -> Self {
+        Self(entries.into_iter().map(|(source, target)| Entry { source, target }).collect())
     }
 }
 

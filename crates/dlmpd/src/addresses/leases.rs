@@ -6,15 +6,15 @@ use dlmp_api::Error;
 use dlmp_dhcp as dhcp;
 use dlmp_netlink::Lifetime;
 
-use crate::addresses::failed;
+use super::failed;
 use crate::control::Control;
 use crate::object::interface_of;
 
 /// The client of an object, and the lease that it has.
 pub struct Client {
-    pub(crate) dhcp: dhcp::Client,
-    pub(crate) lease: Option<dhcp::Lease>,
-    pub(crate) problem: Option<String>,
+    pub(super) dhcp: dhcp::Client,
+    pub(super) lease: Option<dhcp::Lease>,
+    pub(super) problem: Option<String>,
 }
 
 impl Control {
@@ -47,7 +47,7 @@ impl Control {
     }
 
     /// Starts the client of an object; a lease of an earlier daemon stays in force.
-    pub(crate) fn start_dhcp(&mut self, object: &str, hostname: Option<String>) {
+    pub(super) fn start_dhcp(&mut self, object: &str, hostname: Option<String>) {
         let options = dhcp::Options { hostname, previous: self.state.leases.get(object).cloned() };
         let (events, name) = (self.addresses.events.clone(), object.to_owned());
         let tell = move |event| {
@@ -92,7 +92,7 @@ impl Control {
     }
 
     /// Takes a lease out of use.
-    pub(crate) async fn drop_lease(&mut self, object: &str, lease: &dhcp::Lease) {
+    pub(super) async fn drop_lease(&mut self, object: &str, lease: &dhcp::Lease) {
         let interface = interface_of(object);
         if let (Some(&gateway), Ok(Some(link))) = (lease.routers.first(), self.netlink.link(interface).await)
             && let Err(error) = self.netlink.delete_default_route(link.index, gateway).await
