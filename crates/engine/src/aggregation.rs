@@ -333,10 +333,10 @@ impl Aggregation {
         }
         changes.sort_by_key(|&(stays, slot, _)| (stays, slot));
         let actions = changes.into_iter().map(|(_, slot, placement)| Action::Place(slot, placement));
-        // Before anything that was queued for people.
+        // Before anything that was queued for people, and after places that were queued before.
         let notices = self.actions.drain(..).collect::<Vec<_>>();
         let (first, mut later): (Vec<_>, Vec<_>) =
-            (notices.into_iter()).partition(|action| matches!(action, Action::SetUsable(..)));
+            (notices.into_iter()).partition(|action| matches!(action, Action::SetUsable(..) | Action::Place(..)));
         // An announcement that was queued before a move would undo it in the switches.
         later.retain(|action| match *action {
             Action::Announce(slot, port) => self.places.get(&slot) == Some(&Some(port)) && active.contains(&port),

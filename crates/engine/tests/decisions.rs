@@ -147,6 +147,17 @@ fn an_announcement_that_is_queued_when_its_port_fails_is_not_made() {
 }
 
 #[test]
+fn of_two_moves_that_are_carried_out_together_the_later_one_counts() {
+    let now = Instant::now();
+    let mut engine = settled(now);
+    engine.handle_event(Event::Link(NET0, LinkState::Down), now);
+    engine.handle_event(Event::Link(NET0, LinkState::Up), now);
+    let done = actions(&mut engine, Event::Link(NET1, LinkState::Down), now);
+    let last = done.iter().rfind(|action| matches!(action, Action::Place(..)));
+    assert_eq!(last, Some(&place(NET0, None)), "{done:?}");
+}
+
+#[test]
 fn the_same_state_again_is_no_news() {
     let now = Instant::now();
     let mut engine = settled(now);

@@ -162,7 +162,10 @@ impl Guest {
             let _ = self.model.set_usable(port, self.usable.contains(&port));
             self.engine.handle_event(Event::PortAdded(port), self.start + now);
         }
-        for (&slot, &(port, _)) in &self.places {
+        for (&slot, place) in &mut self.places {
+            // The model's window of a move starts anew.
+            let port = place.0;
+            place.1 = now;
             let _ = self.model.set_client(ClientAddress { mac: client_mac(slot), vlan: 0 }, slot);
             let _ = self.model.place(slot, Placement { port, backup: None });
             self.engine.handle_event(Event::ClientRestored(slot, port), self.start + now);

@@ -212,9 +212,10 @@ impl World {
     /// Stops the host under test, a virtual machine, datapath and all; frames wait for it. Its clock stops
     /// too, or jumps when it goes on.
     pub fn stop(&mut self, time: Duration, clock: Clock) {
-        self.stopped_until = self.now + time;
+        let before = self.now.max(self.stopped_until);
+        self.stopped_until = before.max(self.now + time);
         if clock == Clock::Stops {
-            self.guest.behind += time;
+            self.guest.behind += self.stopped_until - before;
         }
     }
 

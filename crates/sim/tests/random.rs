@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use dlmp_engine::Detection;
-use dlmp_sim::{Behaviour, Direction, HostId, LinkId, Setup, World};
+use dlmp_sim::{Behaviour, Clock, Direction, HostId, LinkId, Setup, World};
 
 /// Networks that are tried; DLMP_SIM_RUNS tries more, DLMP_SIM_SEED one of them again.
 const RUNS: u64 = 25;
@@ -51,7 +51,7 @@ impl Site {
         let random = &mut self.random;
         let link = self.links[random.usize(..self.links.len())];
         let host = self.hosts[random.usize(..self.hosts.len())];
-        match random.u8(..8) {
+        match random.u8(..11) {
             0 => self.world.cut(link, random.bool()),
             1 => {
                 let direction = if random.bool() { Direction::Forth } else { Direction::Back };
@@ -69,6 +69,15 @@ impl Site {
                 );
             }
             5 => self.world.sleep(Duration::from_millis(random.u64(1..5000))),
+            6 => {
+                let clock = if random.bool() { Clock::Stops } else { Clock::Jumps };
+                self.world.stop(Duration::from_millis(random.u64(1..20_000)), clock);
+            }
+            7 => self.world.restart(),
+            8 => {
+                let direction = if random.bool() { Direction::Forth } else { Direction::Back };
+                self.world.lose_one_way(link, direction, random.f64());
+            }
             _ => self.repair(link),
         }
     }
