@@ -9,7 +9,7 @@
 
 /* Changes with every change of a map's layout or of a counter's meaning: a daemon that takes over
  * a running datapath of another layout starts from its configuration instead of reading the maps. */
-#define DLMP_ABI 3
+#define DLMP_ABI 4
 
 #define DLMP_MAX_PORTS 32     /* ports of one aggregation */
 #define DLMP_MAX_SLOTS 256    /* slots: what clients are placed by, see struct dlmp_slot */
@@ -22,6 +22,12 @@
 
 #define DLMP_EVENTS_BYTES 4096 /* ring of struct dlmp_event; a multiple of the page size */
 
+/* A client's identity: MAC address and VLAN (0: untagged). Key of the map `addresses`. */
+struct dlmp_address {
+	__u8 mac[6];
+	__u16 vlan;
+} __attribute__((aligned(8)));
+
 /* The one entry of the map `aggregation`. */
 struct dlmp_aggregation {
 	__u32 abi;
@@ -33,6 +39,7 @@ struct dlmp_aggregation {
 	__u64 fresh_ns;       /* how long after a move a client is served from any port (rule 3) */
 	__u64 announce_ns;    /* least time between two requests to announce a slot (rule 3) */
 	__u64 probe_key[2];   /* of the tag of transitive probes, 16 bytes as they are */
+	struct dlmp_address primary; /* the address of slot 0, found without a look-up; zero for none */
 	char name[16];
 };
 
@@ -45,12 +52,6 @@ struct dlmp_port {
 	__u32 flags;
 	__u8 mac[6];
 	__u8 reserved[2];
-};
-
-/* A client's identity: MAC address and VLAN (0: untagged). Key of the map `addresses`. */
-struct dlmp_address {
-	__u8 mac[6];
-	__u16 vlan;
 };
 
 /* The one entry of the map `own`: a bit for each hash of an address that is in `addresses`. A source

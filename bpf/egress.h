@@ -44,31 +44,24 @@ SEC("classifier")
 int dlmp_egress(struct __sk_buff *skb)
 {
 	struct ethernet *eth = ethernet_of(skb);
-	struct dlmp_aggregation *aggr;
+	struct dlmp_aggregation *aggr = at(&aggregation, 0);
 	struct dlmp_address source = {};
 	struct dlmp_counters *row;
-	struct dlmp_client *client;
 	struct dlmp_slot *slot;
 	bool backup;
 	__u32 index;
 
-	if (!eth)
+	if (!eth || !aggr)
 		return refuse(DLMP_TX_SHORT);
 	__builtin_memcpy(source.mac, eth->source, sizeof(source.mac));
 	source.vlan = vlan_of(skb, eth);
 
-	client = bpf_map_lookup_elem(&addresses, &source);
-	if (!client || client->owner == DLMP_OWNER_PORT)
-		return refuse(DLMP_TX_UNKNOWN_SOURCE);
-	slot = at(&slots, client->place);
+	slot = slot_with(aggr, &source);
 	if (!slot)
-		return refuse(DLMP_TX_NO_PORT);
+		return refuse(DLMP_TX_UNKNOWN_SOURCE);
 
-	if (is_group(eth->destination) && is_membership_report(skb, eth)) {
-		aggr = at(&aggregation, 0);
-		if (aggr && aggr->multicast_port != DLMP_NO_PORT)
-			return send_report(skb, aggr->multicast_port);
-	}
+	if (is_group(eth->destination) && aggr->multicast_port != DLMP_NO_PORT && is_membership_report(skb, eth))
+		return send_report(skb, aggr->multicast_port);
 
 	index = port_of(slot, &backup);
 	row = counters_of(index);

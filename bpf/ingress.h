@@ -24,20 +24,18 @@ static __always_inline bool may_be_own(const struct dlmp_address *address)
  * The common case with one look-up: unicast of a foreign source for a client that sits on this port.
  * The rules below say the same of it.
  */
-static __always_inline bool is_for_client_here(struct __sk_buff *skb, const struct dlmp_address *source,
+static __always_inline bool is_for_client_here(struct __sk_buff *skb,
+					       const struct dlmp_aggregation *aggr,
+					       const struct dlmp_address *source,
 					       const struct dlmp_address *destination, __u32 *here)
 {
-	struct dlmp_client *client;
 	struct dlmp_slot *slot;
 	struct dlmp_port *port;
 	bool backup;
 
 	if (is_group(destination->mac) || may_be_own(source))
 		return false;
-	client = bpf_map_lookup_elem(&addresses, destination);
-	if (!client || client->owner == DLMP_OWNER_PORT)
-		return false;
-	slot = at(&slots, client->place);
+	slot = slot_with(aggr, destination);
 	if (!slot)
 		return false;
 	*here = port_of(slot, &backup);
@@ -88,7 +86,7 @@ int dlmp_ingress(struct __sk_buff *skb)
 		__builtin_memcpy(source.mac, eth->source, sizeof(source.mac));
 		__builtin_memcpy(destination.mac, eth->destination, sizeof(destination.mac));
 		type = eth->type;
-		if (type != bpf_htons(ETH_P_EXPERIMENTAL) && is_for_client_here(skb, &source, &destination, &here))
+		if (type != bpf_htons(ETH_P_EXPERIMENTAL) && is_for_client_here(skb, aggr, &source, &destination, &here))
 			return take(skb, counters_of(here), aggr);
 	}
 

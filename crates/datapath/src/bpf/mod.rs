@@ -25,7 +25,9 @@ use previous::read_row;
 
 use crate::abi::{self, dlmp_aggregation, dlmp_client, dlmp_counters, dlmp_port, dlmp_slot};
 use crate::model::AnnounceRequest;
-use crate::{ANNOUNCE_INTERVAL, Counters, Error, FRESH_MOVE, MAX_PORTS, Placement, PortIndex, Probing, SlotIndex};
+use crate::{
+    ANNOUNCE_INTERVAL, ClientAddress, Counters, Error, FRESH_MOVE, MAX_PORTS, Placement, PortIndex, Probing, SlotIndex,
+};
 
 /// Entries of the map of pairs.
 const PAIRS: usize = MAX_PORTS * MAX_PORTS;
@@ -56,6 +58,8 @@ pub struct Bpf {
     carried: Array<MapData, dlmp_counters>,
     pairs: sys::Words,
     multicast_port: Option<PortIndex>,
+    /// The address of the primary interface.
+    primary: Option<ClientAddress>,
     probing: Option<Probing>,
 }
 
@@ -82,6 +86,7 @@ impl Bpf {
             carried: map(&mut programs, "carried")?,
             pairs,
             multicast_port: None,
+            primary: None,
             probing: None,
             served,
             attachment,
@@ -276,6 +281,7 @@ impl Bpf {
             netns_cookie: self.served.netns_cookie,
             fresh_ns: nanoseconds(FRESH_MOVE),
             announce_ns: nanoseconds(ANNOUNCE_INTERVAL),
+            primary: self.primary.map_or_else(Default::default, |client| key(client.mac, client.vlan)),
             probe_key: self.probing.map_or([0; 2], |probing| key_words(probing.key)),
             name,
         };
