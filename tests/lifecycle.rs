@@ -197,3 +197,15 @@ fn the_mtu_of_an_aggregation_is_the_smallest_of_its_ports() {
     wait_for("the MTU goes up", || mtu() == 1450);
     guest.wait_until_reachable();
 }
+
+#[test]
+fn what_is_kept_of_an_aggregation_is_never_left_without_ports() {
+    let guest = Guest::new(Pins::None);
+    typed(&guest.dlmp, "dladm create-aggr -l net0 aggr0");
+    typed(&guest.dlmp, "dladm add-aggr -t -l net1 aggr0");
+    let message = refused(&guest.dlmp, "dladm remove-aggr -l net0 aggr0");
+    assert!(message.contains("try: dladm remove-aggr -t -l net0 aggr0"), "{message}");
+    typed(&guest.dlmp, "dladm remove-aggr -t -l net0 aggr0");
+    guest.reboot();
+    assert_eq!(typed(&guest.dlmp, "dladm show-aggr -x -p -o port aggr0"), "\nnet0\n");
+}

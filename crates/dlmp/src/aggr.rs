@@ -5,9 +5,10 @@ use dlmp_api::client::Dlmpd;
 use dlmp_api::{Aggregation, NewAggregation, Port, PortChange};
 use dlmp_wire::MacAddr;
 
+use crate::cell::Cell;
 use crate::daemon::{self, answer};
 use crate::failure::{Failure, Result};
-use crate::output::{self, Cell, Column, Format, Table};
+use crate::output::{self, Column, Format, Table};
 use crate::status;
 use crate::table::Run;
 

@@ -2,9 +2,10 @@
 
 use clap::Args;
 
+use crate::cell::Cell;
 use crate::failure::{Failure, Result};
 use crate::ip_view::{ShownAddress, ShownInterface, Sources, interface_of};
-use crate::output::{Cell, Column, Format, Table};
+use crate::output::{Column, Format, Table};
 use crate::table::Run;
 
 /// Show addresses

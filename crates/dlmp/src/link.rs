@@ -6,9 +6,10 @@ use dlmp_api::{AGGREGATION_ALIAS, LOWER_ALIAS};
 use dlmp_netlink::ethtool::{Duplex, Ethtool, Settings};
 use dlmp_netlink::{Link, Netlink};
 
+use crate::cell::Cell;
 use crate::daemon::{self, answer};
 use crate::failure::{Failure, Result};
-use crate::output::{Cell, Column, Format, Table};
+use crate::output::{Column, Format, Table};
 use crate::table::Run;
 
 /// Show links

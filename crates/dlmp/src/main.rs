@@ -4,6 +4,7 @@
 //! Exit codes: 0 done, 1 refused or failed, 2 not understood.
 
 mod aggr;
+mod cell;
 mod daemon;
 mod failure;
 mod ip;

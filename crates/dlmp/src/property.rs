@@ -4,9 +4,10 @@ use clap::Args;
 use dlmp_api::client::Dlmpd;
 use dlmp_api::{LinkProperty, PropertyChange, PropertyRequest};
 
+use crate::cell::Cell;
 use crate::daemon::{self, answer};
 use crate::failure::{Failure, Result};
-use crate::output::{Cell, Column, Format, Table};
+use crate::output::{Column, Format, Table};
 use crate::table::Run;
 
 /// The properties that there are; a comma before one of them ends the value before it.

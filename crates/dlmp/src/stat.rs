@@ -12,10 +12,11 @@ use dlmp_api::client::Dlmpd;
 use dlmp_netlink::Link;
 
 use crate::aggr::only;
+use crate::cell::Cell;
 use crate::daemon::{self, answer};
 use crate::failure::{Failure, Result};
 use crate::link::{self, Class};
-use crate::output::{Cell, Column, Format, Table};
+use crate::output::{Column, Format, Table};
 use crate::table::Run;
 use crate::watch::{self, ProbeType};
 

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use dlmp_api::{Aggregation, Port};
 
+use crate::cell::Cell;
 use crate::names::Names;
-use crate::output::{Cell, Column, Table};
+use crate::output::{Column, Table};
 
 /// How long names of targets are looked for; those that take longer are shown as addresses.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -11,10 +11,11 @@ use futures_util::{StreamExt, pin_mut};
 use serde_json::{Value, json};
 
 use crate::aggr::only;
+use crate::cell::Cell;
 use crate::daemon::{self, answer};
 use crate::failure::{Failure, Result};
 use crate::names::Names;
-use crate::output::{self, Cell, Column, Format, Table};
+use crate::output::{self, Column, Format, Table};
 use crate::table::Run;
 
 /// Kinds of probes, as `-P` names them.

@@ -10,10 +10,11 @@ use dlmp_wire::MacAddr;
 use tokio::sync::Notify;
 
 use crate::addresses::Addresses;
-use crate::config::{AggregationConfig, Config, ConfigFile};
+use crate::config::AggregationConfig;
 use crate::monitor::{Monitor, Spec};
 use crate::property::{Plans, Properties};
-use crate::state::{Before, State, StateFile};
+use crate::state::Before;
+use crate::stores::Stores;
 use crate::validate::{self, Ground};
 
 /// First three octets of the addresses that we make: those of Solaris VNICs, locally administered.
@@ -26,20 +27,9 @@ pub struct Control {
     pub(crate) monitor: Monitor,
     pub(crate) addresses: Addresses,
     pub(crate) plans: Plans,
-    file: ConfigFile,
-    config: Config,
-    state_file: StateFile,
-    pub(crate) state: State,
+    pub(crate) stores: Stores,
     /// Told when the last object went and the daemon is not needed any more.
     idle: Arc<Notify>,
-}
-
-/// Where the configuration and the state come from.
-pub struct Stores {
-    /// The configuration file and what it says.
-    pub config: (ConfigFile, Config),
-    /// The state file and what it says.
-    pub state: (StateFile, State),
 }
 
 /// What lives beside the files.
@@ -62,27 +52,24 @@ impl Control {
             monitor,
             addresses: live.addresses,
             plans: live.plans,
-            file: stores.config.0,
-            config: stores.config.1,
-            state_file: stores.state.0,
-            state: stores.state.1,
+            stores,
             idle,
         })
     }
 
     /// Starts everything that the files name. What cannot be started is logged and stays configured.
     pub async fn restore(&mut self) {
-        for (name, (config, _)) in self.aggregations() {
+        for (name, (config, _)) in self.stores.aggregations() {
             for port in &config.ports {
                 self.note_before(port).await;
             }
-            self.save_state();
+            self.stores.save_state();
             if let Err(error) = self.monitor.start_aggregation(self.spec(&name, &config)).await {
                 tracing::error!(aggregation = name, %error, "the aggregation could not be started");
             }
         }
         self.restore_addresses().await;
-        for (name, (config, _)) in self.aggregations() {
+        for (name, (config, _)) in self.stores.aggregations() {
             if let Err(error) = self.send_plan(&name, &config.properties).await {
                 tracing::error!(aggregation = name, %error, "the aggregation cannot be probed");
             }
@@ -91,7 +78,7 @@ impl Control {
 
     /// Path of the configuration file, for displays.
     pub fn config_path(&self) -> String {
-        self.file.path().display().to_string()
+        self.stores.config_path()
     }
 
     /// All aggregations.
@@ -99,7 +86,7 @@ impl Control {
     /// # Errors
     /// The monitor has ended.
     pub async fn list(&self) -> Result<Vec<Aggregation>, Error> {
-        let configured = self.aggregations();
+        let configured = self.stores.aggregations();
         let mut all = self.monitor.list().await?;
         for aggregation in &mut all {
             aggregation.temporary = configured.get(&aggregation.name).is_some_and(|(_, temporary)| *temporary);
@@ -131,7 +118,7 @@ impl Control {
         let (links, addresses) = self.look().await?;
         let ground = self.ground(&links, &addresses);
         validate::name(&ground, &request.name)?;
-        if self.aggregations().contains_key(&request.name) {
+        if self.stores.aggregations().contains_key(&request.name) {
             return Err(Error::refused(
                 format!(
                     "the aggregation {} is configured already, though it does not run; the log of dlmpd says why",
@@ -151,16 +138,16 @@ impl Control {
         for port in &config.ports {
             self.note_before(port).await;
         }
-        self.save_state();
+        self.stores.save_state();
         self.monitor.start_aggregation(self.spec(&request.name, &config)).await?;
         let name = request.name.clone();
-        let kept = self.commit(|kept, state| {
+        let kept = self.stores.commit(|kept, state| {
             state.absent.remove(&name);
             let place = if request.temporary { &mut state.temporary } else { kept };
             place.aggregations.insert(name, config);
         });
         if let Err(error) = kept {
-            let before = self.state.ports.clone();
+            let before = self.stores.state.ports.clone();
             let _ = self.monitor.stop_aggregation(&request.name, before).await;
             self.idle_if_empty();
             return Err(error);
@@ -173,7 +160,7 @@ impl Control {
     /// # Errors
     /// Why not; nothing has changed then.
     pub async fn delete_aggregation(&mut self, name: &str, temporary: bool) -> Result<(), Error> {
-        let (config, _) = self.known(name)?;
+        let (config, _) = self.stores.known(name)?;
         if self.addresses.has_interface(name) {
             return Err(Error::refused(
                 format!("the IP interface {name} is on the aggregation {name}"),
@@ -193,7 +180,7 @@ impl Control {
         }
         let before = self.before(&config.ports);
         // First the files: a file that cannot be written must leave the aggregation at work.
-        self.commit(|kept, state| {
+        self.stores.commit(|kept, state| {
             state.temporary.aggregations.remove(name);
             if temporary && kept.aggregations.contains_key(name) {
                 state.absent.insert(name.to_owned());
@@ -215,7 +202,7 @@ impl Control {
     /// # Errors
     /// Why not; nothing has changed then.
     pub async fn add_ports(&mut self, request: PortChange) -> Result<(), Error> {
-        let (config, _) = self.known(&request.aggregation)?;
+        let (config, _) = self.stores.known(&request.aggregation)?;
         let (links, addresses) = self.look().await?;
         self.not_in_an_aggregation(&request.ports)?;
         let ground = self.ground(&links, &addresses);
@@ -223,9 +210,9 @@ impl Control {
         for port in &request.ports {
             self.note_before(port).await;
         }
-        self.save_state();
+        self.stores.save_state();
         self.monitor.add_ports(&request.aggregation, self.before(&request.ports)).await?;
-        let added = self.commit_change(&request.aggregation, request.temporary, |config| {
+        let added = self.stores.commit_change(&request.aggregation, request.temporary, |config| {
             let new = request.ports.iter().filter(|port| !config.ports.contains(port)).cloned();
             config.ports.extend(new.collect::<Vec<_>>());
         });
@@ -243,7 +230,7 @@ impl Control {
     /// Why not; nothing has changed then.
     pub async fn remove_ports(&mut self, request: PortChange) -> Result<(), Error> {
         let name = &request.aggregation;
-        let (mut config, _) = self.known(name)?;
+        let (mut config, _) = self.stores.known(name)?;
         let mut seen = BTreeSet::new();
         for port in &request.ports {
             if !seen.insert(port) {
@@ -263,42 +250,23 @@ impl Control {
                 format!("dladm delete-aggr {name}"),
             ));
         }
+        let kept = self.stores.config.aggregations.get(name).filter(|_| !request.temporary);
+        if kept.is_some_and(|kept| kept.ports.iter().all(|port| request.ports.contains(port))) {
+            return Err(Error::refused(
+                format!("these are all ports of {name} that are there beyond the next boot; others were added with -t"),
+                format!("dladm remove-aggr -t -l {} {name}", request.ports.join(" -l ")),
+            ));
+        }
         let before = self.before(&request.ports);
-        self.commit_change(name, request.temporary, |config| {
+        self.stores.commit_change(name, request.temporary, |config| {
             config.ports.retain(|port| !request.ports.contains(port));
         })?;
         self.monitor.remove_ports(name, before).await?;
         for port in &request.ports {
-            self.state.ports.remove(port);
+            self.stores.state.ports.remove(port);
         }
-        self.save_state();
+        self.stores.save_state();
         Ok(())
-    }
-
-    /// Changes configuration and state together, in the files first: on failure neither has changed.
-    ///
-    /// # Errors
-    /// A file could not be written.
-    pub(crate) fn commit(&mut self, change: impl FnOnce(&mut Config, &mut State)) -> Result<(), Error> {
-        let (mut config, mut state) = (self.config.clone(), self.state.clone());
-        change(&mut config, &mut state);
-        let failed = |error: &dyn std::fmt::Display| Error::failed(error.to_string());
-        if state != self.state {
-            self.state_file.save(&state).map_err(|error| failed(&error))?;
-        }
-        if config != self.config
-            && let Err(error) = self.file.save(&self.config, &config)
-        {
-            self.save_state();
-            return Err(failed(&error));
-        }
-        (self.config, self.state) = (config, state);
-        Ok(())
-    }
-
-    /// What the files say together: persistent objects, and temporary ones over them.
-    pub(crate) fn configured(&self) -> Vec<(&Config, bool)> {
-        vec![(&self.config, false), (&self.state.temporary, true)]
     }
 
     /// Lets the daemon end when nothing is left that needs it.
@@ -310,8 +278,7 @@ impl Control {
 
     /// Whether nothing needs the daemon.
     pub fn is_empty(&self) -> bool {
-        let empty = |config: &Config| config.aggregations.is_empty() && config.interfaces.is_empty();
-        empty(&self.config) && empty(&self.state.temporary)
+        self.stores.is_empty()
     }
 
     pub(crate) async fn look(&self) -> Result<(Vec<Link>, Vec<Address>), Error> {
@@ -323,28 +290,8 @@ impl Control {
         Ground { links, addresses, ethtool: &self.ethtool }
     }
 
-    /// Aggregations with whether they are temporary: gone after the next boot.
-    pub(crate) fn aggregations(&self) -> BTreeMap<String, (AggregationConfig, bool)> {
-        let mut all = BTreeMap::new();
-        for (config, temporary) in self.configured() {
-            for (name, aggregation) in &config.aggregations {
-                if temporary || !self.state.absent.contains(name) {
-                    let temporary = temporary && !self.config.aggregations.contains_key(name);
-                    all.insert(name.clone(), (aggregation.clone(), temporary));
-                }
-            }
-        }
-        all
-    }
-
-    pub(crate) fn known(&self, name: &str) -> Result<(AggregationConfig, bool), Error> {
-        self.aggregations()
-            .remove(name)
-            .ok_or_else(|| Error::refused(format!("there is no aggregation {name}"), "dladm show-aggr"))
-    }
-
     fn not_in_an_aggregation(&self, ports: &[String]) -> Result<(), Error> {
-        for (name, (config, _)) in self.aggregations() {
+        for (name, (config, _)) in self.stores.aggregations() {
             if let Some(port) = ports.iter().find(|port| config.ports.contains(port)) {
                 return Err(Error::refused(
                     format!("{port} is a port of the aggregation {name} already"),
@@ -355,64 +302,26 @@ impl Control {
         Ok(())
     }
 
-    /// Keeps a change of an aggregation: until the next boot, and unless it is `temporary` beyond that.
-    pub(crate) fn commit_change(
-        &mut self,
-        name: &str,
-        temporary: bool,
-        change: impl Fn(&mut AggregationConfig),
-    ) -> Result<(), Error> {
-        self.commit(|kept, state| {
-            let kept = kept.aggregations.get_mut(name);
-            let now = &mut state.temporary.aggregations;
-            if let (true, Some(kept), false) = (temporary, &kept, now.contains_key(name)) {
-                now.insert(name.to_owned(), (*kept).clone());
-            }
-            now.get_mut(name).map(&change);
-            if let (false, Some(kept)) = (temporary, kept) {
-                change(kept);
-                // What is to be beyond the next boot is in force already: nothing temporary is left.
-                if now.get(name) == Some(kept) {
-                    now.remove(name);
-                }
-            }
-        })
-    }
-
-    /// What the files say, to be put back.
-    pub(crate) fn kept(&self) -> (Config, State) {
-        (self.config.clone(), self.state.clone())
-    }
-
-    /// Puts back what the files said.
-    pub(crate) fn put_back(&mut self, (config, state): (Config, State)) -> Result<(), Error> {
-        self.commit(|kept, current| (*kept, *current) = (config, state))
-    }
-
     fn spec(&self, name: &str, config: &AggregationConfig) -> Spec {
         Spec { name: name.to_owned(), mac: config.mac, ports: config.ports.clone(), before: self.before(&config.ports) }
     }
 
     fn before(&self, ports: &[String]) -> BTreeMap<String, Before> {
-        (ports.iter()).map(|port| (port.clone(), self.state.ports.get(port).copied().unwrap_or_default())).collect()
+        (ports.iter())
+            .map(|port| (port.clone(), self.stores.state.ports.get(port).copied().unwrap_or_default()))
+            .collect()
     }
 
     /// Notes what a link is like before it becomes a port, unless that was noted already.
     async fn note_before(&mut self, port: &str) {
-        if self.state.ports.contains_key(port) {
+        if self.stores.state.ports.contains_key(port) {
             return;
         }
         let Ok(Some(link)) = self.netlink.link(port).await else {
             return;
         };
         let before = Before { ipv6_disabled: ipv6::disabled(port).ok().flatten().unwrap_or(false), up: link.admin_up };
-        self.state.ports.insert(port.to_owned(), before);
-    }
-
-    fn save_state(&self) {
-        if let Err(error) = self.state_file.save(&self.state) {
-            tracing::warn!(%error, "the state file could not be written: what ports were like may be forgotten");
-        }
+        self.stores.state.ports.insert(port.to_owned(), before);
     }
 }
 

@@ -14,6 +14,7 @@ mod property;
 mod server;
 mod service;
 mod state;
+mod stores;
 mod sys;
 mod validate;
 mod watch;
@@ -33,10 +34,11 @@ use tokio::sync::{Mutex, Notify, mpsc};
 use tracing_subscriber::EnvFilter;
 
 use addresses::Addresses;
-use control::{Control, Live, Stores};
+use control::{Control, Live};
 use monitor::{Monitor, Surroundings};
 use property::{Plans, Resolved};
 use server::Server;
+use stores::Stores;
 
 /// How long a daemon that was killed may take to let go of the control socket.
 const PREDECESSOR: Duration = Duration::from_secs(1);
@@ -93,11 +95,10 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
         .context("cannot tell the network namespace (SO_NETNS_COOKIE needs Linux 5.14)")?;
     // The socket first: it is what keeps a second daemon out of this namespace.
     let listener = control_socket()?;
-    let stores = Stores {
-        config: config::ConfigFile::open(&arguments.config)?,
-        state: state::StateFile::open(&arguments.runtime_dir, cookie)
-            .with_context(|| format!("cannot use the runtime directory {}", arguments.runtime_dir.display()))?,
-    };
+    let config = config::ConfigFile::open(&arguments.config)?;
+    let state = state::StateFile::open(&arguments.runtime_dir, cookie)
+        .with_context(|| format!("cannot use the runtime directory {}", arguments.runtime_dir.display()))?;
+    let stores = Stores::new(config, state);
     let bpffs = find_bpffs(&arguments.runtime_dir);
     if let Some(bpffs) = &bpffs
         && let Err(error) = dlmp_datapath::bpf::clear_stale_pins(&bpffs.join("dlmp"))

@@ -26,7 +26,7 @@ impl Control {
             ));
         }
         let link = self.usable_link(name).await?;
-        self.commit(|config, state| {
+        self.stores.commit(|config, state| {
             let place = if temporary { &mut state.temporary } else { config };
             place.interfaces.insert(name.to_owned(), InterfaceConfig {});
         })?;
@@ -74,7 +74,7 @@ impl Control {
     }
 
     fn forget_interface(&mut self, name: &str) -> Result<(), Error> {
-        self.commit(|config, state| {
+        self.stores.commit(|config, state| {
             config.interfaces.remove(name);
             state.temporary.interfaces.remove(name);
         })

@@ -48,7 +48,7 @@ impl Control {
 
     /// Starts the client of an object; a lease of an earlier daemon stays in force.
     pub(super) fn start_dhcp(&mut self, object: &str, hostname: Option<String>) {
-        let options = dhcp::Options { hostname, previous: self.state.leases.get(object).cloned() };
+        let options = dhcp::Options { hostname, previous: self.stores.state.leases.get(object).cloned() };
         let (events, name) = (self.addresses.events.clone(), object.to_owned());
         let tell = move |event| {
             // Nobody listens only while the daemon ends.
@@ -73,7 +73,7 @@ impl Control {
         (self.netlink.add_address(link.index, lease.address.into(), lease.prefix_len, lifetime).await)
             .map_err(failed)?;
         // The one before, perhaps of an earlier daemon, if the server now grants something else.
-        if let Some(old) = self.state.leases.get(object) {
+        if let Some(old) = self.stores.state.leases.get(object) {
             if (old.address, old.prefix_len) != (lease.address, lease.prefix_len) {
                 self.take_off(interface, old.address.into(), old.prefix_len).await;
             }
@@ -86,7 +86,7 @@ impl Control {
         if let Some(&gateway) = lease.routers.first() {
             (self.netlink.add_default_route(link.index, gateway).await).map_err(failed)?;
         }
-        self.commit(|_, state| {
+        self.stores.commit(|_, state| {
             state.leases.insert(object.to_owned(), lease.clone());
         })
     }
@@ -100,7 +100,7 @@ impl Control {
             tracing::warn!(object, %error, "the route of the lease stays");
         }
         self.take_off(interface, lease.address.into(), lease.prefix_len).await;
-        let forgotten = self.commit(|_, state| {
+        let forgotten = self.stores.commit(|_, state| {
             state.leases.remove(object);
         });
         if let Err(error) = forgotten {

@@ -103,7 +103,7 @@ impl Control {
 
     fn interfaces(&self) -> BTreeMap<String, bool> {
         let mut all = BTreeMap::new();
-        for (config, temporary) in self.configured() {
+        for (config, temporary) in self.stores.configured() {
             all.extend(config.interfaces.keys().map(|name| (name.clone(), temporary)));
         }
         all
@@ -111,7 +111,7 @@ impl Control {
 
     pub(crate) fn objects(&self) -> BTreeMap<String, (AddressConfig, bool)> {
         let mut all = BTreeMap::new();
-        for (config, temporary) in self.configured() {
+        for (config, temporary) in self.stores.configured() {
             all.extend(
                 (config.addresses.iter()).map(|(object, address)| (object.clone(), (address.clone(), temporary))),
             );

@@ -46,7 +46,7 @@ impl Control {
             }
         };
         let object = self.object_name(&request.object, family)?;
-        self.commit(|kept, state| {
+        self.stores.commit(|kept, state| {
             let place = if request.temporary { &mut state.temporary } else { kept };
             place.addresses.insert(object.clone(), config.clone());
         })?;
@@ -156,7 +156,7 @@ impl Control {
     }
 
     fn forget_address(&mut self, object: &str) -> Result<(), Error> {
-        self.commit(|config, state| {
+        self.stores.commit(|config, state| {
             config.addresses.remove(object);
             state.temporary.addresses.remove(object);
         })

@@ -46,7 +46,7 @@ impl Control {
     /// The properties of all aggregations.
     pub fn list_properties(&self) -> Vec<LinkProperty> {
         let mut all = Vec::new();
-        for (name, (config, _)) in self.aggregations() {
+        for (name, (config, _)) in self.stores.aggregations() {
             for mut row in config.properties.list(&name) {
                 if row.property == PROBE_IP {
                     let sent = self.plans.sent.get(&name);
@@ -64,7 +64,7 @@ impl Control {
     /// Why not; nothing has changed then.
     pub async fn change_properties(&mut self, request: PropertyRequest, names: Vec<Resolved>) -> Result<(), Error> {
         let name = &request.link;
-        let (config, _) = self.known(name)?;
+        let (config, _) = self.stores.known(name)?;
         let mut properties = config.properties;
         properties.change(name, &request.changes)?;
         names.into_iter().for_each(|resolved| self.plans.names.insert(resolved));
@@ -73,13 +73,13 @@ impl Control {
             check::sources(name, probe_ip, |object| self.objects().contains_key(object))?;
             check::targets(name, &self.effective(probe_ip).await?, &links, &addresses)?;
         }
-        let before = self.kept();
-        self.commit_change(name, request.temporary, |config| {
+        let before = self.stores.kept();
+        self.stores.commit_change(name, request.temporary, |config| {
             // A value that is acceptable for one is for the other.
             let _ = config.properties.change(name, &request.changes);
         })?;
         if let Err(error) = self.send_plan(name, &properties).await {
-            self.put_back(before)?;
+            self.stores.put_back(before)?;
             return Err(error);
         }
         Ok(())
@@ -108,7 +108,7 @@ impl Control {
 
     /// Address objects or names may have other addresses now.
     pub(crate) async fn refresh_plans(&mut self) {
-        for (name, (config, _)) in self.aggregations() {
+        for (name, (config, _)) in self.stores.aggregations() {
             if self.plans.sent.contains_key(&name)
                 && let Err(error) = self.send_plan(&name, &config.properties).await
             {
