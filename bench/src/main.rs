@@ -3,7 +3,7 @@
 //!
 //! - `dlmp-bench`: on the running kernel.
 //! - `dlmp-bench programs`: of that only the cost of the BPF programs.
-//! - `dlmp-bench peers`: beside bonding, teamd and Open vSwitch, on a kernel that has them (scripts/vm).
+//! - `dlmp-bench peers [NAME]`: beside bonding, teamd and Open vSwitch, on a kernel that has them (scripts/vm).
 //! - `dlmp-bench cost`: what one daemon with 256 probed aggregations of 4 ports takes.
 //! - `dlmp-bench starved`: false failovers in 10 minutes with every core saturated.
 
@@ -78,9 +78,13 @@ fn starved() -> Result<()> {
 
 fn peers() -> Result<()> {
     println!("## Beside others\n\n{}", report::machine());
-    let by_link = [System::Dlmp, System::Bonding, System::Teamd, System::OpenVswitch];
+    let only = std::env::args().nth(2).unwrap_or_default();
+    let chosen = |systems: &[System]| -> Vec<System> {
+        systems.iter().copied().filter(|system| system.name().contains(&only)).collect()
+    };
+    let by_link = chosen(&[System::Dlmp, System::Bonding, System::Teamd, System::OpenVswitch]);
     println!("### Carrier loss\n\n{}", failover::measure(Fault::Carrier, &by_link)?);
-    let by_probes = [System::DlmpProbing("1s"), System::DlmpProbing("10ms"), System::BondingArp];
+    let by_probes = chosen(&[System::DlmpProbing("1s"), System::DlmpProbing("10ms"), System::BondingArp]);
     println!("### Silent fault\n\n{}", failover::measure(Fault::Silent, &by_probes)?);
     Ok(())
 }
