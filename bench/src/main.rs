@@ -83,8 +83,8 @@ fn peers() -> Result<()> {
         systems.iter().copied().filter(|system| system.name().contains(&only)).collect()
     };
     let by_link = chosen(&[System::Dlmp, System::Bonding, System::Teamd, System::OpenVswitch]);
-    println!("### Carrier loss\n\n{}", failover::measure(Fault::Carrier, &by_link)?);
     let by_probes = chosen(&[System::DlmpProbing("1s"), System::DlmpProbing("10ms"), System::BondingArp]);
     println!("### Silent fault\n\n{}", failover::measure(Fault::Silent, &by_probes)?);
+    println!("### Carrier loss\n\n{}", failover::measure(Fault::Carrier, &by_link)?);
     Ok(())
 }
