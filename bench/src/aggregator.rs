@@ -63,9 +63,7 @@ impl System {
             Self::Dlmp => dlmp(guest, None),
             Self::DlmpProbing(fdt) => dlmp(guest, Some(fdt)),
             Self::Bonding => bonding(guest, "miimon 100"),
-            Self::BondingArp => {
-                bonding(guest, &format!("arp_interval 10 arp_ip_target {} arp_validate all", OVER_AGGREGATION.host))
-            }
+            Self::BondingArp => bonding(guest, &format!("arp_interval 10 arp_ip_target {}", OVER_AGGREGATION.host)),
             Self::Teamd => teamd(guest),
             Self::OpenVswitch => open_vswitch(guest),
         };

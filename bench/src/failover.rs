@@ -66,6 +66,7 @@ pub fn measure(fault: Fault, systems: &[System]) -> Result<String> {
         eprintln!("{}: {FAULTS} faults, {fault:?}", system.name());
         let [forth, back] = faults(fault, system)?;
         let outage = |way: &Way| Spread::of(way.outages.clone()).text(1);
+        eprintln!("outage, ms: {} and {}", outage(&forth), outage(&back));
         table.row(&[
             system.name(),
             &outage(&forth),
