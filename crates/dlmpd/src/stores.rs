@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dlmp_api::Error;
 
-use crate::config::{AggregationConfig, Config, ConfigFile};
+use crate::config::{AggregationConfig, Config, ConfigFile, VnicConfig};
 use crate::state::{State, StateFile};
 
 /// Both files and what they say.
@@ -47,6 +47,16 @@ impl Stores {
                     all.insert(name.clone(), (aggregation.clone(), temporary));
                 }
             }
+        }
+        all
+    }
+
+    /// VNICs with whether they are temporary: gone after the next boot.
+    pub(crate) fn vnics(&self) -> BTreeMap<String, (VnicConfig, bool)> {
+        let mut all = BTreeMap::new();
+        for (config, temporary) in self.configured() {
+            let there = config.vnics.iter().filter(|(name, _)| temporary || !self.state.absent_vnics.contains(*name));
+            all.extend(there.map(|(name, vnic)| (name.clone(), (vnic.clone(), temporary))));
         }
         all
     }
