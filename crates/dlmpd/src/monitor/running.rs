@@ -189,7 +189,7 @@ impl Running {
         }
         match &previous {
             Some(previous) => self.restore(previous, now)?,
-            None => self.engine.handle_event(Event::ClientAdded(SlotIndex::PRIMARY), now),
+            None => self.engine.handle_event(Event::ClientsAdded(vec![SlotIndex::PRIMARY]), now),
         }
         for (port, link) in &devices {
             self.believe(*port, link.lower_up, watched, now);
@@ -214,9 +214,9 @@ impl Running {
         match placed.and_then(|&ifindex| self.port_of(ifindex)) {
             Some(port) => {
                 self.bpf.restore(SlotIndex::PRIMARY, Placement { port, backup: None }).map_err(failed)?;
-                self.engine.handle_event(Event::ClientRestored(SlotIndex::PRIMARY, port), now);
+                self.engine.handle_event(Event::ClientsSeated(vec![(SlotIndex::PRIMARY, port)]), now);
             }
-            None => self.engine.handle_event(Event::ClientAdded(SlotIndex::PRIMARY), now),
+            None => self.engine.handle_event(Event::ClientsAdded(vec![SlotIndex::PRIMARY]), now),
         }
         self.probed.failed_before = previous.unusable.iter().filter_map(|&ifindex| self.port_of(ifindex)).collect();
         if let Some(port) = previous.multicast_port.and_then(|ifindex| self.port_of(ifindex)) {
