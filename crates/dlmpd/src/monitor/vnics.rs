@@ -54,9 +54,8 @@ impl Running {
 
     /// Gives those that were taken in while the aggregation starts a port, unless they have one already.
     pub(super) fn seat_vnics(&mut self, now: Instant) {
-        for &index in self.vnics.all.keys() {
-            self.engine.handle_event(client_added(index), now);
-        }
+        let slots = self.vnics.all.keys().map(|index| index.slot()).collect();
+        self.engine.handle_event(Event::ClientsAdded(slots), now);
     }
 
     /// Attaches the programs of all VNICs that were taken in while the aggregation starts. One whose links are
@@ -75,7 +74,7 @@ impl Running {
     /// What failed; everything that had been done is undone.
     pub async fn add_vnic(&mut self, vnic: &VnicSpec, netlink: &Netlink) -> Result<(), Error> {
         let index = self.enter_vnic(vnic)?;
-        self.engine.handle_event(client_added(index), Instant::now());
+        self.engine.handle_event(Event::ClientsAdded(vec![index.slot()]), Instant::now());
         if let Err(error) = attach_vnic(&mut self.bpf, &vnic.lower, netlink).await {
             self.remove_vnic(&vnic.name, netlink).await;
             return Err(failed(error));
@@ -95,7 +94,7 @@ impl Running {
         let Some((&index, _)) = self.vnics.all.iter().find(|(_, vnic)| vnic.name == name) else { return };
         let Some(vnic) = self.vnics.all.remove(&index) else { return };
         // First the engine forgets the client, then the datapath.
-        self.engine.handle_event(client_removed(index), Instant::now());
+        self.engine.handle_event(Event::ClientsRemoved(vec![index.slot()]), Instant::now());
         self.act();
         undo(set_vnic(&mut self.bpf, index, None));
         if let Err(error) = detach_vnic(&mut self.bpf, &vnic.lower, netlink).await {
@@ -211,12 +210,6 @@ mod pending {
     }
     pub async fn detach_vnic(_: &mut Bpf, _: &Lower, _: &Netlink) -> Result<(), dlmp_datapath::Error> {
         Ok(())
-    }
-    pub fn client_added(index: VnicIndex) -> Event {
-        Event::ClientAdded(index.slot())
-    }
-    pub fn client_removed(_: VnicIndex) -> Event {
-        Event::Stray(SlotIndex(999))
     }
 }
 use pending::*;
