@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 
 /// Everything that a refused request must leave as it is.
 fn everything(guest: &Guest) -> (Vec<String>, Option<String>) {
-    let lines = ["dladm show-aggr -x -j", "ipadm show-if -j", "ip -o link", "ip -o -4 address", "tc qdisc"];
+    let lines = ["dladm show-aggr -x -j", "dladm show-vnic -j", "ipadm show-if -j", "ip -o link", "ip -o -4 address", "tc qdisc"];
     let shown = lines.map(|line| run(&mut guest.dlmp.line(line)).output).to_vec();
     (shown, fs::read_to_string(guest.dlmp.config()).ok())
 }
@@ -165,6 +165,64 @@ fn addresses_that_cannot_be_made_or_deleted() {
     assert_refused(&guest, "ipadm delete-ip spare0", &["no IP interface spare0"]);
 }
 
+#[test]
+fn vnics_that_cannot_be_made() {
+    let guest = guest_with_spare_links();
+    typed(&guest.dlmp, "dladm create-vnic -l aggr0 -m 2:8:20:0:0:7 -v 7 vnic1");
+    typed(&guest.dlmp, "dladm create-aggr -t -l spare0 aggr1");
+    let net0 = typed(&guest.dlmp, "cat /sys/class/net/net0/address").trim().to_owned();
+    let aggr0 = typed(&guest.dlmp, "cat /sys/class/net/aggr0/address").trim().to_owned();
+    for (arguments, words) in [
+        ("-l aggr9 vnic2", &["there is no aggregation aggr9", "dladm show-aggr"][..]),
+        ("-l spare1 vnic2", &["spare1 is no aggregation", "dladm show-aggr"]),
+        ("-l vnic1 vnic2", &["vnic1 is no aggregation"]),
+        ("-l aggr1 vnic2", &["after the next boot", "dladm create-vnic -t -l aggr1 vnic2"]),
+        ("-l aggr0 vnic1", &["vnic1 over aggr0 exists already", "dladm show-vnic vnic1"]),
+        ("-l aggr0 aggr0", &["the aggregation aggr0 exists already"]),
+        ("-l aggr0 spare1", &["spare1 is taken", "dladm show-link"]),
+        ("-l aggr0 vnic45678901234x", &["at most 15"]),
+        ("-l aggr0 ../vnic2", &["no name for a link"]),
+        ("-l aggr0 -v 4095 vnic2", &["4095", "0 to 4094"]),
+        ("-l aggr0 -v 70000 vnic2", &["70000", "0 to 4094"]),
+        ("-l aggr0 -m 1:0:5e:0:0:1 vnic2", &["multicast"]),
+        ("-l aggr0 -m 0:0:0:0:0:0 vnic2", &["no address that a link can have"]),
+        ("-l aggr0 -m 2:8:20:0:0:7 -v 7 vnic2", &["the VNIC vnic1 has the address"]),
+        (&format!("-l aggr0 -m {net0} vnic2"), &["the link net0 has the address"]),
+        (&format!("-l aggr0 -m {aggr0} -v 9 vnic2"), &["the aggregation aggr0 has the address"]),
+    ] {
+        assert_refused(&guest, &format!("dladm create-vnic {arguments}"), words);
+    }
+    typed(&guest.dlmp, "dladm create-vnic -l aggr0 -m 2:8:20:0:0:7 -v 8 vnic2");
+    assert_refused(&guest, "dladm create-aggr -l spare1 vnic2", &["vnic2 is taken"]);
+    guest.namespace.ip(&format!("link set dev vnic2 netns {}", guest.host.name())).unwrap();
+    assert_refused(&guest, "dladm create-aggr -l spare1 vnic2", &["the VNIC vnic2 over aggr0", "namespace"]);
+    assert_refused(&guest, "dladm create-vnic -l aggr0 vnic2", &["the VNIC vnic2 over aggr0", "namespace"]);
+    assert_refused(&guest, "dladm create-aggr -l vnic1 aggr2", &["vnic1 belongs to an aggregation"]);
+}
+
+#[test]
+fn deleting_what_something_is_on() {
+    let guest = guest_with_spare_links();
+    typed(&guest.dlmp, "ipadm delete-ip aggr0");
+    typed(&guest.dlmp, "dladm create-vnic -l aggr0 vnic1");
+    typed(&guest.dlmp, "ipadm create-ip vnic1");
+    assert_refused(&guest, "dladm delete-vnic vnic9", &["there is no VNIC vnic9", "dladm show-vnic"]);
+    assert_refused(&guest, "dladm delete-vnic aggr0", &["there is no VNIC aggr0"]);
+    for (line, remedy) in [
+        ("dladm delete-aggr aggr0", "dladm delete-vnic vnic1"),
+        ("dladm delete-aggr -t aggr0", "dladm delete-vnic vnic1"),
+        ("dladm delete-vnic vnic1", "ipadm delete-ip vnic1"),
+    ] {
+        assert_refused(&guest, line, &[remedy]);
+    }
+    typed(&guest.dlmp, "ipadm delete-ip vnic1");
+    guest.namespace.ip("address add 10.7.0.1/24 dev vnic1").unwrap();
+    assert_refused(&guest, "dladm delete-vnic vnic1", &["10.7.0.1/24", "ip address delete 10.7.0.1/24 dev vnic1"]);
+    typed(&guest.dlmp, "ip address delete 10.7.0.1/24 dev vnic1");
+    typed(&guest.dlmp, "dladm delete-vnic vnic1");
+    typed(&guest.dlmp, "dladm delete-aggr aggr0");
+}
+
 /// The command where everybody may run it, under its name `dladm`.
 struct ForEverybody(PathBuf);
 
@@ -196,7 +254,8 @@ fn a_user_who_is_not_root_may_look_but_not_change() {
     let program = ForEverybody::new(&guest);
     let shown = typed(&guest.dlmp, &program.as_nobody("show-aggr -x"));
     assert_eq!(shown, typed(&guest.dlmp, "dladm show-aggr -x"));
-    for line in ["create-aggr -l spare0 aggr1", "add-aggr -l spare0 aggr0", "remove-aggr -l net0 aggr0"] {
+    for line in ["create-aggr -l spare0 aggr1", "add-aggr -l spare0 aggr0", "remove-aggr -l net0 aggr0", "create-vnic -l aggr0 v1"]
+    {
         assert_refused(&guest, &program.as_nobody(line), &["may look but not change", "group dlmp", "sudo"]);
     }
 }

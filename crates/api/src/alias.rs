@@ -2,5 +2,7 @@
 
 /// Alias of the link that is an aggregation.
 pub const AGGREGATION_ALIAS: &str = "dlmp aggregation";
-/// Start of the alias of its lower end, which no command shows; the aggregation's name follows.
+/// Start of the alias of a VNIC, in whatever namespace it is; the aggregation's name follows.
+pub const VNIC_ALIAS: &str = "dlmp VNIC over";
+/// Start of the alias of the lower end of either, which no command shows; the link's name follows.
 pub const LOWER_ALIAS: &str = "dlmp lower end of";

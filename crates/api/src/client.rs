@@ -3,8 +3,9 @@
 use zlink::proxy;
 
 use crate::{
-    AddressesReply, AggregationsReply, Error, InfoReply, InterfacesReply, NewAddress, NewAggregation, ObjectReply,
-    PortChange, ProbeReply, PropertiesReply, PropertyRequest, StateReply, StatisticsReply, socket,
+    AddressesReply, AggregationsReply, ClientsReply, Error, InfoReply, InterfacesReply, NewAddress, NewAggregation,
+    NewVnic, ObjectReply, PortChange, ProbeReply, PropertiesReply, PropertyRequest, StateReply, StatisticsReply,
+    VnicsReply, socket,
 };
 
 /// A connection to the daemon of this network namespace.
@@ -32,6 +33,10 @@ pub trait Dlmpd {
     async fn delete_aggregation(&mut self, name: &str, temporary: bool) -> zlink::Result<Result<(), Error>>;
     async fn add_ports(&mut self, request: &PortChange) -> zlink::Result<Result<(), Error>>;
     async fn remove_ports(&mut self, request: &PortChange) -> zlink::Result<Result<(), Error>>;
+    async fn list_vnics(&mut self) -> zlink::Result<Result<VnicsReply, Error>>;
+    async fn create_vnic(&mut self, request: &NewVnic) -> zlink::Result<Result<(), Error>>;
+    async fn delete_vnic(&mut self, name: &str, temporary: bool) -> zlink::Result<Result<(), Error>>;
+    async fn list_clients(&mut self) -> zlink::Result<Result<ClientsReply, Error>>;
     async fn get_statistics(&mut self) -> zlink::Result<Result<StatisticsReply, Error>>;
     async fn list_link_properties(&mut self) -> zlink::Result<Result<PropertiesReply, Error>>;
     async fn change_link_properties(&mut self, request: &PropertyRequest) -> zlink::Result<Result<(), Error>>;

@@ -10,6 +10,8 @@ mod alias;
 pub mod client;
 pub mod socket;
 mod types;
+mod vnic;
 
-pub use alias::{AGGREGATION_ALIAS, LOWER_ALIAS};
+pub use alias::{AGGREGATION_ALIAS, LOWER_ALIAS, VNIC_ALIAS};
 pub use types::*;
+pub use vnic::*;

@@ -6,6 +6,7 @@ use dlmp_api::{Aggregation, NewAggregation, Port, PortChange};
 use dlmp_wire::MacAddr;
 
 use crate::cell::Cell;
+use crate::clients;
 use crate::daemon::{self, answer};
 use crate::failure::{Failure, Result};
 use crate::output::{self, Column, Format, Table};
@@ -130,6 +131,9 @@ pub struct Show {
     /// With -S: addresses of targets, not names
     #[arg(short = 'n', requires = "status")]
     numeric: bool,
+    /// Show the clients, and the port that each sits on
+    #[arg(short = 'C', conflicts_with_all = ["extended", "status"])]
+    clients: bool,
     #[command(flatten)]
     format: Format,
     /// Only this aggregation
@@ -234,11 +238,18 @@ impl Run for Modify {
 
 impl Run for Show {
     async fn run(self) -> Result<()> {
-        let aggregations = match daemon::find_to_show().await? {
-            Some(mut daemon) => answer(daemon.list_aggregations().await)?.aggregations,
-            None => Vec::new(),
-        };
+        let (mut aggregations, mut clients) = (Vec::new(), Vec::new());
+        if let Some(mut daemon) = daemon::find_to_show().await? {
+            aggregations = answer(daemon.list_aggregations().await)?.aggregations;
+            if self.clients {
+                clients = answer(daemon.list_clients().await)?.clients;
+            }
+        }
         let aggregations = only(aggregations, self.name.as_deref(), |aggregation| &aggregation.name)?;
+        if self.clients {
+            clients.retain(|client| self.name.as_ref().is_none_or(|name| *name == client.aggregation));
+            return self.format.print(&clients::table(&clients)?);
+        }
         let table = match (self.extended, self.status) {
             (true, _) => extended(&aggregations)?,
             (_, true) => status::table(&aggregations, self.numeric),
@@ -322,11 +333,16 @@ fn port_row(aggregation: &Aggregation, port: &Port) -> Result<Vec<Cell>> {
     ])
 }
 
-fn speed(speed: Option<i64>) -> Cell {
+/// A speed as the daemon tells it, in Mb/s.
+pub fn speed(speed: Option<i64>) -> Cell {
     Cell::Speed(speed.and_then(|speed| u64::try_from(speed).ok()))
 }
 
-fn mac(text: Option<&str>) -> Result<Cell> {
+/// A MAC address as the daemon tells it.
+///
+/// # Errors
+/// It is none.
+pub fn mac(text: Option<&str>) -> Result<Cell> {
     let Some(text) = text else {
         return Ok(Cell::Absent);
     };

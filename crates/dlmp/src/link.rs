@@ -2,7 +2,7 @@
 
 use clap::Args;
 use dlmp_api::client::Dlmpd;
-use dlmp_api::{AGGREGATION_ALIAS, LOWER_ALIAS};
+use dlmp_api::{AGGREGATION_ALIAS, LOWER_ALIAS, VNIC_ALIAS};
 use dlmp_netlink::ethtool::{Duplex, Ethtool, Settings};
 use dlmp_netlink::{Link, Netlink};
 
@@ -80,13 +80,16 @@ impl Class {
     }
 
     /// The class of a link; none for those that are not shown: the loopback, as in Solaris, and the
-    /// lower end of an aggregation.
+    /// lower end of an aggregation or a VNIC.
     pub fn of(link: &Link) -> Option<Self> {
         if link.loopback || alias_starts(link, LOWER_ALIAS) {
             return None;
         }
         if is_aggregation(link) {
             return Some(Self::Aggr);
+        }
+        if aggregation_below(link).is_some() {
+            return Some(Self::Vnic);
         }
         Some(match link.kind.as_deref() {
             Some("bridge") => Self::Bridge,
@@ -102,6 +105,11 @@ impl Class {
 /// Whether a link is an aggregation of ours.
 pub fn is_aggregation(link: &Link) -> bool {
     alias_starts(link, AGGREGATION_ALIAS)
+}
+
+/// The aggregation that a VNIC of ours is over, wherever that is.
+fn aggregation_below(link: &Link) -> Option<&str> {
+    link.alias.as_deref()?.strip_prefix(VNIC_ALIAS).map(str::trim)
 }
 
 fn alias_starts(link: &Link, start: &str) -> bool {
@@ -202,6 +210,9 @@ fn over(links: &[Link], link: &Link, class: Class, ports: impl Fn(&str) -> Optio
     let names = |wanted: &dyn Fn(&Link) -> bool| {
         Cell::List(links.iter().filter(|other| wanted(other)).map(|other| other.name.clone()).collect())
     };
+    if let Some(aggregation) = aggregation_below(link) {
+        return Cell::List(vec![aggregation.to_owned()]);
+    }
     match class {
         Class::Aggr => ports(&link.name).map_or(Cell::Unknown, Cell::List),
         Class::Bridge | Class::Bond => names(&|other| other.master == Some(link.index)),
@@ -267,6 +278,8 @@ pub mod tests {
             link(4, "aggr0", Some("veth"), Some("dlmp aggregation")),
             link(5, "veth0", Some("veth"), Some("dlmp lower end of aggr0")),
             link(6, "br0", Some("bridge"), None),
+            link(12, "vnic1", Some("veth"), Some("dlmp VNIC over aggr0")),
+            link(13, "dlmp1", Some("veth"), Some("dlmp lower end of vnic1")),
             Link { master: Some(6), ..link(7, "tap0", Some("tun"), None) },
             Link { peer_index: Some(3), ..link(8, "net1.5", Some("vlan"), None) },
             Link { peer_index: Some(3), ..link(9, "mv0", Some("macvlan"), None) },
@@ -290,6 +303,7 @@ pub mod tests {
         net1          phys      1500    up        --
         aggr0         aggr      1500    up        net0,net1
         br0           bridge    1500    up        tap0
+        vnic1         vnic      1500    up        aggr0
         tap0          phys      1500    up        --
         net1.5        vlan      1500    up        net1
         mv0           vnic      1500    up        net1
@@ -335,7 +349,7 @@ pub mod tests {
 
     #[test]
     fn the_lower_end_and_the_loopback_are_no_links_to_show() {
-        for name in ["veth0", "lo", "nothing"] {
+        for name in ["veth0", "dlmp1", "lo", "nothing"] {
             assert_eq!(shown(&links(), Some(name)).unwrap_err().exit_code(), 1, "{name}");
         }
     }

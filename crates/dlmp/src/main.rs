@@ -5,6 +5,7 @@
 
 mod aggr;
 mod cell;
+mod clients;
 mod daemon;
 mod failure;
 mod ip;
@@ -19,6 +20,7 @@ mod stat;
 mod status;
 mod sys;
 mod table;
+mod vnic;
 mod watch;
 
 use std::ffi::OsString;

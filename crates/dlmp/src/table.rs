@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command};
 
 use crate::failure::{Failure, Result};
-use crate::{aggr, ip, ip_show, link, property, stat, watch};
+use crate::{aggr, ip, ip_show, link, property, stat, vnic, watch};
 
 /// The names that the program is called by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,13 +40,16 @@ struct Entry {
     run: fn(&ArgMatches) -> Result<()>,
 }
 
-const TABLE: [Entry; 21] = [
+const TABLE: [Entry; 24] = [
     Entry::new::<aggr::Create>(Program::Dladm, "create-aggr"),
     Entry::new::<aggr::Delete>(Program::Dladm, "delete-aggr"),
     Entry::new::<aggr::Add>(Program::Dladm, "add-aggr"),
     Entry::new::<aggr::Remove>(Program::Dladm, "remove-aggr"),
     Entry::new::<aggr::Modify>(Program::Dladm, "modify-aggr"),
     Entry::new::<aggr::Show>(Program::Dladm, "show-aggr"),
+    Entry::new::<vnic::Create>(Program::Dladm, "create-vnic"),
+    Entry::new::<vnic::Delete>(Program::Dladm, "delete-vnic"),
+    Entry::new::<vnic::Show>(Program::Dladm, "show-vnic"),
     Entry::new::<property::Set>(Program::Dladm, "set-linkprop"),
     Entry::new::<property::Reset>(Program::Dladm, "reset-linkprop"),
     Entry::new::<property::Show>(Program::Dladm, "show-linkprop"),

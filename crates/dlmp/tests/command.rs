@@ -24,7 +24,7 @@ fn refused(outcome: &Outcome, code: i32, said: &[&str]) {
 #[test]
 fn without_daemon_and_aggregation_there_is_nothing_to_show() {
     within("nothing", |place| {
-        for line in ["dladm show-aggr", "dladm show-aggr -x", "dlstat show-aggr", "dladm", "dlstat", "dladm show-phys"]
+        for line in ["dladm show-aggr", "dladm show-aggr -x", "dladm show-aggr -C", "dladm show-vnic", "dlstat show-aggr", "dladm", "dlstat", "dladm show-phys"]
         {
             let shown = place.run(line);
             assert_eq!((shown.code, shown.out.lines().count()), (0, 1), "{line}: {shown:?}");
@@ -99,6 +99,8 @@ fn changes_to_what_only_a_daemon_knows_say_how_to_start_it() {
             "dladm set-linkprop -p probe-fdt=1 aggr0",
             "dladm reset-linkprop aggr0",
             "dladm modify-aggr aggr0",
+            "dladm create-vnic -l aggr0 vnic1",
+            "dladm delete-vnic vnic1",
             "dlmp monitor",
             "dlstat show-aggr -P all",
         ] {
@@ -206,6 +208,38 @@ fn what_the_daemon_knows_is_shown() {
         }
         let absent = place.run("ipadm show-if -p -o ifname,class,state,active");
         assert!(absent.out.lines().any(|line| line == "aggr0:ip:disabled:no"), "{absent:?}");
+    });
+}
+
+#[test]
+fn vnics_are_asked_for_as_typed_and_shown_with_the_other_clients() {
+    within("vnics", |place| {
+        fake::serve();
+        for (line, asked) in [
+            (
+                "create-vnic -t -l aggr0 -m 2:8:20:0:0:7 -v 415 vnic1",
+                r#"name: "vnic1", link: "aggr0", mac: Some("02:08:20:00:00:07"), vlan: 415, temporary: true"#,
+            ),
+            ("create-vnic -l aggr0 -m auto vnic1", "mac: None, vlan: 0, temporary: false"),
+            ("create-vnic -l aggr0 -v 4095 vnic1", "vlan: 4095"),
+            ("delete-vnic -t vnic1", "not vnic1 true"),
+        ] {
+            refused(&place.run(&format!("dladm {line}")), 1, &[asked]);
+        }
+        refused(&place.run("dladm create-vnic vnic1"), 2, &["-l <LINK>"]);
+        refused(&place.run("dladm create-vnic -l aggr0 -m nonsense vnic1"), 2, &["nonsense"]);
+        refused(&place.run("dladm create-vnic -l aggr0 -v x vnic1"), 2, &["'x'"]);
+
+        assert_eq!(place.run("dladm show-vnic -p -o link,over,vid").out, "vnic1:aggr0:0\nvnic2:aggr0:7\n");
+        assert_eq!(place.run("dladm show-vnic -l aggr0 -j -o link,macaddress vnic2").out.matches("link").count(), 1);
+        refused(&place.run("dladm show-vnic vnic7"), 1, &["there is no VNIC vnic7", "dladm show-vnic"]);
+        refused(&place.run("dladm show-vnic -l aggr7"), 1, &["there is no aggregation aggr7"]);
+
+        let clients = place.run("dladm show-aggr -C -p -o link,client,type,port");
+        assert_eq!(clients.out, "aggr0:vnic1:vnic:net0\naggr0::learned:net0\naggr1:aggr1:primary:net0\n");
+        assert_eq!(place.run("dladm show-aggr -C -p -o client aggr0").out, "vnic1\n\n");
+        refused(&place.run("dladm show-aggr -C aggr7"), 1, &["there is no aggregation aggr7"]);
+        refused(&place.run("dladm show-aggr -C -x"), 2, &["cannot be used with"]);
     });
 }
 

@@ -9,7 +9,7 @@ use dlmp_wire::MacAddr;
 use serde::{Deserialize, Serialize};
 use toml_edit::{DocumentMut, Item, Table, TableLike};
 
-use crate::property::Properties;
+use crate::property::{Properties, VlanId};
 
 /// What is kept over a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ use crate::property::Properties;
 pub struct Config {
     /// Aggregations by name.
     pub aggregations: BTreeMap<String, AggregationConfig>,
+    /// VNICs by name.
+    pub vnics: BTreeMap<String, VnicConfig>,
     /// IP interfaces by the name of their link.
     pub interfaces: BTreeMap<String, InterfaceConfig>,
     /// Address objects by name, `interface/name`.
@@ -34,6 +36,22 @@ pub struct AggregationConfig {
     /// Properties that are set (`dladm set-linkprop`).
     #[serde(default, skip_serializing_if = "Properties::is_empty")]
     pub properties: Properties,
+}
+
+/// A VNIC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct VnicConfig {
+    /// The aggregation that it is over.
+    pub link: String,
+    /// MAC address.
+    pub mac: MacAddr,
+    /// The address was not given but chosen at random.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub random_mac: bool,
+    /// VLAN of its frames outside; 0: untagged.
+    #[serde(default, skip_serializing_if = "VlanId::is_untagged")]
+    pub vlan: VlanId,
 }
 
 /// An IP interface; nothing to set yet.
@@ -142,6 +160,7 @@ impl ConfigFile {
         self.parse(&text)?;
         let mut document = self.document(&text)?;
         sync(&mut document, "aggregations", &before.aggregations, &after.aggregations);
+        sync(&mut document, "vnics", &before.vnics, &after.vnics);
         sync(&mut document, "interfaces", &before.interfaces, &after.interfaces);
         sync(&mut document, "addresses", &before.addresses, &after.addresses);
         write_atomically(&self.path, document.to_string().as_bytes()).map_err(|source| Error::Io {
@@ -282,6 +301,14 @@ mod tests {
         properties.probe_ip = Some("+router.example,[aggr0]".parse().unwrap());
         properties.probe_vlan_id = Some(7.try_into().unwrap());
         after.addresses.insert("eth9/v6".into(), AddressConfig::Addrconf {});
+        let vnic = |mac: &str, random_mac, vlan: u16| VnicConfig {
+            link: "aggr0".into(),
+            mac: mac.parse().unwrap(),
+            random_mac,
+            vlan: vlan.try_into().unwrap(),
+        };
+        after.vnics.insert("vnic1".into(), vnic("2:8:20:0:0:2", true, 0));
+        after.vnics.insert("vnic2".into(), vnic("0:14:4f:0:0:3", false, 4094));
         file.save(&before, &after).unwrap();
         drop(file);
         let text = fs::read_to_string(&path).unwrap();
@@ -304,6 +331,7 @@ mod tests {
             ("[aggregation.aggr0]\n", "line 1"),
             ("[aggregations.a]\nmac = \"2:8:20:0:0:1\"\nports = []\nproperties.probe-fdt = \"1h\"\n", "line 4"),
             ("[aggregations.a]\nmac = \"2:8:20:0:0:1\"\nports = []\nproperties.probe-vlan-id = 4095\n", "line 4"),
+            ("[vnics.v]\nlink = \"aggr0\"\nmac = \"2:8:20:0:0:1\"\nvlan = 4095\n", "line 4"),
         ] {
             let (_folder, path) = file(text);
             let error = ConfigFile::open(&path).unwrap_err().to_string();

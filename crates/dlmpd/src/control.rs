@@ -16,6 +16,7 @@ use crate::property::{Plans, Properties};
 use crate::state::Before;
 use crate::stores::Stores;
 use crate::validate::{self, Ground};
+use crate::vnics::Lowers;
 
 /// First three octets of the addresses that we make: those of Solaris VNICs, locally administered.
 const MAC_PREFIX: [u8; 3] = [0x02, 0x08, 0x20];
@@ -28,6 +29,7 @@ pub struct Control {
     pub(crate) addresses: Addresses,
     pub(crate) plans: Plans,
     pub(crate) stores: Stores,
+    pub(crate) lowers: Lowers,
     /// Told when the last object went and the daemon is not needed any more.
     idle: Arc<Notify>,
 }
@@ -53,12 +55,14 @@ impl Control {
             addresses: live.addresses,
             plans: live.plans,
             stores,
+            lowers: Lowers::new(),
             idle,
         })
     }
 
     /// Starts everything that the files name. What cannot be started is logged and stays configured.
     pub async fn restore(&mut self) {
+        self.find_vnics().await;
         for (name, (config, _)) in self.stores.aggregations() {
             for port in &config.ports {
                 self.note_before(port).await;
@@ -68,6 +72,7 @@ impl Control {
                 tracing::error!(aggregation = name, %error, "the aggregation could not be started");
             }
         }
+        self.restore_vnics().await;
         self.restore_addresses().await;
         for (name, (config, _)) in self.stores.aggregations() {
             if let Err(error) = self.send_plan(&name, &config.properties).await {
@@ -118,18 +123,11 @@ impl Control {
         let (links, addresses) = self.look().await?;
         let ground = self.ground(&links, &addresses);
         validate::name(&ground, &request.name)?;
-        if self.stores.aggregations().contains_key(&request.name) {
-            return Err(Error::refused(
-                format!(
-                    "the aggregation {} is configured already, though it does not run; the log of dlmpd says why",
-                    request.name
-                ),
-                format!("dladm delete-aggr {}", request.name),
-            ));
-        }
+        self.not_an_aggregation(&request.name)?;
+        self.not_a_vnic(&request.name)?;
         let mac = match &request.mac {
             Some(text) => validate::mac(text)?,
-            None => random_mac(&links)?,
+            None => random_mac(|mac| !links.iter().any(|link| link.mac == Some(mac)))?,
         };
         self.not_in_an_aggregation(&request.ports)?;
         validate::ports(&ground, &request.name, &request.ports, &[], request.force)?;
@@ -161,6 +159,7 @@ impl Control {
     /// Why not; nothing has changed then.
     pub async fn delete_aggregation(&mut self, name: &str, temporary: bool) -> Result<(), Error> {
         let (config, _) = self.stores.known(name)?;
+        self.no_vnic_over(name)?;
         if self.addresses.has_interface(name) {
             return Err(Error::refused(
                 format!("the IP interface {name} is on the aggregation {name}"),
@@ -186,6 +185,8 @@ impl Control {
                 state.absent.insert(name.to_owned());
             } else {
                 kept.aggregations.remove(name);
+                // Those that were deleted until the next boot have nothing to come back to.
+                kept.vnics.retain(|_, vnic| vnic.link != name);
             }
             for port in &config.ports {
                 state.ports.remove(port);
@@ -286,8 +287,19 @@ impl Control {
         Ok((self.netlink.links().await.map_err(failed)?, self.netlink.addresses().await.map_err(failed)?))
     }
 
-    fn ground<'a>(&'a self, links: &'a [Link], addresses: &'a [Address]) -> Ground<'a> {
+    pub(crate) fn ground<'a>(&'a self, links: &'a [Link], addresses: &'a [Address]) -> Ground<'a> {
         Ground { links, addresses, ethtool: &self.ethtool }
+    }
+
+    /// Refuses the name of an aggregation that is configured, also of one that does not run.
+    pub(crate) fn not_an_aggregation(&self, name: &str) -> Result<(), Error> {
+        if self.stores.aggregations().contains_key(name) {
+            return Err(Error::refused(
+                format!("the aggregation {name} is configured already, though it does not run; the log of dlmpd says why"),
+                format!("dladm delete-aggr {name}"),
+            ));
+        }
+        Ok(())
     }
 
     fn not_in_an_aggregation(&self, ports: &[String]) -> Result<(), Error> {
@@ -303,7 +315,13 @@ impl Control {
     }
 
     fn spec(&self, name: &str, config: &AggregationConfig) -> Spec {
-        Spec { name: name.to_owned(), mac: config.mac, ports: config.ports.clone(), before: self.before(&config.ports) }
+        Spec {
+            name: name.to_owned(),
+            mac: config.mac,
+            ports: config.ports.clone(),
+            before: self.before(&config.ports),
+            vnics: self.vnic_specs(name),
+        }
     }
 
     fn before(&self, ports: &[String]) -> BTreeMap<String, Before> {
@@ -325,15 +343,15 @@ impl Control {
     }
 }
 
-/// A locally administered address that no link here has.
-fn random_mac(links: &[Link]) -> Result<MacAddr, Error> {
+/// A locally administered address that is free.
+pub(crate) fn random_mac(is_free: impl Fn(MacAddr) -> bool) -> Result<MacAddr, Error> {
     loop {
         let mut tail = [0; 3];
         getrandom::fill(&mut tail)
             .map_err(|error| Error::failed(format!("no random numbers for an address: {error}")))?;
         let [a, b, c] = MAC_PREFIX;
         let mac = MacAddr([a, b, c, tail[0], tail[1], tail[2]]);
-        if !links.iter().any(|link| link.mac == Some(mac)) {
+        if is_free(mac) {
             return Ok(mac);
         }
     }

@@ -17,6 +17,7 @@ mod state;
 mod stores;
 mod sys;
 mod validate;
+mod vnics;
 mod watch;
 
 use std::os::unix::net::UnixListener;
@@ -178,13 +179,19 @@ async fn follow(
     }
 }
 
-/// A link that came back gets its addresses again.
+/// A link that came back gets its addresses again, and a VNIC that vanished is made anew.
 async fn link_event(control: &Rc<Mutex<Control>>, event: LinkEvent) {
     let mut control = control.lock().await;
     match event {
         LinkEvent::Changed(link) => control.link_seen(&link).await,
-        LinkEvent::Removed { name, .. } => control.link_gone(&name),
-        LinkEvent::Overrun => control.look_at_links().await,
+        LinkEvent::Removed { index, name } => {
+            control.link_gone(&name);
+            control.vnic_gone(index, &name).await;
+        }
+        LinkEvent::Overrun => {
+            control.look_at_vnics().await;
+            control.look_at_links().await;
+        }
     }
 }
 

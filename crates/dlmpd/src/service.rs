@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use dlmp_api::{
-    AddressesReply, AggregationsReply, DaemonInfo, Error, InfoReply, InterfacesReply, NewAddress, NewAggregation,
-    ObjectReply, PortChange, ProbeReply, PropertiesReply, PropertyRequest, StateReply, StatisticsReply,
+    AddressesReply, AggregationsReply, ClientsReply, DaemonInfo, Error, InfoReply, InterfacesReply, NewAddress,
+    NewAggregation, NewVnic, ObjectReply, PortChange, ProbeReply, PropertiesReply, PropertyRequest, StateReply,
+    StatisticsReply, VnicsReply,
 };
 use futures_util::Stream;
 use tokio::sync::Mutex;
@@ -35,7 +36,7 @@ pub struct Service {
     interface = "io.dlmp.Aggregation",
     types = [
         dlmp_api::DaemonInfo, dlmp_api::NewAggregation, dlmp_api::PortChange, dlmp_api::Aggregation, dlmp_api::Port,
-        dlmp_api::PortStatistics, dlmp_api::RuleCount,
+        dlmp_api::NewVnic, dlmp_api::Vnic, dlmp_api::Client, dlmp_api::PortStatistics, dlmp_api::RuleCount,
         dlmp_api::LinkProperty, dlmp_api::PropertyChange, dlmp_api::PropertyRequest, dlmp_api::ProbeNews,
         dlmp_api::StateNews, dlmp_api::Interface, dlmp_api::NewAddress, dlmp_api::Address
     ],
@@ -102,6 +103,35 @@ where
     ) -> Result<(), Error> {
         may_change(conn).await?;
         self.control.lock().await.remove_ports(request).await
+    }
+
+    async fn list_vnics(&mut self) -> Result<VnicsReply, Error> {
+        let vnics = self.control.lock().await.list_vnics().await?;
+        Ok(VnicsReply { vnics })
+    }
+
+    async fn create_vnic(
+        &mut self,
+        request: NewVnic,
+        #[zlink(connection)] conn: &mut Connection<Sock>,
+    ) -> Result<(), Error> {
+        may_change(conn).await?;
+        self.control.lock().await.create_vnic(request).await
+    }
+
+    async fn delete_vnic(
+        &mut self,
+        name: String,
+        temporary: bool,
+        #[zlink(connection)] conn: &mut Connection<Sock>,
+    ) -> Result<(), Error> {
+        may_change(conn).await?;
+        self.control.lock().await.delete_vnic(&name, temporary).await
+    }
+
+    async fn list_clients(&mut self) -> Result<ClientsReply, Error> {
+        let clients = self.control.lock().await.monitor.clients().await?;
+        Ok(ClientsReply { clients })
     }
 
     async fn get_statistics(&mut self) -> Result<StatisticsReply, Error> {

@@ -37,6 +37,8 @@ pub struct State {
     pub temporary: Config,
     /// Aggregations of the configuration that were deleted with `-t`.
     pub absent: BTreeSet<String>,
+    /// VNICs of the configuration that were deleted with `-t`.
+    pub absent_vnics: BTreeSet<String>,
     /// Links that are ports now, by name.
     pub ports: BTreeMap<String, Before>,
     /// Leases from DHCP by object: the next daemon goes on with them.

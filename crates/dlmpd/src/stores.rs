@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dlmp_api::Error;
 
-use crate::config::{AggregationConfig, Config, ConfigFile};
+use crate::config::{AggregationConfig, Config, ConfigFile, VnicConfig};
 use crate::state::{State, StateFile};
 
 /// Both files and what they say.
@@ -47,6 +47,16 @@ impl Stores {
                     all.insert(name.clone(), (aggregation.clone(), temporary));
                 }
             }
+        }
+        all
+    }
+
+    /// VNICs with whether they are temporary: gone after the next boot.
+    pub(crate) fn vnics(&self) -> BTreeMap<String, (VnicConfig, bool)> {
+        let mut all = BTreeMap::new();
+        for (config, temporary) in self.configured() {
+            let there = config.vnics.iter().filter(|(name, _)| temporary || !self.state.absent_vnics.contains(*name));
+            all.extend(there.map(|(name, vnic)| (name.clone(), (vnic.clone(), temporary))));
         }
         all
     }
@@ -127,6 +137,8 @@ impl Stores {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::property::VlanId;
+    use dlmp_wire::MacAddr;
 
     fn stores() -> (tempfile::TempDir, Stores) {
         let folder = tempfile::tempdir().unwrap();
@@ -180,5 +192,23 @@ mod tests {
         add(&mut stores, "net2", false);
         stores.put_back(before.clone()).unwrap();
         assert_eq!(stores.kept(), before);
+    }
+    #[test]
+    fn a_vnic_that_was_deleted_until_the_next_boot_is_kept_and_not_there() {
+        let (_folder, mut stores) = stores();
+        let vnic = |last: u8| VnicConfig {
+            link: "aggr0".into(),
+            mac: MacAddr([2, 8, 0x20, 0, 0, last]),
+            random_mac: false,
+            vlan: VlanId::default(),
+        };
+        stores.commit(|kept, _| drop(kept.vnics.insert("vnic1".into(), vnic(1)))).unwrap();
+        assert_eq!(stores.vnics(), BTreeMap::from([("vnic1".into(), (vnic(1), false))]));
+        stores.commit(|_, state| drop(state.absent_vnics.insert("vnic1".into()))).unwrap();
+        assert!(stores.vnics().is_empty());
+        // A temporary one takes its place until then.
+        stores.commit(|_, state| drop(state.temporary.vnics.insert("vnic1".into(), vnic(2)))).unwrap();
+        assert_eq!(stores.vnics(), BTreeMap::from([("vnic1".into(), (vnic(2), true))]));
+        assert_eq!(stores.config.vnics, BTreeMap::from([("vnic1".into(), vnic(1))]));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dlmp_api::{AGGREGATION_ALIAS, Error, LOWER_ALIAS};
+use dlmp_api::{AGGREGATION_ALIAS, Error, LOWER_ALIAS, VNIC_ALIAS};
 use dlmp_datapath::MAX_PORTS;
 use dlmp_netlink::ethtool::Ethtool;
 use dlmp_netlink::{Address, Link};
@@ -51,14 +51,14 @@ pub fn name(ground: &Ground<'_>, name: &str) -> Result<(), Error> {
     }
 }
 
-/// Checks the MAC address of an aggregation.
+/// Checks the MAC address of a link to make.
 ///
 /// # Errors
 /// It is not a unicast address.
 pub fn mac(text: &str) -> Result<MacAddr, Error> {
     let mac: MacAddr = text.parse().map_err(|error| refused(format!("{text:?} is {error}"), ""))?;
     if mac.is_group() {
-        return Err(refused(format!("{mac} is a multicast address: an aggregation needs a unicast one"), ""));
+        return Err(refused(format!("{mac} is a multicast address: a link needs a unicast one"), ""));
     }
     if mac.is_zero() {
         return Err(refused("00:00:00:00:00:00 is no address that a link can have", ""));
@@ -107,7 +107,7 @@ fn port(ground: &Ground<'_>, name: &str) -> Result<(), Error> {
     if link.loopback {
         return Err(refused(format!("{name} is the loopback: it cannot be a port"), "dladm show-phys"));
     }
-    if is_aggregation(link) || is_lower_end(link) {
+    if is_aggregation(link) || is_vnic(link) || is_lower_end(link) {
         return Err(refused(
             format!("{name} belongs to an aggregation itself: it cannot be a port of one"),
             "dladm show-phys",
@@ -187,6 +187,11 @@ fn speeds<'a>(ground: &Ground<'_>, names: impl Iterator<Item = &'a String>) -> R
 /// Whether a link is the upper end of an aggregation.
 pub fn is_aggregation(link: &Link) -> bool {
     link.alias.as_deref() == Some(AGGREGATION_ALIAS)
+}
+
+/// Whether a link is the upper end of a VNIC of ours.
+pub fn is_vnic(link: &Link) -> bool {
+    link.alias.as_deref().is_some_and(|alias| alias.starts_with(VNIC_ALIAS))
 }
 
 fn is_lower_end(link: &Link) -> bool {

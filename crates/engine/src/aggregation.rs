@@ -1,28 +1,37 @@
 //! One aggregation: the health of its ports, where its clients sit, and what to do about it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::announce::Announcements;
+use crate::clients::{Clients, Move};
 use crate::probe::{Detection, Probing, Standing, View};
-use crate::{Action, Event, Health, LinkState, Notice, Placement, PortIndex, PortView, SlotIndex, Source, spread};
+use crate::{Action, Event, Health, LinkState, Notice, PortIndex, PortView, SlotIndex, Source};
+
+/// At most so many clients whose port is fine move together to even the load. It is what one batch of
+/// announcements holds, so that switches hear of each of them at once.
+const BALANCE_BATCH: usize = 32;
+/// The least time between two such batches: their announcements take a tenth of it, and a failure that
+/// comes in between finds the announcements' queue empty.
+const BALANCE_PACE: Duration = Duration::from_millis(10);
 
 /// The state of one aggregation.
 ///
 /// # Decisions
 ///
 /// A port is active while its link is up and, with probing, nothing is known against it
-/// ([`Health`]). When a port becomes inactive its clients move to the active ports, those with the
-/// fewest clients first; when one becomes active, only as many move to it as an even spread takes, and
-/// without clients to spread nobody moves. With no active port clients stay where they are.
+/// ([`Health`]). When a port becomes inactive all its clients move at once to the active ports, those
+/// with the fewest clients first. When one becomes active, only as many move to it as an even load takes,
+/// a batch at a time, and without clients to spread nobody moves. With no active port clients stay where
+/// they are.
 /// Group-addressed frames are taken from one active port, which stays the same as long as it is active.
 #[derive(Debug)]
 pub struct Aggregation {
     epoch: Instant,
     ports: BTreeMap<PortIndex, Port>,
-    places: BTreeMap<SlotIndex, Option<PortIndex>>,
-    /// As last told to the datapath.
-    placements: BTreeMap<SlotIndex, Placement>,
+    clients: Clients,
+    /// When the next batch may move to even the load; nothing while none is under way.
+    next_balance: Option<Instant>,
     multicast_port: Option<PortIndex>,
     carrier: Option<bool>,
     announcements: Announcements,
@@ -51,8 +60,8 @@ impl Aggregation {
         Self {
             epoch,
             ports: BTreeMap::new(),
-            places: BTreeMap::new(),
-            placements: BTreeMap::new(),
+            clients: Clients::default(),
+            next_balance: None,
             multicast_port: None,
             carrier: None,
             announcements: Announcements::default(),
@@ -68,7 +77,7 @@ impl Aggregation {
     /// Takes in what happened, at `now`: the time of the call, which never goes backwards.
     pub fn handle_event(&mut self, event: Event, now: Instant) {
         let counted = self.probing.as_mut().map_or(now, |probing| probing.arrive(now));
-        // What probes bring moves clients only when a port's health changes.
+        // Strays move nobody, and what probes bring only when a port's health changes.
         let mut decide = true;
         match event {
             Event::PortAdded(port) => drop(self.ports.insert(port, Port::default())),
@@ -80,20 +89,18 @@ impl Aggregation {
                 }
             }
             Event::Link(port, state) => self.link(port, state, counted),
-            Event::ClientAdded(slot) => {
-                self.places.entry(slot).or_default();
-            }
-            Event::ClientRestored(slot, port) => {
-                let placement = Placement { port, backup: None };
-                self.places.insert(slot, Some(port));
-                self.placements.insert(slot, placement);
-            }
+            Event::ClientsAdded(slots) => slots.into_iter().for_each(|slot| self.clients.add(slot)),
+            Event::ClientsSeated(seats) => seats.into_iter().for_each(|(slot, port)| self.clients.seat(slot, port)),
+            Event::ClientsRemoved(slots) => self.remove_clients(&slots),
             Event::MulticastRestored(port) => self.multicast_port = Some(port),
             Event::FailureRestored(port) => match &mut self.probing {
                 Some(probing) => probing.restore_failed(port, counted),
                 None => drop(self.failed_before.insert(port)),
             },
-            Event::Stray(slot) => self.stray(slot, now),
+            Event::Stray(slot) => {
+                self.stray(slot, now);
+                decide = false;
+            }
             Event::Probing(fdt) => self.set_probing(fdt, now),
             Event::Sources(sources) => {
                 self.sources = sources;
@@ -110,12 +117,14 @@ impl Aggregation {
     /// Does what is due at `now`. May be called at any time.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.announce(now);
+        let mut decide = self.next_balance.is_some_and(|at| at <= now);
         if let Some(probing) = &mut self.probing {
             let counted = probing.arrive(now);
             probing.beat(now, counted, &mut self.actions);
-            if self.tell_health(now) {
-                self.decide(now);
-            }
+            decide |= self.tell_health(now);
+        }
+        if decide {
+            self.decide(now);
         }
     }
 
@@ -123,7 +132,7 @@ impl Aggregation {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let beat = self.probing.as_ref().map(Probing::poll_timeout);
-        [self.announcements.next(), beat].into_iter().flatten().min()
+        [self.announcements.next(), self.next_balance, beat].into_iter().flatten().min()
     }
 
     /// The next thing to do.
@@ -134,13 +143,14 @@ impl Aggregation {
 
     /// The ports, for displays, at `now`.
     pub fn ports(&self, now: Instant) -> impl Iterator<Item = PortView> + '_ {
+        let mut seats = self.clients.seats();
         self.ports.iter().map(move |(&port, known)| {
             let view = self.view(port, now);
             PortView {
                 port,
                 link: known.link,
                 health: Health::of(known.link, &view, self.detection()),
-                slots: (self.places.iter()).filter(|&(_, &place)| place == Some(port)).map(|(&slot, _)| slot).collect(),
+                slots: seats.remove(&port).unwrap_or_default(),
                 prober: view.prober,
                 icmp: view.icmp,
                 joined: view.joined,
@@ -162,7 +172,7 @@ impl Aggregation {
         self.multicast_port
     }
 
-    fn set_probing(&mut self, fdt: Option<std::time::Duration>, now: Instant) {
+    fn set_probing(&mut self, fdt: Option<Duration>, now: Instant) {
         let failed_before = std::mem::take(&mut self.failed_before);
         match (&mut self.probing, fdt) {
             (probing, None) => {
@@ -215,8 +225,21 @@ impl Aggregation {
         }
     }
 
+    fn remove_clients(&mut self, slots: &[SlotIndex]) {
+        for &slot in slots {
+            self.clients.remove(slot);
+            self.announcements.cancel(slot);
+        }
+        // What is still to be carried out must not bring one back: its slot may soon be another's.
+        let gone: BTreeSet<SlotIndex> = slots.iter().copied().collect();
+        self.actions.retain(|action| match action {
+            Action::Place(slot, _) | Action::Announce(slot, _) => !gone.contains(slot),
+            _ => true,
+        });
+    }
+
     fn stray(&mut self, slot: SlotIndex, now: Instant) {
-        if let Some(port) = self.places.get(&slot).copied().flatten()
+        if let Some(port) = self.clients.port(slot)
             && self.is_active(port)
         {
             self.announcements.start(slot, now);
@@ -226,7 +249,7 @@ impl Aggregation {
 
     fn announce(&mut self, now: Instant) {
         for slot in self.announcements.due(now) {
-            match self.places.get(&slot).copied().flatten() {
+            match self.clients.port(slot) {
                 // Never on a failed port: its switch must not learn what it cannot deliver.
                 Some(port) if self.is_active(port) => self.actions.push_back(Action::Announce(slot, port)),
                 _ => self.announcements.cancel(slot),
@@ -266,7 +289,7 @@ impl Aggregation {
         self.actions.push_back(Action::Notify(Notice::Health(port, health)));
         // A client that waited on this port through an outage: the switch behind it may be new.
         if changed && active && before.is_some() {
-            for (&slot, _) in self.places.iter().filter(|&(_, &place)| place == Some(port)) {
+            for slot in self.clients.on(port) {
                 self.announcements.start(slot, now);
             }
         }
@@ -289,11 +312,17 @@ impl Aggregation {
         // A port that nobody has looked at yet may be fine: at a takeover nothing must move because
         // its ports are looked at one after another.
         if self.ports.values().any(|port| port.link == LinkState::Unknown) {
+            self.next_balance = None;
             return;
         }
         let active = self.active_ports();
-        for (slot, to) in spread::moves(&self.places, &active) {
-            let from = self.places.insert(slot, Some(to)).flatten();
+        let mut moves = self.clients.house(&active);
+        if self.next_balance.is_none_or(|at| at <= now) {
+            let batch = self.clients.balance(&active, BALANCE_BATCH);
+            self.next_balance = (!batch.is_empty()).then(|| now + BALANCE_PACE);
+            moves.extend(batch);
+        }
+        for Move { slot, from, to } in moves {
             self.announcements.start(slot, now);
             self.actions.push_back(Action::Notify(Notice::Moved { slot, from, to }));
         }
@@ -310,7 +339,7 @@ impl Aggregation {
         let Some(probing) = &mut self.probing else { return };
         let mut seats: BTreeMap<PortIndex, Vec<Source>> = BTreeMap::new();
         for source in &self.sources {
-            if let Some(port) = self.places.get(&source.slot).copied().flatten() {
+            if let Some(port) = self.clients.port(source.slot) {
                 seats.entry(port).or_default().push(*source);
             }
         }
@@ -318,28 +347,17 @@ impl Aggregation {
         probing.set_seats(seats, counted);
     }
 
-    /// Tells the datapath every placement that changed. Failed ports are left before backups are
-    /// refreshed, so that the clients that lost their port come first.
+    /// Tells the datapath every placement that changed.
     fn place(&mut self, active: &[PortIndex]) {
-        let mut changes = Vec::new();
-        for (&slot, &place) in &self.places {
-            let Some(port) = place else { continue };
-            let placement = Placement { port, backup: spread::backup(&self.places, active, port) };
-            let before = self.placements.insert(slot, placement);
-            if before != Some(placement) {
-                let moved = before.is_none_or(|before| before.port != port);
-                changes.push((!moved, slot, placement));
-            }
-        }
-        changes.sort_by_key(|&(stays, slot, _)| (stays, slot));
-        let actions = changes.into_iter().map(|(_, slot, placement)| Action::Place(slot, placement));
+        let changes = self.clients.changes(active).into_iter();
+        let actions = changes.map(|(slot, placement)| Action::Place(slot, placement));
         // Before anything that was queued for people, and after places that were queued before.
         let notices = self.actions.drain(..).collect::<Vec<_>>();
         let (first, mut later): (Vec<_>, Vec<_>) =
             (notices.into_iter()).partition(|action| matches!(action, Action::SetUsable(..) | Action::Place(..)));
         // An announcement that was queued before a move would undo it in the switches.
         later.retain(|action| match *action {
-            Action::Announce(slot, port) => self.places.get(&slot) == Some(&Some(port)) && active.contains(&port),
+            Action::Announce(slot, port) => self.clients.port(slot) == Some(port) && active.contains(&port),
             _ => true,
         });
         self.actions.extend(first);
@@ -352,7 +370,7 @@ impl Aggregation {
             return;
         }
         // Where the primary client sits, so that a single client has one path for everything.
-        let primary = self.places.get(&SlotIndex::PRIMARY).copied().flatten();
+        let primary = self.clients.port(SlotIndex::PRIMARY);
         let chosen = primary.filter(|port| active.contains(port)).or(active.first().copied());
         // With no active port the old one stays, unless it is no port any more.
         let kept = self.multicast_port.filter(|port| self.ports.contains_key(port));

@@ -16,16 +16,20 @@ pub enum Event {
     PortRemoved(PortIndex),
     /// A port's link was looked at.
     Link(PortIndex, LinkState),
-    /// A client has come; it wants a port.
-    ClientAdded(SlotIndex),
-    /// A client that the running datapath has on a port already, at a takeover.
-    ClientRestored(SlotIndex, PortIndex),
+    /// Clients have come; they want a port. Those that are there already stay as they are.
+    ClientsAdded(Vec<SlotIndex>),
+    /// Clients that the datapath has on a port already, without a backup: it has learned them, or an
+    /// earlier daemon placed them. They are not announced, and stay unless that port is not usable or
+    /// the load has to be evened.
+    ClientsSeated(Vec<(SlotIndex, PortIndex)>),
+    /// Clients have gone, and are not in the datapath any more.
+    ClientsRemoved(Vec<SlotIndex>),
     /// The running datapath takes group-addressed frames from this port already, at a takeover.
     MulticastRestored(PortIndex),
     /// The running datapath has a port marked unusable though its link is up, at a takeover. It is not
     /// used before it has proven itself, or [`Probing`](Self::Probing) says that nothing is to be proven.
     FailureRestored(PortIndex),
-    /// A frame for the slot arrived on a port that is not its own (rule 3): switches do not know
+    /// A frame for a client arrived on a port that is not its own (rule 3): switches do not know
     /// where it sits.
     Stray(SlotIndex),
     /// Probing is configured with this failure detection time, or not any more.
@@ -68,13 +72,13 @@ pub enum Event {
 pub enum Action {
     /// Mark a port as fit for traffic or not.
     SetUsable(PortIndex, bool),
-    /// Place the clients of a slot.
+    /// Place a client.
     Place(SlotIndex, Placement),
     /// Take group-addressed frames from this port.
     SetMulticastPort(Option<PortIndex>),
     /// Give the aggregation's link a carrier or take it away.
     SetCarrier(bool),
-    /// Announce the clients of a slot through a port.
+    /// Announce a client through a port.
     Announce(SlotIndex, PortIndex),
     /// Ask a target.
     Ask(Question),
@@ -100,13 +104,13 @@ pub enum Notice {
     Health(PortIndex, Health),
     /// What decides about the ports changed.
     Detection(Detection),
-    /// The clients of a slot moved.
+    /// A client moved.
     Moved {
-        /// The slot.
+        /// The client.
         slot: SlotIndex,
-        /// Where they sat before.
+        /// Where it sat before.
         from: Option<PortIndex>,
-        /// Where they sit now.
+        /// Where it sits now.
         to: PortIndex,
     },
 }

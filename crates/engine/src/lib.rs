@@ -9,6 +9,7 @@
 
 mod aggregation;
 mod announce;
+mod clients;
 mod health;
 mod input;
 mod place;

@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PortIndex(pub u8);
 
-/// What clients are placed by: all clients of a slot sit on one port.
+/// A client's place in the datapath's tables, 0 to 4351; each has one of its own. It stays the same while
+/// the client is there, and may then be another's.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SlotIndex(pub u16);
 
 impl SlotIndex {
-    /// The slot of the aggregation's own interface.
+    /// That of the aggregation's own interface.
     pub const PRIMARY: Self = Self(0);
 }
 
@@ -31,10 +32,10 @@ impl fmt::Debug for SlotIndex {
     }
 }
 
-/// Where the clients of a slot sit.
+/// Where a client sits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
-    /// The port that sends and receives for them.
+    /// The port that sends and receives for it.
     pub port: PortIndex,
     /// Taken by the datapath itself while `port` is marked unusable.
     pub backup: Option<PortIndex>,

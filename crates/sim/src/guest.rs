@@ -124,8 +124,8 @@ impl Guest {
     pub(crate) fn configure(&mut self, setup: &Setup, now: Duration) {
         for slot in (0..setup.clients).map(SlotIndex) {
             let _ = self.model.set_client(ClientAddress { mac: client_mac(slot), vlan: 0 }, slot);
-            self.tell(Event::ClientAdded(slot), now);
         }
+        self.tell(Event::ClientsAdded((0..setup.clients).map(SlotIndex).collect()), now);
         for port in self.ports.keys().copied().collect::<Vec<_>>() {
             self.tell(Event::Link(port, LinkState::Up), now);
         }
@@ -162,14 +162,16 @@ impl Guest {
             let _ = self.model.set_usable(port, self.usable.contains(&port));
             self.engine.handle_event(Event::PortAdded(port), self.start + now);
         }
+        let mut seats = Vec::new();
         for (&slot, place) in &mut self.places {
             // The model's window of a move starts anew.
             let port = place.0;
             place.1 = now;
             let _ = self.model.set_client(ClientAddress { mac: client_mac(slot), vlan: 0 }, slot);
             let _ = self.model.place(slot, Placement { port, backup: None });
-            self.engine.handle_event(Event::ClientRestored(slot, port), self.start + now);
+            seats.push((slot, port));
         }
+        self.tell(Event::ClientsSeated(seats), now);
         let _ = self.model.set_multicast_port(self.multicast_port);
         if let Some(port) = self.multicast_port {
             self.tell(Event::MulticastRestored(port), now);

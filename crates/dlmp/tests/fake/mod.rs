@@ -4,9 +4,10 @@ use std::sync::mpsc;
 use std::thread;
 
 use dlmp_api::{
-    Address, AddressesReply, Aggregation, AggregationsReply, DaemonInfo, Error, InfoReply, Interface, InterfacesReply,
-    LinkProperty, NewAddress, NewAggregation, ObjectReply, Port, PortChange, PortStatistics, ProbeNews, ProbeReply,
-    PropertiesReply, PropertyRequest, StateNews, StateReply, StatisticsReply,
+    Address, AddressesReply, Aggregation, AggregationsReply, Client, ClientsReply, DaemonInfo, Error, InfoReply,
+    Interface, InterfacesReply, LinkProperty, NewAddress, NewAggregation, NewVnic, ObjectReply, Port, PortChange,
+    PortStatistics, ProbeNews, ProbeReply, PropertiesReply, PropertyRequest, StateNews, StateReply, StatisticsReply,
+    Vnic, VnicsReply,
 };
 use futures_util::{Stream, StreamExt, stream};
 use zlink::{Reply, service};
@@ -55,7 +56,7 @@ fn reply<R>(parameters: R) -> Reply<R> {
     interface = "io.dlmp.Aggregation",
     types = [
         dlmp_api::DaemonInfo, dlmp_api::NewAggregation, dlmp_api::PortChange, dlmp_api::Aggregation, dlmp_api::Port,
-        dlmp_api::PortStatistics, dlmp_api::RuleCount, dlmp_api::LinkProperty, dlmp_api::PropertyChange,
+        dlmp_api::NewVnic, dlmp_api::Vnic, dlmp_api::Client, dlmp_api::PortStatistics, dlmp_api::RuleCount, dlmp_api::LinkProperty, dlmp_api::PropertyChange,
         dlmp_api::PropertyRequest, dlmp_api::ProbeNews, dlmp_api::StateNews, dlmp_api::Interface, dlmp_api::NewAddress, dlmp_api::Address
     ]
 )]
@@ -113,6 +114,45 @@ impl Fake {
 
     async fn remove_ports(&mut self, request: PortChange) -> Result<(), Error> {
         Err(Error::failed(format!("{request:?}")))
+    }
+
+    async fn list_vnics(&mut self) -> Result<VnicsReply, Error> {
+        let vnic = |name: &str, vlan: i64| Vnic {
+            name: name.into(),
+            link: "aggr0".into(),
+            speed: Some(1000),
+            mac: "02:08:20:00:00:02".into(),
+            mackind: "fixed".into(),
+            vlan,
+            state: "up".into(),
+            temporary: false,
+        };
+        Ok(VnicsReply { vnics: vec![vnic("vnic1", 0), vnic("vnic2", 7)] })
+    }
+
+    async fn create_vnic(&mut self, request: NewVnic) -> Result<(), Error> {
+        Err(Error::refused(format!("{request:?}"), "dladm show-aggr"))
+    }
+
+    async fn delete_vnic(&mut self, name: String, temporary: bool) -> Result<(), Error> {
+        Err(Error::refused(format!("not {name} {temporary}"), ""))
+    }
+
+    async fn list_clients(&mut self) -> Result<ClientsReply, Error> {
+        let client = |aggregation: &str, link: Option<&str>, kind: &str| Client {
+            aggregation: aggregation.into(),
+            link: link.map(Into::into),
+            address: "02:08:20:00:00:02".into(),
+            vlan: 0,
+            kind: kind.into(),
+            port: Some("net0".into()),
+        };
+        let clients = vec![
+            client("aggr0", Some("vnic1"), "vnic"),
+            client("aggr0", None, "learned"),
+            client("aggr1", Some("aggr1"), "primary"),
+        ];
+        Ok(ClientsReply { clients })
     }
 
     async fn get_statistics(&mut self) -> Result<StatisticsReply, Error> {

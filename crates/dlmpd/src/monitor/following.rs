@@ -1,6 +1,7 @@
-//! Whom to ask and from where, from what the kernel has: the addresses on an aggregation, whoever
+//! Whom to ask and from where, from what the kernel has: the addresses on an aggregation and its VNICs, whoever
 //! configured them, and the routes.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use dlmp_engine::{SlotIndex, Source};
@@ -24,6 +25,8 @@ pub struct Ground {
 pub struct Followed {
     /// The addresses that may be sources.
     pub sources: Vec<Source>,
+    /// The link that each of them is on, which its echoes leave by.
+    pub links: BTreeMap<IpAddr, u32>,
     /// The given targets.
     pub given: Vec<IpAddr>,
     /// Next-hop routers on the sources' own networks.
@@ -32,23 +35,25 @@ pub struct Followed {
     pub ignored: Vec<IpAddr>,
 }
 
-/// Finds sources and targets for the aggregation whose link has this index.
-pub fn follow(plan: &ProbePlan, link: u32, ground: &Ground) -> Followed {
-    let name = ground.links.iter().find(|candidate| candidate.index == link).map(|link| link.name.as_str());
+/// Finds sources and targets for an aggregation. `clients` are the links in this namespace whose addresses can
+/// be sources, by index: its own and its VNICs', each with its slot.
+pub fn follow(plan: &ProbePlan, clients: &[(u32, SlotIndex)], ground: &Ground) -> Followed {
     let own: Vec<IpAddr> = ground.addresses.iter().map(|address| address.address).collect();
     let mut followed = Followed::default();
-    for address in ground.addresses.iter().filter(|address| address.index == link) {
-        let ready = !address.tentative && !address.duplicate;
-        if !ready || !plan.sources.iter().any(|wanted| matches(wanted, address, name)) {
-            continue;
-        }
-        match address.address {
-            IpAddr::V6(v6) if !v6.is_unicast_link_local() => followed.ignored.push(address.address),
-            address_ => followed.sources.push(Source {
-                address: address_,
-                prefix: address.prefix_len,
-                slot: SlotIndex::PRIMARY,
-            }),
+    for &(link, slot) in clients {
+        let name = ground.links.iter().find(|candidate| candidate.index == link).map(|link| link.name.as_str());
+        for address in ground.addresses.iter().filter(|address| address.index == link) {
+            let ready = !address.tentative && !address.duplicate;
+            if !ready || !plan.sources.iter().any(|wanted| matches(wanted, address, name)) {
+                continue;
+            }
+            match address.address {
+                IpAddr::V6(v6) if !v6.is_unicast_link_local() => followed.ignored.push(address.address),
+                ip => {
+                    followed.sources.push(Source { address: ip, prefix: address.prefix_len, slot });
+                    followed.links.insert(ip, link);
+                }
+            }
         }
     }
     let can_be_asked = |target: &IpAddr| match target {
@@ -57,7 +62,8 @@ pub fn follow(plan: &ProbePlan, link: u32, ground: &Ground) -> Followed {
     };
     followed.given = plan.targets.iter().filter(|target| can_be_asked(target)).copied().collect();
     followed.ignored.extend(plan.targets.iter().filter(|target| !can_be_asked(target)));
-    for gateway in ground.routes.iter().filter(|route| route.index == Some(link)).filter_map(|route| route.gateway) {
+    let is_ours = |route: &&Route| clients.iter().any(|&(link, _)| route.index == Some(link));
+    for gateway in ground.routes.iter().filter(is_ours).filter_map(|route| route.gateway) {
         let near = followed.sources.iter().any(|source| source.is_near(gateway));
         if near && !own.contains(&gateway) && !followed.routers.contains(&gateway) {
             followed.routers.push(gateway);
@@ -82,9 +88,11 @@ fn matches(wanted: &SourceMatch, address: &Address, link: Option<&str>) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dlmp_netlink::LinkStatistics;
     use std::time::Duration;
 
     const LINK: u32 = 7;
+    const CLIENTS: [(u32, SlotIndex); 1] = [(LINK, SlotIndex::PRIMARY)];
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -139,7 +147,7 @@ mod tests {
 
     #[test]
     fn every_ready_address_of_the_link_is_a_source_but_ipv6_ones_must_be_link_local() {
-        let followed = follow(&plan(vec![SourceMatch::Any], &[]), LINK, &ground());
+        let followed = follow(&plan(vec![SourceMatch::Any], &[]), &CLIENTS, &ground());
         assert_eq!(sources(&followed), [ip("10.1.0.5"), ip("10.2.0.5"), ip("fe80::5")]);
         assert_eq!(followed.ignored, [ip("2001:db8::5")]);
         assert_eq!(followed.routers, [ip("10.1.0.1"), ip("fe80::1")]);
@@ -147,17 +155,46 @@ mod tests {
 
     #[test]
     fn a_source_is_named_by_its_address_or_its_network() {
-        let one = follow(&plan(vec![SourceMatch::Address(ip("10.2.0.5"))], &[]), LINK, &ground());
+        let one = follow(&plan(vec![SourceMatch::Address(ip("10.2.0.5"))], &[]), &CLIENTS, &ground());
         assert_eq!(sources(&one), [ip("10.2.0.5")]);
         assert!(one.routers.is_empty(), "{:?}", one.routers);
-        let network = follow(&plan(vec![SourceMatch::Network(ip("10.1.0.77"), 24)], &[]), LINK, &ground());
+        let network = follow(&plan(vec![SourceMatch::Network(ip("10.1.0.77"), 24)], &[]), &CLIENTS, &ground());
         assert_eq!(sources(&network), [ip("10.1.0.5")]);
     }
 
     #[test]
     fn given_targets_are_taken_as_they_are_but_ipv6_ones_must_be_link_local() {
-        let followed = follow(&plan(vec![SourceMatch::Any], &["10.1.0.9", "2001:db8::1"]), LINK, &ground());
+        let followed = follow(&plan(vec![SourceMatch::Any], &["10.1.0.9", "2001:db8::1"]), &CLIENTS, &ground());
         assert_eq!(followed.given, [ip("10.1.0.9")]);
         assert_eq!(followed.ignored, [ip("2001:db8::5"), ip("2001:db8::1")]);
+    }
+    #[test]
+    fn addresses_on_a_vnic_are_sources_too_and_sit_in_its_slot() {
+        let clients = [(LINK, SlotIndex::PRIMARY), (9, SlotIndex(1))];
+        let named = |index, name: &str| Link {
+            index,
+            name: name.into(),
+            mac: None,
+            mtu: 1500,
+            admin_up: true,
+            lower_up: true,
+            loopback: false,
+            ethernet: true,
+            kind: None,
+            master: None,
+            master_kind: None,
+            alias: None,
+            peer_index: None,
+            statistics: LinkStatistics::default(),
+        };
+        let ground = Ground { links: vec![named(LINK, "aggr0"), named(9, "vnic1")], ..ground() };
+        let of_vnic = follow(&plan(vec![SourceMatch::Interface("vnic1".into())], &[]), &clients, &ground);
+        assert_eq!(of_vnic.sources, [Source { address: ip("10.3.0.5"), prefix: 24, slot: SlotIndex(1) }]);
+        assert_eq!(of_vnic.links, BTreeMap::from([(ip("10.3.0.5"), 9)]));
+        assert!(of_vnic.routers.is_empty(), "{:?}", of_vnic.routers);
+
+        let of_all = follow(&plan(vec![SourceMatch::Any], &[]), &clients, &ground);
+        assert_eq!(sources(&of_all), [ip("10.1.0.5"), ip("10.2.0.5"), ip("fe80::5"), ip("10.3.0.5")]);
+        assert_eq!(of_all.routers, [ip("10.1.0.1"), ip("10.2.0.1"), ip("fe80::1")]);
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use dlmp_api::{Error, PortStatistics, ProbeNews, StateNews};
+use dlmp_api::{Client, Error, PortStatistics, ProbeNews, StateNews};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::news::News;
-use super::{Spec, Surroundings, Task, prefer_this_thread};
+use super::{Spec, Surroundings, Task, VnicSpec, prefer_this_thread};
 use crate::plan::ProbePlan;
 use crate::state::Before;
 
@@ -16,8 +16,11 @@ pub(super) enum Command {
     Stop(String, BTreeMap<String, Before>, Reply<()>),
     AddPorts(String, BTreeMap<String, Before>, Reply<()>),
     RemovePorts(String, BTreeMap<String, Before>, Reply<()>),
+    AddVnic(String, VnicSpec, Reply<()>),
+    RemoveVnic(String, String, oneshot::Sender<()>),
     Probe(String, Option<ProbePlan>, Reply<()>),
     List(oneshot::Sender<Vec<dlmp_api::Aggregation>>),
+    Clients(oneshot::Sender<Vec<Client>>),
     Statistics(Reply<Vec<PortStatistics>>),
 }
 
@@ -94,6 +97,22 @@ impl Monitor {
         self.ask(|reply| Command::RemovePorts(name.to_owned(), before, reply)).await?
     }
 
+    /// Connects a VNIC whose links are there to the aggregation.
+    ///
+    /// # Errors
+    /// What failed; everything that had been done is undone.
+    pub async fn add_vnic(&self, aggregation: &str, vnic: VnicSpec) -> Result<(), Error> {
+        self.ask(|reply| Command::AddVnic(aggregation.to_owned(), vnic, reply)).await?
+    }
+
+    /// Disconnects a VNIC; its links stay.
+    ///
+    /// # Errors
+    /// The monitor has ended.
+    pub async fn remove_vnic(&self, aggregation: &str, vnic: &str) -> Result<(), Error> {
+        self.ask(|reply| Command::RemoveVnic(aggregation.to_owned(), vnic.to_owned(), reply)).await
+    }
+
     /// Has an aggregation probed by this plan, or not any more.
     ///
     /// # Errors
@@ -118,6 +137,14 @@ impl Monitor {
     /// The monitor has ended.
     pub async fn list(&self) -> Result<Vec<dlmp_api::Aggregation>, Error> {
         self.ask(Command::List).await
+    }
+
+    /// The clients of all aggregations.
+    ///
+    /// # Errors
+    /// The monitor has ended.
+    pub async fn clients(&self) -> Result<Vec<Client>, Error> {
+        self.ask(Command::Clients).await
     }
 
     /// The counters of all ports.

@@ -23,6 +23,7 @@ mod probing;
 mod recorded;
 mod running;
 mod view;
+mod vnics;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -50,6 +51,7 @@ pub use handle::Monitor;
 use news::News;
 pub use running::Spec;
 use running::{Running, Tools};
+pub use vnics::VnicSpec;
 
 /// How often it is checked that the programs still hang where they should.
 const CHECK: Duration = Duration::from_secs(5);
@@ -324,11 +326,28 @@ impl Task {
                 self.act_on(&name);
                 let _ = reply.send(result);
             }
+            Command::AddVnic(name, vnic, reply) => {
+                let result = match self.running.get_mut(&name) {
+                    Some(running) => running.add_vnic(&vnic, &self.tools.netlink).await,
+                    None => Err(not_running(&name)),
+                };
+                self.act_on(&name);
+                let _ = reply.send(result);
+            }
+            Command::RemoveVnic(name, vnic, reply) => {
+                if let Some(running) = self.running.get_mut(&name) {
+                    running.remove_vnic(&vnic, &self.tools.netlink).await;
+                }
+                let _ = reply.send(());
+            }
             Command::Probe(name, plan, reply) => {
                 let _ = reply.send(self.probe(&name, plan));
             }
             Command::List(reply) => {
                 let _ = reply.send(self.running.values().map(|running| running.view(Instant::now())).collect());
+            }
+            Command::Clients(reply) => {
+                let _ = reply.send(self.running.values().flat_map(Running::clients).collect());
             }
             Command::Statistics(reply) => {
                 let all: Result<Vec<_>, _> = self.running.values().map(Running::statistics).collect();

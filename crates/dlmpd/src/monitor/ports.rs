@@ -9,7 +9,6 @@ use dlmp_engine::{Event, LinkState};
 use dlmp_netlink::{Link, Netlink, ipv6};
 
 use super::carrier::{Seen, Watched};
-use super::chores::Chore;
 use super::running::{Device, Port, Running, failed, undo};
 use crate::state::Before;
 
@@ -174,7 +173,9 @@ impl Running {
         };
         if let Some(device) = device {
             undo(self.bpf.detach_port(device.ifindex, &name, netlink).await);
-            undo(netlink.delete_filter(device.ifindex, self.mac).await);
+            for mac in self.client_macs() {
+                undo(netlink.delete_filter(device.ifindex, mac).await);
+            }
             undo(ipv6::set_disabled(&name, before.ipv6_disabled));
             if !before.up {
                 undo(netlink.set_up(device.ifindex, false).await);
@@ -207,9 +208,11 @@ impl Running {
         }
         ipv6::set_disabled(&link.name, true)
             .map_err(|error| Error::failed(format!("cannot switch IPv6 off on {}: {error}", link.name)))?;
-        if let Err(error) = netlink.add_filter(link.index, self.mac).await {
-            // An untrusted virtual function: it may still receive by other means, so say it and go on.
-            tracing::warn!(aggregation = self.name, port = link.name, %error, "the port refuses the aggregation's address");
+        for mac in self.client_macs() {
+            if let Err(error) = netlink.add_filter(link.index, mac).await {
+                // An untrusted virtual function: it may still receive by other means, so say it and go on.
+                tracing::warn!(aggregation = self.name, port = link.name, %error, "the port refuses a client's address");
+            }
         }
         if !link.admin_up {
             netlink.set_up(link.index, true).await.map_err(failed)?;
@@ -242,8 +245,7 @@ impl Running {
         if let Some(mtu) = smallest
             && mtu != self.mtu
         {
-            self.mtu = mtu;
-            self.chore(Chore::Mtu { link: self.link, lower: self.lower, mtu });
+            self.set_mtu(mtu);
         }
     }
 

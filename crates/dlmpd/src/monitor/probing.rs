@@ -57,7 +57,7 @@ impl Running {
     /// Takes sources and routers from what the kernel has now.
     pub fn follow(&mut self, ground: &Ground) {
         let Some(plan) = &self.probed.plan else { return };
-        let followed = follow(plan, self.link, ground);
+        let followed = follow(plan, &self.client_links(&ground.links), ground);
         if followed == self.probed.followed {
             return;
         }
@@ -114,7 +114,7 @@ impl Running {
             let mut asker = self.asker.borrow_mut();
             let Some(asker) = asker.as_mut() else { return };
             match (question.way, device) {
-                (Way::Echo { source }, _) => asker.echo(&self.name, question, (source, self.link)),
+                (Way::Echo { source }, _) => asker.echo(&self.name, question, (source, self.link_of(source))),
                 (Way::Address, Some(device)) => {
                     let from = (device.ifindex, device.mac, self.probed.plan.as_ref().map_or(0, |plan| plan.vlan));
                     asker.address(&self.frames, &self.name, question, from)
@@ -131,10 +131,15 @@ impl Running {
         }
     }
 
+    /// The link that a source is on.
+    fn link_of(&self, source: IpAddr) -> u32 {
+        self.probed.followed.links.get(&source).copied().unwrap_or(self.link)
+    }
+
     /// Looks for hosts.
     pub(super) fn discover(&mut self, source: IpAddr) {
         if let Some(asker) = self.asker.borrow_mut().as_mut()
-            && let Err(error) = asker.discover(&self.name, source, self.link)
+            && let Err(error) = asker.discover(&self.name, source, self.link_of(source))
         {
             tracing::debug!(aggregation = self.name, %source, %error, "hosts could not be looked for");
         }

@@ -24,6 +24,7 @@ use super::news::News;
 use super::probing::{Probed, nanoseconds};
 use super::recorded::{Recorded, Recording};
 use super::view::{detection, reason};
+use super::vnics::{VnicSpec, Vnics};
 use crate::state::Before;
 use crate::validate::is_aggregation;
 
@@ -38,6 +39,8 @@ pub struct Spec {
     pub ports: Vec<String>,
     /// What the ports were like before they became ports, to undo a failed start.
     pub before: BTreeMap<String, Before>,
+    /// The VNICs over it whose links are there.
+    pub vnics: Vec<VnicSpec>,
 }
 
 /// An aggregation at work.
@@ -57,6 +60,7 @@ pub struct Running {
     pub(super) lower: u32,
     pub(super) mtu: u32,
     pub(super) ports: BTreeMap<PortIndex, Port>,
+    pub(super) vnics: Vnics,
     /// Does what takes the kernel's lock, in order, without anybody waiting.
     chores: mpsc::UnboundedSender<Chore>,
 }
@@ -147,6 +151,7 @@ impl Running {
             lower,
             mtu: link.mtu,
             ports: BTreeMap::new(),
+            vnics: Vnics::default(),
             chores: chores::start(netlink.clone()),
         };
         if let Err(error) = running.bring_up(spec, previous, netlink, watched).await {
@@ -176,17 +181,22 @@ impl Running {
                 self.engine.handle_event(Event::Link(port, LinkState::Absent), now);
             }
         }
+        for vnic in &spec.vnics {
+            self.enter_vnic(vnic)?;
+        }
         for (port, link) in &devices {
             self.enter(*port, link, netlink).await?;
         }
         match &previous {
             Some(previous) => self.restore(previous, now)?,
-            None => self.engine.handle_event(Event::ClientAdded(SlotIndex::PRIMARY), now),
+            None => self.engine.handle_event(Event::ClientsAdded(vec![SlotIndex::PRIMARY]), now),
         }
         for (port, link) in &devices {
             self.believe(*port, link.lower_up, watched, now);
         }
+        self.seat_vnics(now);
         self.write_out()?;
+        self.attach_vnics(netlink).await;
         self.bpf.attach_link(netlink).await.map_err(failed)?;
         for (_, link) in &devices {
             self.bpf.attach_port(link.index, &link.name, netlink).await.map_err(failed)?;
@@ -204,9 +214,9 @@ impl Running {
         match placed.and_then(|&ifindex| self.port_of(ifindex)) {
             Some(port) => {
                 self.bpf.restore(SlotIndex::PRIMARY, Placement { port, backup: None }).map_err(failed)?;
-                self.engine.handle_event(Event::ClientRestored(SlotIndex::PRIMARY, port), now);
+                self.engine.handle_event(Event::ClientsSeated(vec![(SlotIndex::PRIMARY, port)]), now);
             }
-            None => self.engine.handle_event(Event::ClientAdded(SlotIndex::PRIMARY), now),
+            None => self.engine.handle_event(Event::ClientsAdded(vec![SlotIndex::PRIMARY]), now),
         }
         self.probed.failed_before = previous.unusable.iter().filter_map(|&ifindex| self.port_of(ifindex)).collect();
         if let Some(port) = previous.multicast_port.and_then(|ifindex| self.port_of(ifindex)) {
@@ -242,7 +252,7 @@ impl Running {
             }
             Action::Place(slot, placement) => self.bpf.place(slot, placement)?,
             Action::SetMulticastPort(port) => self.bpf.set_multicast_port(port)?,
-            Action::SetCarrier(up) => self.chore(Chore::Carrier { lower: self.lower, up }),
+            Action::SetCarrier(up) => self.set_carrier(up),
             Action::Announce(_, port) => {
                 let device = self.ports.get(&port).and_then(|port| port.device);
                 if let Some(device) = device {

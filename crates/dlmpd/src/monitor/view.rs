@@ -24,7 +24,7 @@ impl Running {
                     health: if view.health.is_active() { "active" } else { "failed" }.into(),
                     reason: reason(view.health),
                     portstate: if port.device.is_some() { "attached" } else { "detached" }.into(),
-                    clients: view.slots.iter().map(|_| self.name.clone()).collect(),
+                    clients: view.slots.iter().filter_map(|&slot| self.client_name(slot)).map(str::to_owned).collect(),
                     flags: flags(&view),
                     targets: view.targets.iter().map(ToString::to_string).collect(),
                     xtargets: view.peers.iter().filter_map(|&port| name(port)).collect(),

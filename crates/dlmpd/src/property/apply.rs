@@ -70,8 +70,9 @@ impl Control {
         names.into_iter().for_each(|resolved| self.plans.names.insert(resolved));
         if let Some(probe_ip) = &properties.probe_ip {
             let (links, addresses) = self.look().await?;
-            check::sources(name, probe_ip, |object| self.objects().contains_key(object))?;
-            check::targets(name, &self.effective(probe_ip).await?, &links, &addresses)?;
+            let interfaces = self.interfaces_of(name);
+            check::sources(&interfaces, probe_ip, |object| self.objects().contains_key(object))?;
+            check::targets(&interfaces, &self.effective(probe_ip).await?, &links, &addresses)?;
         }
         let before = self.stores.kept();
         self.stores.commit_change(name, request.temporary, |config| {
@@ -142,6 +143,12 @@ impl Control {
             }
         }
         Ok(effective.into_iter().collect())
+    }
+
+    /// The aggregation and the VNICs over it, whose addresses can be sources.
+    fn interfaces_of(&self, aggregation: &str) -> Vec<String> {
+        let vnics = self.stores.vnics().into_iter().filter(|(_, (config, _))| config.link == aggregation);
+        std::iter::once(aggregation.to_owned()).chain(vnics.map(|(name, _)| name)).collect()
     }
 
     /// The present address of an object.

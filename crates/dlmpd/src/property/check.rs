@@ -10,21 +10,23 @@ use dlmp_netlink::{Address, Link};
 use super::{ProbeIp, Source, Target};
 use crate::object::interface_of;
 
-/// Refuses interfaces and address objects that are not the aggregation's.
+/// Refuses interfaces and address objects that are on none of the aggregation's `interfaces`: its own, which is
+/// the first, and those of the VNICs over it.
 ///
 /// # Errors
 /// Which it is, and why it cannot be a source.
-pub fn sources(aggregation: &str, probe_ip: &ProbeIp, is_object: impl Fn(&str) -> bool) -> Result<(), Error> {
+pub fn sources(interfaces: &[String], probe_ip: &ProbeIp, is_object: impl Fn(&str) -> bool) -> Result<(), Error> {
     for (source, _) in probe_ip.entries() {
         let (interface, object) = match source {
             Source::Interface(interface) => (interface.as_str(), None),
             Source::Object(object) => (interface_of(object), Some(object)),
             _ => continue,
         };
-        if interface != aggregation {
+        if !interfaces.iter().any(|own| own == interface) {
+            let aggregation = interfaces.first().map_or("", String::as_str);
             return Err(Error::refused(
                 format!("the source {interface} is neither {aggregation} nor a VNIC over it"),
-                "dladm show-link",
+                "dladm show-vnic",
             ));
         }
         if let Some(object) = object.filter(|object| !is_object(object)) {
@@ -34,14 +36,22 @@ pub fn sources(aggregation: &str, probe_ip: &ProbeIp, is_object: impl Fn(&str) -
     Ok(())
 }
 
-/// Refuses our own addresses as targets, and IPv4 ones off the aggregation's networks, as far as it has any.
+/// Refuses our own addresses as targets, and IPv4 ones off the networks of the aggregation's interfaces, as far as
+/// they have any.
 ///
 /// # Errors
 /// Which it is, and why it can never answer.
-pub fn targets(aggregation: &str, probe_ip: &ProbeIp, links: &[Link], addresses: &[Address]) -> Result<(), Error> {
-    let link = links.iter().find(|link| link.name == aggregation).map(|link| link.index);
+pub fn targets(
+    interfaces: &[String],
+    probe_ip: &ProbeIp,
+    links: &[Link],
+    addresses: &[Address],
+) -> Result<(), Error> {
+    let on_own = |address: &Address| {
+        links.iter().any(|link| link.index == address.index && interfaces.iter().any(|own| *own == link.name))
+    };
     let networks: Vec<Near> = (addresses.iter())
-        .filter(|address| Some(address.index) == link && address.address.is_ipv4())
+        .filter(|address| address.address.is_ipv4() && on_own(address))
         .map(|own| Near { address: own.address, prefix: own.prefix_len, slot: SlotIndex::PRIMARY })
         .collect();
     for (_, target) in probe_ip.entries() {
@@ -55,9 +65,10 @@ pub fn targets(aggregation: &str, probe_ip: &ProbeIp, links: &[Link], addresses:
         }
         if target.is_ipv4() && !networks.is_empty() && !networks.iter().any(|network| network.is_near(*target)) {
             let shown: Vec<String> = networks.iter().map(network_text).collect();
+            let names = interfaces.join(", ");
             return Err(Error::refused(
-                format!("the target {target} is on no network of {aggregation}, which has {}", shown.join(", ")),
-                format!("ipadm show-addr {aggregation}"),
+                format!("the target {target} is on no network of {names}: there is {}", shown.join(", ")),
+                "ipadm show-addr",
             ));
         }
     }
@@ -79,9 +90,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_is_on_the_aggregation() {
-        let check = |text: &str| sources("aggr0", &text.parse().unwrap(), |object| object == "aggr0/v4");
-        for text in ["+", "[aggr0]+", "aggr0/v4+10.0.0.9", "10.0.0.1", "host+"] {
+    fn a_source_is_on_the_aggregation_or_a_vnic_over_it() {
+        let interfaces = ["aggr0".to_owned(), "vnic1".to_owned()];
+        let is_object = |object: &str| ["aggr0/v4", "vnic1/v4", "net7/v4"].contains(&object);
+        let check = |text: &str| sources(&interfaces, &text.parse().unwrap(), is_object);
+        for text in ["+", "[aggr0]+", "[vnic1]+", "vnic1/v4+", "aggr0/v4+10.0.0.9", "10.0.0.1", "host+"] {
             assert_eq!(check(text), Ok(()), "{text}");
         }
         for (text, reason) in [

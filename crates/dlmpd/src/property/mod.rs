@@ -48,6 +48,18 @@ pub struct VlanId(u16);
 #[serde(try_from = "String", into = "String")]
 pub struct Fdt(Duration);
 
+impl VlanId {
+    /// The number.
+    pub const fn number(self) -> u16 {
+        self.0
+    }
+
+    /// Whether it is 0.
+    pub const fn is_untagged(&self) -> bool {
+        self.0 == 0
+    }
+}
+
 impl Properties {
     /// Whether nothing is set.
     pub fn is_empty(&self) -> bool {
