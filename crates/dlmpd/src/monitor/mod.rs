@@ -5,7 +5,7 @@
 //!  requests (service thread) --Command--> +---------+ --writes--> datapath
 //!  kernel's link events ----------------> | monitor | --frames--> announcements, transitive and ARP probes
 //!  carrier thread (GLINK) --------------> | engine  | --ICMP----> echoes
-//!  datapath's requests to announce -----> |         | --tasks---> netlink (carrier of the link, filters)
+//!  datapath's events -------------------> |         | --tasks---> netlink (carrier of the link, filters)
 //!  answers: sockets, map of pairs ------> |         | --news----> whoever watches
 //!  addresses and routes ----------------> +---------+
 //! ```
@@ -13,6 +13,7 @@
 mod asking;
 mod carrier;
 mod chores;
+mod clients;
 mod clock;
 mod following;
 mod frames;
@@ -35,8 +36,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use dlmp_api::Error;
-use dlmp_datapath::SlotIndex;
-use dlmp_datapath::bpf::Attachment;
+use dlmp_datapath::bpf::{self, Attachment};
 use dlmp_netlink::{Changes, LinkEvent, LinkEvents, Netlink};
 use tokio::sync::mpsc;
 
@@ -50,7 +50,7 @@ use handle::Command;
 pub use handle::Monitor;
 use news::News;
 pub use running::Spec;
-use running::{Running, Tools};
+use running::{Observed, Running, Tools};
 pub use vnics::VnicSpec;
 
 /// How often it is checked that the programs still hang where they should.
@@ -88,7 +88,7 @@ struct Task {
     surroundings: Surroundings,
     tools: Tools,
     events: LinkEvents,
-    strays: mpsc::UnboundedReceiver<(String, SlotIndex)>,
+    observed: mpsc::UnboundedReceiver<Observed>,
     seen: mpsc::UnboundedReceiver<Seen>,
     stop_carrier: Arc<AtomicBool>,
     running: BTreeMap<String, Running>,
@@ -113,7 +113,7 @@ impl Task {
         let recording = surroundings.record.as_deref().map(File::create_new).transpose()?;
         let recording = recording.map(|file| Rc::new(RefCell::new(file)));
         let (sender, seen) = mpsc::unbounded_channel();
-        let (sender_of_strays, strays) = mpsc::unbounded_channel();
+        let (sender_of_events, observed) = mpsc::unbounded_channel();
         let (watched, stop_carrier) = (Watched::default(), Arc::<AtomicBool>::default());
         carrier::watch(watched.clone(), sender, stop_carrier.clone())?;
         Ok(Self {
@@ -123,7 +123,7 @@ impl Task {
                 watched,
                 frames: Rc::new(FrameSender::open()?),
                 asker: Rc::new(RefCell::new(None)),
-                strays: sender_of_strays,
+                observed: sender_of_events,
                 news,
                 recording,
                 epoch: Instant::now(),
@@ -133,7 +133,7 @@ impl Task {
             look: mpsc::unbounded_channel(),
             looking: Looking::No,
             events: LinkEvents::open()?,
-            strays,
+            observed,
             seen,
             stop_carrier,
             running: BTreeMap::new(),
@@ -152,7 +152,7 @@ impl Task {
                 event = self.events.next() => self.link_event(event).await,
                 Some(seen) = self.seen.recv() => self.seen(seen),
                 () = answers(&asker) => self.read_answers(),
-                Some((name, slot)) = self.strays.recv() => self.stray(&name, slot),
+                Some((name, events)) = self.observed.recv() => self.observed(&name, &events),
                 () = self.timer.until(wake) => self.timeout(),
                 () = self.changes.next() => self.look_at_ground(),
                 Some(ground) = self.look.1.recv() => self.follow(&ground),
@@ -276,9 +276,9 @@ impl Task {
         }
     }
 
-    fn stray(&mut self, name: &str, slot: SlotIndex) {
+    fn observed(&mut self, name: &str, events: &[bpf::Event]) {
         if let Some(running) = self.running.get_mut(name) {
-            running.stray(slot);
+            running.observed(events);
             running.act();
         }
     }
@@ -286,6 +286,8 @@ impl Task {
     async fn check(&mut self) {
         for running in self.running.values_mut() {
             running.check(&self.tools.netlink).await;
+            running.age(Instant::now());
+            running.act();
         }
     }
 

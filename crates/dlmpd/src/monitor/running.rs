@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use dlmp_api::{AGGREGATION_ALIAS, Error, LOWER_ALIAS, StateNews};
-use dlmp_datapath::bpf::{Attachment, Bpf, Previous, Requests, Served};
-use dlmp_datapath::{ClientAddress, Datapath, Placement, PortIndex, SlotIndex};
+use dlmp_datapath::bpf::{self, Attachment, Bpf, Events, Previous, Served};
+use dlmp_datapath::{ClientAddress, Datapath, PortIndex, SlotIndex};
 use dlmp_engine::{Action, Event, LinkState, Notice};
 use dlmp_netlink::{Link, Netlink, NewVeth, ipv6};
 use dlmp_wire::MacAddr;
@@ -18,6 +18,7 @@ use tokio::task::AbortHandle;
 use super::asking::Asker;
 use super::carrier::Watched;
 use super::chores::{self, Chore};
+use super::clients::Clients;
 use super::clock;
 use super::frames::FrameSender;
 use super::news::News;
@@ -53,14 +54,15 @@ pub struct Running {
     pub(super) asker: Rc<RefCell<Option<Asker>>>,
     pub(super) news: News,
     pub(super) probed: Probed,
-    /// Hands the datapath's requests to announce to the monitor.
-    requests: AbortHandle,
+    /// Hands the datapath's events to the monitor.
+    events: AbortHandle,
     /// The link that carries the addresses, and its other end, whose being up is its carrier.
     pub(super) link: u32,
     pub(super) lower: u32,
     pub(super) mtu: u32,
     pub(super) ports: BTreeMap<PortIndex, Port>,
     pub(super) vnics: Vnics,
+    pub(super) clients: Clients,
     /// Does what takes the kernel's lock, in order, without anybody waiting.
     chores: mpsc::UnboundedSender<Chore>,
 }
@@ -81,13 +83,16 @@ pub struct Tools {
     pub recording: Recording,
     /// What is done at regular times is counted from here, in all aggregations.
     pub epoch: Instant,
-    /// Takes the datapaths' requests to announce: aggregation and slot.
-    pub strays: mpsc::UnboundedSender<(String, SlotIndex)>,
+    /// Takes the datapaths' events, each with the aggregation's name.
+    pub observed: mpsc::UnboundedSender<Observed>,
 }
+
+/// Events of an aggregation's datapath, those that there were at a time.
+pub type Observed = (String, Vec<bpf::Event>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.requests.abort();
+        self.events.abort();
     }
 }
 
@@ -134,7 +139,7 @@ impl Running {
         let served = Served { name: spec.name.clone(), ifindex: link.index, netns_cookie: cookie };
         let mut bpf = Bpf::load(served, attachment).map_err(failed)?;
         let previous = bpf.previous(netlink).await.map_err(failed)?;
-        let requests = bpf.take_requests().map_err(failed)?;
+        let events = bpf.take_events().map_err(failed)?;
         let client = ClientAddress { mac: spec.mac, vlan: 0 };
         bpf.set_client(client, SlotIndex::PRIMARY).map_err(failed)?;
         let mut running = Self {
@@ -146,14 +151,16 @@ impl Running {
             asker: tools.asker.clone(),
             news: tools.news.clone(),
             probed: Probed::default(),
-            requests: forward(requests, spec.name.clone(), tools.strays.clone())?,
+            events: forward(events, spec.name.clone(), tools.observed.clone())?,
             link: link.index,
             lower,
             mtu: link.mtu,
             ports: BTreeMap::new(),
             vnics: Vnics::default(),
+            clients: Clients::default(),
             chores: chores::start(netlink.clone()),
         };
+        running.follow_link(link);
         if let Err(error) = running.bring_up(spec, previous, netlink, watched).await {
             running.let_ports_go(&spec.before, netlink, watched).await;
             return Err(error);
@@ -187,14 +194,14 @@ impl Running {
         for (port, link) in &devices {
             self.enter(*port, link, netlink).await?;
         }
-        match &previous {
-            Some(previous) => self.restore(previous, now)?,
-            None => self.engine.handle_event(Event::ClientsAdded(vec![SlotIndex::PRIMARY]), now),
+        self.find_vlans(netlink).await?;
+        self.seat_clients(previous.as_ref(), now)?;
+        if let Some(previous) = &previous {
+            self.restore(previous, now)?;
         }
         for (port, link) in &devices {
             self.believe(*port, link.lower_up, watched, now);
         }
-        self.seat_vnics(now);
         self.write_out()?;
         self.attach_vnics(netlink).await;
         self.bpf.attach_link(netlink).await.map_err(failed)?;
@@ -208,16 +215,8 @@ impl Running {
         netlink.set_up(self.link, true).await.map_err(failed)
     }
 
-    /// Leaves clients where an earlier daemon's datapath has them.
+    /// Leaves ports as an earlier daemon's datapath has them.
     fn restore(&mut self, previous: &Previous, now: Instant) -> Result<(), Error> {
-        let placed = previous.placements.get(&SlotIndex::PRIMARY);
-        match placed.and_then(|&ifindex| self.port_of(ifindex)) {
-            Some(port) => {
-                self.bpf.restore(SlotIndex::PRIMARY, Placement { port, backup: None }).map_err(failed)?;
-                self.engine.handle_event(Event::ClientsSeated(vec![(SlotIndex::PRIMARY, port)]), now);
-            }
-            None => self.engine.handle_event(Event::ClientsAdded(vec![SlotIndex::PRIMARY]), now),
-        }
         self.probed.failed_before = previous.unusable.iter().filter_map(|&ifindex| self.port_of(ifindex)).collect();
         if let Some(port) = previous.multicast_port.and_then(|ifindex| self.port_of(ifindex)) {
             self.bpf.set_multicast_port(Some(port)).map_err(failed)?;
@@ -253,10 +252,10 @@ impl Running {
             Action::Place(slot, placement) => self.bpf.place(slot, placement)?,
             Action::SetMulticastPort(port) => self.bpf.set_multicast_port(port)?,
             Action::SetCarrier(up) => self.set_carrier(up),
-            Action::Announce(_, port) => {
+            Action::Announce(slot, port) => {
                 let device = self.ports.get(&port).and_then(|port| port.device);
-                if let Some(device) = device {
-                    let announcement = Announcement { client: self.mac, vlan: 0 };
+                if let (Some(device), Some(client)) = (device, self.client_address(slot)) {
+                    let announcement = Announcement { client: client.mac, vlan: client.vlan };
                     let mut buffer: dlmp_wire::rarp::Buffer = [0; _];
                     if let Err(error) = self.frames.send(announcement.emit(&mut buffer), device.ifindex) {
                         tracing::debug!(aggregation = self.name, %error, "announcement not sent");
@@ -307,16 +306,12 @@ impl Running {
         self.engine.handle_timeout(now);
     }
 
-    /// The datapath asks to announce a slot.
-    pub fn stray(&mut self, slot: SlotIndex) {
-        self.engine.handle_event(Event::Stray(slot), Instant::now());
-    }
-
     /// Hangs programs that somebody took off their link back on.
     pub async fn check(&mut self, netlink: &Netlink) {
         let devices: Vec<(u32, String)> =
             (self.ports.values()).filter_map(|port| Some((port.device?.ifindex, port.name.clone()))).collect();
-        let missing = match self.bpf.detached(&devices, netlink).await {
+        let vnics: Vec<(u32, String)> = self.vnic_lowers().into_iter().map(|lower| (lower.index, lower.name)).collect();
+        let missing = match self.bpf.detached(&devices, &vnics, netlink).await {
             Ok(missing) => missing,
             Err(error) => {
                 return tracing::error!(aggregation = self.name, %error, "cannot check the programs");
@@ -324,9 +319,11 @@ impl Running {
         };
         for name in missing {
             tracing::warn!(aggregation = self.name, link = name, "somebody detached the program: attaching it again");
-            let again = match devices.iter().find(|(_, port)| *port == name) {
-                Some((ifindex, name)) => self.bpf.attach_port(*ifindex, name, netlink).await,
-                None => self.bpf.attach_link(netlink).await,
+            let named = |(_, link): &&(u32, String)| *link == name;
+            let again = match (devices.iter().find(named), vnics.iter().find(named)) {
+                (Some((ifindex, name)), _) => self.bpf.attach_port(*ifindex, name, netlink).await,
+                (None, Some((ifindex, name))) => self.bpf.attach_vnic(*ifindex, name, netlink).await,
+                (None, None) => self.bpf.attach_link(netlink).await,
             };
             if let Err(error) = again {
                 tracing::error!(aggregation = self.name, link = name, %error, "cannot attach it again");
@@ -379,20 +376,15 @@ async fn own_link(spec: &Spec, netlink: &Netlink) -> Result<(Link, u32, bool), E
     Ok((link, lower.index, true))
 }
 
-/// Starts a task that hands the datapath's requests on until it is aborted.
-fn forward(
-    requests: Requests,
-    name: String,
-    strays: mpsc::UnboundedSender<(String, SlotIndex)>,
-) -> Result<AbortHandle, Error> {
-    let mut requests = crate::sys::wait_on(requests).map_err(failed)?;
+/// Starts a task that hands the datapath's events on until it is aborted.
+fn forward(events: Events, name: String, observed: mpsc::UnboundedSender<Observed>) -> Result<AbortHandle, Error> {
+    let mut events = crate::sys::wait_on(events).map_err(failed)?;
     let task = tokio::task::spawn_local(async move {
-        while let Ok(mut guard) = requests.readable_mut().await {
+        while let Ok(mut guard) = events.readable_mut().await {
             guard.clear_ready();
-            while let Some(request) = requests.get_mut().poll() {
-                if strays.send((name.clone(), request.slot)).is_err() {
-                    return;
-                }
+            let all = std::iter::from_fn(|| events.get_mut().poll()).collect();
+            if observed.send((name.clone(), all)).is_err() {
+                return;
             }
         }
     });

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use dlmp_api::{Client, Error};
-use dlmp_datapath::SlotIndex;
+use dlmp_api::Error;
+use dlmp_datapath::{ClientAddress, Datapath, SlotIndex, Vnic, VnicIndex};
 use dlmp_engine::Event;
 use dlmp_netlink::{Link, Netlink};
 use dlmp_wire::MacAddr;
@@ -47,22 +47,16 @@ impl Running {
             .find(|index| !self.vnics.all.contains_key(index))
             .ok_or_else(|| Error::refused(format!("{} has as many VNICs as it can have", self.name), ""))?;
         let known = Vnic { lower: vnic.lower.index, mac: vnic.mac, vlan: vnic.vlan };
-        set_vnic(&mut self.bpf, index, Some(known)).map_err(failed)?;
+        self.bpf.set_vnic(index, Some(known)).map_err(failed)?;
         self.vnics.all.insert(index, vnic.clone());
         Ok(index)
-    }
-
-    /// Gives those that were taken in while the aggregation starts a port, unless they have one already.
-    pub(super) fn seat_vnics(&mut self, now: Instant) {
-        let slots = self.vnics.all.keys().map(|index| index.slot()).collect();
-        self.engine.handle_event(Event::ClientsAdded(slots), now);
     }
 
     /// Attaches the programs of all VNICs that were taken in while the aggregation starts. One whose links are
     /// gone by now must not keep the aggregation from starting: it is made anew.
     pub(super) async fn attach_vnics(&mut self, netlink: &Netlink) {
         for VnicSpec { name, lower, .. } in self.vnics.all.values() {
-            if let Err(error) = attach_vnic(&mut self.bpf, lower, netlink).await {
+            if let Err(error) = self.bpf.attach_vnic(lower.index, &lower.name, netlink).await {
                 tracing::error!(aggregation = self.name, vnic = name, %error, "the VNIC is not connected");
             }
         }
@@ -75,13 +69,11 @@ impl Running {
     pub async fn add_vnic(&mut self, vnic: &VnicSpec, netlink: &Netlink) -> Result<(), Error> {
         let index = self.enter_vnic(vnic)?;
         self.engine.handle_event(Event::ClientsAdded(vec![index.slot()]), Instant::now());
-        if let Err(error) = attach_vnic(&mut self.bpf, &vnic.lower, netlink).await {
+        if let Err(error) = self.bpf.attach_vnic(vnic.lower.index, &vnic.lower.name, netlink).await {
             self.remove_vnic(&vnic.name, netlink).await;
             return Err(failed(error));
         }
-        for device in self.devices() {
-            self.chore(Chore::AddFilter { link: device.ifindex, mac: vnic.mac });
-        }
+        self.receive(vnic.mac);
         self.chore(Chore::Mtu { lower: vnic.lower.index, mtu: self.mtu });
         if let Some(up) = self.vnics.carrier {
             self.chore(Chore::Carrier { lower: vnic.lower.index, up });
@@ -94,23 +86,15 @@ impl Running {
         let Some((&index, _)) = self.vnics.all.iter().find(|(_, vnic)| vnic.name == name) else { return };
         let Some(vnic) = self.vnics.all.remove(&index) else { return };
         // First the engine forgets the client, then the datapath.
-        self.engine.handle_event(Event::ClientsRemoved(vec![index.slot()]), Instant::now());
+        let now = Instant::now();
+        self.forget_behind(index, now);
+        self.engine.handle_event(Event::ClientsRemoved(vec![index.slot()]), now);
         self.act();
-        undo(set_vnic(&mut self.bpf, index, None));
-        if let Err(error) = detach_vnic(&mut self.bpf, &vnic.lower, netlink).await {
+        undo(self.bpf.set_vnic(index, None));
+        if let Err(error) = self.bpf.detach_vnic(vnic.lower.index, &vnic.lower.name, netlink).await {
             tracing::debug!(aggregation = self.name, %error, "nothing left to detach");
         }
-        // Another VNIC may have the same address in another VLAN.
-        if !self.client_macs().any(|mac| mac == vnic.mac) {
-            for device in self.devices() {
-                self.chore(Chore::DeleteFilter { link: device.ifindex, mac: vnic.mac });
-            }
-        }
-    }
-
-    /// The addresses of the aggregation's own clients, which every port has to receive.
-    pub(super) fn client_macs(&self) -> impl Iterator<Item = MacAddr> {
-        std::iter::once(self.mac).chain(self.vnics.all.values().map(|vnic| vnic.mac))
+        self.receive_no_longer(vnic.mac);
     }
 
     /// Gives the aggregation's link and those over it a carrier, or takes it away.
@@ -134,45 +118,37 @@ impl Running {
         self.vnics.all.values().map(|vnic| vnic.lower.clone()).collect()
     }
 
-    /// The name of the client in a slot; none of a learned one.
-    pub(super) fn client_name(&self, slot: SlotIndex) -> Option<&str> {
-        if slot == SlotIndex::PRIMARY {
-            return Some(&self.name);
-        }
-        let vnic = self.vnics.all.iter().find(|(index, _)| index.slot() == slot);
-        vnic.map(|(_, vnic)| vnic.name.as_str())
+    /// The VNIC with this lower end.
+    pub(super) fn vnic_with(&self, lower: u32) -> Option<VnicIndex> {
+        self.vnics.all.iter().find(|(_, vnic)| vnic.lower.index == lower).map(|(&index, _)| index)
     }
 
-    /// The links in this namespace whose addresses are clients': the aggregation's own, and the VNICs'.
-    pub(super) fn client_links(&self, links: &[Link]) -> Vec<(u32, SlotIndex)> {
+    /// The slots of the VNICs.
+    pub(super) fn vnic_slots(&self) -> impl Iterator<Item = SlotIndex> {
+        self.vnics.all.keys().map(|index| index.slot())
+    }
+
+    /// The identity of the VNIC in a slot.
+    pub(super) fn vnic_address(&self, slot: SlotIndex) -> Option<ClientAddress> {
+        self.vnic_in(slot).map(|vnic| ClientAddress { mac: vnic.mac, vlan: vnic.vlan })
+    }
+
+    /// The name of the VNIC in a slot.
+    pub(super) fn vnic_name(&self, slot: SlotIndex) -> Option<&str> {
+        self.vnic_in(slot).map(|vnic| vnic.name.as_str())
+    }
+
+    /// The VNICs' links that are in this namespace, each with its slot.
+    pub(super) fn vnic_links(&self, links: &[Link]) -> impl Iterator<Item = (u32, SlotIndex)> {
         let upper = |lower: u32| links.iter().find(|link| link.peer_index == Some(lower)).map(|link| link.index);
-        let vnics = self.vnics.all.iter().filter_map(|(index, vnic)| Some((upper(vnic.lower.index)?, index.slot())));
-        std::iter::once((self.link, SlotIndex::PRIMARY)).chain(vnics).collect()
+        self.vnics.all.iter().filter_map(move |(index, vnic)| Some((upper(vnic.lower.index)?, index.slot())))
     }
 
-    /// The clients, for displays.
-    pub fn clients(&self) -> Vec<Client> {
-        let client = |slot: SlotIndex, name: &str, mac: MacAddr, vlan: u16, kind: &str| Client {
-            aggregation: self.name.clone(),
-            link: Some(name.to_owned()),
-            address: mac.to_string(),
-            vlan: vlan.into(),
-            kind: kind.to_owned(),
-            port: self.port_name_of(slot),
-        };
-        let vnics = self.vnics.all.iter();
-        std::iter::once(client(SlotIndex::PRIMARY, &self.name, self.mac, 0, "primary"))
-            .chain(vnics.map(|(index, vnic)| client(index.slot(), &vnic.name, vnic.mac, vnic.vlan, "vnic")))
-            .collect()
+    fn vnic_in(&self, slot: SlotIndex) -> Option<&VnicSpec> {
+        self.vnics.all.iter().find(|(index, _)| index.slot() == slot).map(|(_, vnic)| vnic)
     }
 
-    /// The port that a client sits on.
-    fn port_name_of(&self, slot: SlotIndex) -> Option<String> {
-        let seat = self.engine.ports(Instant::now()).find(|port| port.slots.contains(&slot))?;
-        Some(self.ports.get(&seat.port)?.name.clone())
-    }
-
-    fn devices(&self) -> impl Iterator<Item = Device> {
+    pub(super) fn devices(&self) -> impl Iterator<Item = Device> {
         self.ports.values().filter_map(|port| port.device)
     }
 
@@ -180,36 +156,3 @@ impl Running {
         std::iter::once(self.lower).chain(self.vnics.all.values().map(|vnic| vnic.lower.index)).collect()
     }
 }
-
-/// What the datapath and the engine are going to have for VNICs.
-mod pending {
-    use super::*;
-    use dlmp_datapath::bpf::Bpf;
-    use dlmp_datapath::{ClientAddress, Datapath};
-
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-    pub struct VnicIndex(pub u8);
-    impl VnicIndex {
-        pub fn slot(self) -> SlotIndex {
-            SlotIndex(u16::from(self.0) + 1)
-        }
-    }
-    pub struct Vnic {
-        pub lower: u32,
-        pub mac: MacAddr,
-        pub vlan: u16,
-    }
-    pub fn set_vnic(bpf: &mut Bpf, index: VnicIndex, vnic: Option<Vnic>) -> Result<(), dlmp_datapath::Error> {
-        match vnic {
-            Some(vnic) => bpf.set_client(ClientAddress { mac: vnic.mac, vlan: vnic.vlan }, index.slot()),
-            None => Ok(()),
-        }
-    }
-    pub async fn attach_vnic(_: &mut Bpf, _: &Lower, _: &Netlink) -> Result<(), dlmp_datapath::Error> {
-        Ok(())
-    }
-    pub async fn detach_vnic(_: &mut Bpf, _: &Lower, _: &Netlink) -> Result<(), dlmp_datapath::Error> {
-        Ok(())
-    }
-}
-use pending::*;
