@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
- * The datapath of one aggregation: two tc programs that share one set of maps.
+ * The datapath of one aggregation: three tc programs that share one set of maps.
  * One object, so that the loader creates the maps once; each role has its own file.
  */
 #include <stdbool.h>
@@ -15,9 +15,14 @@
 #include "count.h"
 #include "frame.h"
 #include "place.h"
+#include "event.h"
+#include "learn.h"
+#include "local.h"
+#include "send.h"
+#include "egress.h"
+#include "vnic.h"
 #include "siphash.h"
 #include "probe.h"
-#include "egress.h"
 #include "ingress.h"
 
 /* Some helpers (bpf_ringbuf_*) are for GPL-compatible programs only. */

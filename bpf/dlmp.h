@@ -9,18 +9,25 @@
 
 /* Changes with every change of a map's layout or of a counter's meaning: a daemon that takes over
  * a running datapath of another layout starts from its configuration instead of reading the maps. */
-#define DLMP_ABI 4
+#define DLMP_ABI 5
 
 #define DLMP_MAX_PORTS 32     /* ports of one aggregation */
-#define DLMP_MAX_SLOTS 256    /* slots: what clients are placed by, see struct dlmp_slot */
-#define DLMP_MAX_CLIENTS 4352 /* addresses: 4096 clients, 256 of our own */
+#define DLMP_MAX_VNICS 256    /* VNICs over one aggregation */
+#define DLMP_MAX_LEARNED 4096 /* clients that the programs learn from what they send */
+
+/* Slots, one a client: that of the primary interface, the VNICs', others that the daemon knows, and those
+ * that the programs give out. */
+#define DLMP_FIRST_VNIC_SLOT 1
+#define DLMP_FIRST_LEARNED_SLOT 512
+#define DLMP_MAX_SLOTS (DLMP_FIRST_LEARNED_SLOT + DLMP_MAX_LEARNED)
+#define DLMP_MAX_ADDRESSES (DLMP_MAX_SLOTS + DLMP_MAX_PORTS)
 #define DLMP_NO_PORT 0xffffffffU
 
 /* The row of the counters that belongs to no port: frames refused before a port was chosen. */
 #define DLMP_ROW_AGGREGATION DLMP_MAX_PORTS
 #define DLMP_COUNTER_ROWS (DLMP_MAX_PORTS + 1)
 
-#define DLMP_EVENTS_BYTES 4096 /* ring of struct dlmp_event; a multiple of the page size */
+#define DLMP_EVENTS_BYTES 16384 /* ring of struct dlmp_event; a multiple of the page size */
 
 /* A client's identity: MAC address and VLAN (0: untagged). Key of the map `addresses`. */
 struct dlmp_address {
@@ -35,6 +42,8 @@ struct dlmp_aggregation {
 	__u32 multicast_port; /* port index, or DLMP_NO_PORT */
 	__u16 probing;        /* 1: transitive probes are taken */
 	__u16 probe_vlan;     /* their VLAN, 0 for none */
+	__u32 vnics;          /* places of the map `vnics` to look at, from the first */
+	__u32 bridged;        /* 1: a bridge sits above, unicast for nobody here may be for a guest of its */
 	__u64 netns_cookie;   /* SO_NETNS_COOKIE of the namespace that it lives in */
 	__u64 fresh_ns;       /* how long after a move a client is served from any port (rule 3) */
 	__u64 announce_ns;    /* least time between two requests to announce a slot (rule 3) */
@@ -54,26 +63,36 @@ struct dlmp_port {
 	__u8 reserved[2];
 };
 
-/* The one entry of the map `own`: a bit for each hash of an address that is in `addresses`. A source
- * whose bit is clear is foreign for certain, without a look-up. */
-#define DLMP_OWN_BITS 4096
+/* The one entry of the map `own`: a bit for each hash of an address that has been in `addresses`. A
+ * source whose bit is clear is foreign for certain, without a look-up. */
+#define DLMP_OWN_BITS 65536
 
 struct dlmp_own {
 	__u64 bits[DLMP_OWN_BITS / 64];
 };
 
 enum dlmp_owner {
-	DLMP_OWNER_PRIMARY = 1, /* the aggregation's own interface */
+	DLMP_OWNER_CLIENT = 1,  /* a client that the daemon knows: primary interface, VNIC, VLAN device */
 	DLMP_OWNER_PORT = 2,    /* a port's own address: probes, and reports (rule 2) */
+	DLMP_OWNER_LEARNED = 3, /* a client that the programs have learned */
 };
 
 /* Map `addresses`: whom an address belongs to. */
 struct dlmp_client {
-	__u32 owner; /* enum dlmp_owner */
-	__u32 place; /* slot index of a client, port index of a port */
+	__u16 owner; /* enum dlmp_owner */
+	__u16 place; /* slot index of a client, port index of a port */
+	__u32 link;  /* lower end of the VNIC that the client is behind; 0: the aggregation's own link */
 };
 
-/* Map `slots`: where the clients of a slot sit. One write moves all of them. */
+/* Map `vnics`, by VNIC index. An ifindex of 0 is an empty place. */
+struct dlmp_vnic {
+	__u32 ifindex; /* of the lower end */
+	__u16 vlan;    /* the frames of the VNIC are tagged with this VLAN; 0: as it sends them */
+	__u8 mac[6];
+	__u32 slot;
+};
+
+/* Map `slots`: where a client sits. */
 struct dlmp_slot {
 	__u32 port;
 	__u32 backup;      /* taken by the program itself while `port` is not usable */
@@ -81,7 +100,6 @@ struct dlmp_slot {
 	__u64 announce_ns; /* when the program last asked for an announcement */
 };
 
-/* Per port and CPU. The order is the ABI; the names are in crates/datapath/src/counter.rs. */
 /* Map `pairs`, by local port * DLMP_MAX_PORTS + other port. The daemon reads it without a system call. */
 struct dlmp_pair {
 	__u64 answered_ns;      /* CLOCK_MONOTONIC when the newest answer of the other port came */
@@ -91,6 +109,7 @@ struct dlmp_pair {
 	__u32 asked;
 };
 
+/* Per port and CPU. The order is the ABI; the names are in crates/datapath/src/counter.rs. */
 enum dlmp_counter {
 	DLMP_RX_PACKETS,
 	DLMP_RX_BYTES,
@@ -98,6 +117,7 @@ enum dlmp_counter {
 	DLMP_TX_BYTES,
 	DLMP_RX_REFLECTION,       /* rule 1: own source on a port that is not its own: dropped */
 	DLMP_RX_OWN_ADDRESS,      /* rule 1: own source on its own port: a duplicate address, dropped */
+	DLMP_RX_RELEASED,         /* rule 1: a learned client announces itself from elsewhere: let go */
 	DLMP_RX_GROUP_OTHER_PORT, /* rule 2: group-addressed, not on the multicast port: dropped */
 	DLMP_RX_FRESH_MOVE,       /* rule 3: unicast on another port while the move is fresh: taken */
 	DLMP_RX_STALE_PORT,       /* rule 3: unicast on another port later: dropped, announced again */
@@ -113,7 +133,11 @@ enum dlmp_counter {
 	DLMP_RX_PROBE_ANSWER,     /* ARP reply or neighbour advertisement for the port: to the daemon */
 	DLMP_TX_BACKUP,           /* sent through the backup, the slot's port being unusable */
 	DLMP_TX_REPORT,           /* rule 2: IGMP or MLD report sent through the multicast port */
-	DLMP_TX_UNKNOWN_SOURCE,   /* source is no client of this aggregation: dropped */
+	DLMP_TX_LOCAL,            /* rule 5: for another client of this aggregation: delivered here */
+	DLMP_TX_SAME_LINK,        /* rule 5: for a client behind the link that it came from: dropped */
+	DLMP_TX_LEARNED,          /* the first frame of a client that was learned by it */
+	DLMP_TX_CLIENTS_FULL,     /* a new source, and no room to learn it: dropped */
+	DLMP_TX_UNKNOWN_SOURCE,   /* source cannot be a client of this link: dropped */
 	DLMP_TX_NO_PORT,          /* the slot has no port: dropped */
 	DLMP_TX_SHORT,            /* no whole Ethernet header: dropped */
 	DLMP_EVENT_LOST,          /* the ring of events was full */
@@ -124,10 +148,19 @@ struct dlmp_counters {
 	__u64 count[DLMP_COUNTERS];
 };
 
-/* An entry of the ring `events`: please announce this slot from its own port (rule 3). */
+enum dlmp_event_kind {
+	DLMP_EVENT_STRAY = 1,    /* please announce this slot from its own port (rule 3) */
+	DLMP_EVENT_LEARNED = 2,  /* a client was learned and sits on `port` */
+	DLMP_EVENT_RELEASED = 3, /* a learned client was let go (rule 1) */
+};
+
+/* An entry of the ring `events`. */
 struct dlmp_event {
+	__u32 kind; /* enum dlmp_event_kind */
 	__u32 slot;
-	__u32 port; /* where the stray frame arrived */
+	__u32 port; /* where the frame arrived, or where the client sits */
+	__u32 link; /* of a learned client, as in struct dlmp_client */
+	struct dlmp_address address; /* of the client */
 };
 
 #endif

@@ -1,73 +1,50 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Egress of the aggregation's link: client -> slot -> port. */
+/* Egress of the aggregation's link: its own client, and those that a bridge or a VLAN device brings. */
 #ifndef DLMP_EGRESS_H
 #define DLMP_EGRESS_H
 
-static __always_inline int refuse(enum dlmp_counter why)
+/* The slot of a source that sends through the aggregation's link. */
+static __always_inline struct dlmp_slot *sender(const struct dlmp_aggregation *aggr,
+						const struct dlmp_address *source)
 {
-	count(counters_of(DLMP_ROW_AGGREGATION), why);
-	return TC_ACT_SHOT;
-}
+	struct dlmp_client *client;
 
-static __always_inline int send_through(struct __sk_buff *skb, __u32 index,
-					struct dlmp_counters *row)
-{
-	struct dlmp_port *port = at(&ports, index);
-
-	if (!port || !port->ifindex)
-		return refuse(DLMP_TX_NO_PORT);
-	/* wire_len: the headers of all segments included. */
-	count_traffic(row, DLMP_TX_PACKETS, skb->gso_segs, skb->wire_len);
-	return bpf_redirect(port->ifindex, 0);
-}
-
-/*
- * Reports of every client leave through the multicast port, or a snooping switch would send the
- * groups to a port that drops them (rule 2), and with that port's own address: the client's would
- * move the client in the switches.
- */
-static __always_inline int send_report(struct __sk_buff *skb, __u32 index)
-{
-	struct dlmp_counters *row = counters_of(index);
-	struct dlmp_port *port = at(&ports, index);
-
-	if (!port)
-		return refuse(DLMP_TX_NO_PORT);
-	if (bpf_skb_store_bytes(skb, offsetof(struct ethernet, source), port->mac,
-				sizeof(port->mac), 0))
-		return refuse(DLMP_TX_SHORT);
-	count(row, DLMP_TX_REPORT);
-	return send_through(skb, index, row);
+	/* Most frames are the primary interface's own: its address is compared before the map is asked. */
+	if (same_address(&aggr->primary, source))
+		return at(&slots, 0);
+	client = bpf_map_lookup_elem(&addresses, source);
+	if (!client) {
+		if (!is_group(source->mac))
+			return learn(source, 0);
+		count(counters_of(DLMP_ROW_AGGREGATION), DLMP_TX_UNKNOWN_SOURCE);
+		return NULL;
+	}
+	if (client->owner == DLMP_OWNER_PORT || client->link) {
+		count(counters_of(DLMP_ROW_AGGREGATION), DLMP_TX_UNKNOWN_SOURCE);
+		return NULL;
+	}
+	note_use(client->place);
+	return at(&slots, client->place);
 }
 
 SEC("classifier")
 int dlmp_egress(struct __sk_buff *skb)
 {
-	struct ethernet *eth = ethernet_of(skb);
+	struct dlmp_address source = {}, destination = {};
 	struct dlmp_aggregation *aggr = at(&aggregation, 0);
-	struct dlmp_address source = {};
-	struct dlmp_counters *row;
+	struct ethernet *eth = ethernet_of(skb);
 	struct dlmp_slot *slot;
-	bool backup;
-	__u32 index;
 
 	if (!eth || !aggr)
 		return refuse(DLMP_TX_SHORT);
 	__builtin_memcpy(source.mac, eth->source, sizeof(source.mac));
-	source.vlan = vlan_of(skb, eth);
+	__builtin_memcpy(destination.mac, eth->destination, sizeof(destination.mac));
+	source.vlan = destination.vlan = vlan_of(skb, eth);
 
-	slot = slot_with(aggr, &source);
+	slot = sender(aggr, &source);
 	if (!slot)
-		return refuse(DLMP_TX_UNKNOWN_SOURCE);
-
-	if (is_group(eth->destination) && aggr->multicast_port != DLMP_NO_PORT && is_membership_report(skb, eth))
-		return send_report(skb, aggr->multicast_port);
-
-	index = port_of(slot, &backup);
-	row = counters_of(index);
-	if (backup)
-		count(row, DLMP_TX_BACKUP);
-	return send_through(skb, index, row);
+		return TC_ACT_SHOT;
+	return send(skb, aggr, slot, &destination, 0);
 }
 
 #endif

@@ -5,6 +5,7 @@
 
 #define ETH_P_IP 0x0800
 #define ETH_P_ARP 0x0806
+#define ETH_P_RARP 0x8035
 #define ETH_P_IPV6 0x86dd
 #define ETH_P_8021Q 0x8100
 #define VLAN_VID_MASK 0x0fff
@@ -20,6 +21,7 @@
 #define IGMP_V3_REPORT 0x22
 #define ARP_REPLY 2
 #define NEIGHBOUR_ADVERTISEMENT 136
+#define ADVERTISEMENT_SOLICITED 0x40
 
 /* MLDv1 report and done, MLDv2 report (RFC 2710, 3810). */
 #define MLD_V1_REPORT 131
@@ -56,6 +58,16 @@ static __always_inline __u16 vlan_of(struct __sk_buff *skb, const struct etherne
 	if (bpf_skb_load_bytes(skb, sizeof(*eth), &tci, sizeof(tci)))
 		return 0;
 	return bpf_ntohs(tci) & VLAN_VID_MASK;
+}
+
+static __always_inline bool same_mac(const __u8 *one, const __u8 *other)
+{
+	__u8 differ = 0;
+
+#pragma unroll
+	for (int i = 0; i < 6; i++)
+		differ |= one[i] ^ other[i];
+	return !differ;
 }
 
 static __always_inline bool is_group(const __u8 *mac)
@@ -114,6 +126,46 @@ static __always_inline bool is_membership_report(struct __sk_buff *skb, const st
 		return is_igmp_report(skb, at_ip);
 	if (type == bpf_htons(ETH_P_IPV6))
 		return is_mld_report(skb, at_ip);
+	return false;
+}
+
+/* An ARP packet whose sender asks for, or answers with, its own address (RFC 5227, section 3). */
+static __always_inline bool is_gratuitous_arp(struct __sk_buff *skb, __u32 at_arp)
+{
+	__be32 sender, target;
+
+	return !bpf_skb_load_bytes(skb, at_arp + 14, &sender, sizeof(sender)) &&
+	       !bpf_skb_load_bytes(skb, at_arp + 24, &target, sizeof(target)) && sender && sender == target;
+}
+
+/* A neighbour advertisement that nobody asked for (RFC 4861, section 4.4). */
+static __always_inline bool is_unsolicited_advertisement(struct __sk_buff *skb, __u32 at_ip)
+{
+	__u8 next, type, flags;
+
+	return !bpf_skb_load_bytes(skb, at_ip + 6, &next, sizeof(next)) && next == IPPROTO_ICMPV6 &&
+	       !bpf_skb_load_bytes(skb, at_ip + 40, &type, sizeof(type)) &&
+	       type == NEIGHBOUR_ADVERTISEMENT &&
+	       !bpf_skb_load_bytes(skb, at_ip + 44, &flags, sizeof(flags)) && !(flags & ADVERTISEMENT_SOLICITED);
+}
+
+/* Whether a frame says where its sender is now: what a hypervisor sends after a migration. */
+static __always_inline bool is_announcement(struct __sk_buff *skb, const struct ethernet *eth)
+{
+	__be16 type = eth->type;
+	__u32 at_payload = sizeof(*eth);
+
+	if (type == bpf_htons(ETH_P_8021Q)) {
+		if (bpf_skb_load_bytes(skb, at_payload + 2, &type, sizeof(type)))
+			return false;
+		at_payload += 4;
+	}
+	if (type == bpf_htons(ETH_P_RARP))
+		return true;
+	if (type == bpf_htons(ETH_P_ARP))
+		return is_gratuitous_arp(skb, at_payload);
+	if (type == bpf_htons(ETH_P_IPV6))
+		return is_unsolicited_advertisement(skb, at_payload);
 	return false;
 }
 

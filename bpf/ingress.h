@@ -4,63 +4,85 @@
 #define DLMP_INGRESS_H
 
 static __always_inline int take(struct __sk_buff *skb, struct dlmp_counters *row,
-				struct dlmp_aggregation *aggr)
+				const struct dlmp_aggregation *aggr, __u32 link, bool untag)
 {
 	count_traffic(row, DLMP_RX_PACKETS, skb->gso_segs, skb->len);
-	return bpf_redirect(aggr->ifindex, BPF_F_INGRESS);
+	return deliver(skb, aggr, link, untag);
 }
 
-/* Whether an address may be one of ours. The same hash is in crates/datapath/src/bpf/own.rs. */
-static __always_inline bool may_be_own(const struct dlmp_address *address)
+/* Takes a group-addressed frame: the VNICs have copies of it. */
+static __always_inline int take_for_all(struct __sk_buff *skb, struct dlmp_counters *row,
+					const struct dlmp_aggregation *aggr, __u16 vlan)
 {
-	struct dlmp_own *filter = at(&own, 0);
-	__u32 hash = ((address->mac[3] << 4) ^ (address->mac[4] << 8) ^ address->mac[5] ^ address->vlan) %
-		     DLMP_OWN_BITS;
-
-	return !filter || filter->bits[hash / 64] >> (hash % 64) & 1;
+	count_traffic(row, DLMP_RX_PACKETS, skb->gso_segs, skb->len);
+	if (aggr->vnics)
+		copy_to_vnics(skb, aggr, 0, vlan);
+	return deliver(skb, aggr, 0, false);
 }
 
 /*
- * The common case with one look-up: unicast of a foreign source for a client that sits on this port.
- * The rules below say the same of it.
+ * The common case with one look-up at most: unicast of a foreign source for a client that sits on this
+ * port. The rules below say the same of it.
  */
 static __always_inline bool is_for_client_here(struct __sk_buff *skb,
 					       const struct dlmp_aggregation *aggr,
 					       const struct dlmp_address *source,
-					       const struct dlmp_address *destination, __u32 *here)
+					       const struct dlmp_address *destination,
+					       struct seat *seat, __u32 *link, bool *untag)
 {
+	struct dlmp_client *client;
 	struct dlmp_slot *slot;
-	struct dlmp_port *port;
-	bool backup;
 
 	if (is_group(destination->mac) || may_be_own(source))
 		return false;
-	slot = slot_with(aggr, destination);
+	if (same_address(&aggr->primary, destination)) {
+		slot = at(&slots, 0);
+	} else {
+		client = bpf_map_lookup_elem(&addresses, destination);
+		if (!client || client->owner == DLMP_OWNER_PORT)
+			return false;
+		*link = client->link;
+		*untag = destination->vlan && client->owner != DLMP_OWNER_LEARNED;
+		slot = at(&slots, client->place);
+	}
 	if (!slot)
 		return false;
-	*here = port_of(slot, &backup);
-	port = at(&ports, *here);
-	return port && port->ifindex == skb->ifindex;
+	*seat = seat_of(slot);
+	return seat->port && seat->port->ifindex == skb->ifindex;
 }
 
-/* Asks the daemon to announce the slot from its own port, so that a lost announcement heals. */
-static __always_inline void ask_to_announce(struct dlmp_aggregation *aggr, struct dlmp_slot *slot,
-					    __u32 slot_index, __u32 port, __u64 now,
-					    struct dlmp_counters *row)
+/*
+ * Rule 1: what we sent ourselves. A switch never returns a frame to the port that it came from, so on
+ * the sender's own port it is somebody else with the same address; a learned client that announces
+ * itself there has moved away, and its frames are foreign from now on. Returns false then.
+ */
+static __always_inline bool is_own(struct __sk_buff *skb, const struct dlmp_aggregation *aggr,
+				   const struct dlmp_address *source, const struct dlmp_client *client,
+				   __u32 here, enum dlmp_counter *why)
 {
-	struct dlmp_event *event;
+	struct dlmp_slot *slot;
+	struct ethernet *eth;
+	struct seat seat;
 
-	if (now - slot->announce_ns < aggr->announce_ns)
-		return;
-	slot->announce_ns = now;
-	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
-	if (!event) {
-		count(row, DLMP_EVENT_LOST);
-		return;
+	*why = DLMP_RX_REFLECTION;
+	if (client->owner == DLMP_OWNER_PORT) {
+		if (client->place == here)
+			*why = DLMP_RX_OWN_ADDRESS;
+		return true;
 	}
-	event->slot = slot_index;
-	event->port = port;
-	bpf_ringbuf_submit(event, 0);
+	slot = at(&slots, client->place);
+	if (!slot)
+		return true;
+	seat = seat_of(slot);
+	if (seat.index != here || bpf_ktime_get_ns() - slot->moved_ns < aggr->fresh_ns)
+		return true;
+	*why = DLMP_RX_OWN_ADDRESS;
+	eth = ethernet_of(skb);
+	/* On the backup it may be a reflection of what was sent through the port that failed. */
+	if (seat.backup || client->owner != DLMP_OWNER_LEARNED || !eth || !is_announcement(skb, eth))
+		return true;
+	release(source, client->place, here);
+	return false;
 }
 
 SEC("classifier")
@@ -69,25 +91,26 @@ int dlmp_ingress(struct __sk_buff *skb)
 	struct ethernet *eth = ethernet_of(skb);
 	struct dlmp_address source = {}, destination = {};
 	struct dlmp_aggregation *aggr = at(&aggregation, 0);
-	__u32 ifindex = skb->ifindex;
+	__u32 ifindex = skb->ifindex, here, link = 0;
 	struct dlmp_counters *row;
 	struct dlmp_client *client;
+	bool untag = false;
+	enum dlmp_counter why;
 	struct dlmp_slot *slot;
-	bool backup;
-	int verdict;
+	struct seat seat;
 	__be16 type = 0;
-	__u32 here;
-	__u64 now;
-
 	__u32 *index;
+	int verdict;
+	__u64 now;
 
 	if (eth && aggr) {
 		source.vlan = destination.vlan = vlan_of(skb, eth);
 		__builtin_memcpy(source.mac, eth->source, sizeof(source.mac));
 		__builtin_memcpy(destination.mac, eth->destination, sizeof(destination.mac));
 		type = eth->type;
-		if (type != bpf_htons(ETH_P_EXPERIMENTAL) && is_for_client_here(skb, aggr, &source, &destination, &here))
-			return take(skb, counters_of(here), aggr);
+		if (type != bpf_htons(ETH_P_EXPERIMENTAL) &&
+		    is_for_client_here(skb, aggr, &source, &destination, &seat, &link, &untag))
+			return take(skb, counters_of(seat.index), aggr, link, untag);
 	}
 
 	index = bpf_map_lookup_elem(&port_by_ifindex, &ifindex);
@@ -108,31 +131,27 @@ int dlmp_ingress(struct __sk_buff *skb)
 		return TC_ACT_OK;
 	}
 
-	/* Rule 1: what we sent ourselves. A switch never returns a frame to the port that it came
-	 * from, so on the sender's own port it is somebody else with the same address. */
 	client = bpf_map_lookup_elem(&addresses, &source);
 	if (client) {
-		if (client->owner == DLMP_OWNER_PORT)
-			return drop(row, client->place == here ? DLMP_RX_OWN_ADDRESS
-							       : DLMP_RX_REFLECTION);
-		slot = at(&slots, client->place);
-		if (slot && port_of(slot, &backup) == here &&
-		    bpf_ktime_get_ns() - slot->moved_ns >= aggr->fresh_ns)
-			return drop(row, DLMP_RX_OWN_ADDRESS);
-		return drop(row, DLMP_RX_REFLECTION);
+		if (is_own(skb, aggr, &source, client, here, &why))
+			return drop(row, why);
+		count(row, DLMP_RX_RELEASED);
 	}
 
 	/* Rule 2: group-addressed frames arrive on every port; one of them is theirs. */
 	if (is_group(destination.mac)) {
 		if (aggr->multicast_port != here)
 			return drop(row, DLMP_RX_GROUP_OTHER_PORT);
-		return take(skb, row, aggr);
+		return take_for_all(skb, row, aggr, destination.vlan);
 	}
 
-	/* Rule 4, second half. */
+	/* Rule 4, second half. What switches flood for a silent guest of a bridge arrives on every port too. */
 	client = bpf_map_lookup_elem(&addresses, &destination);
-	if (!client)
+	if (!client) {
+		if (aggr->bridged && aggr->multicast_port == here)
+			return take(skb, row, aggr, 0, false);
 		return drop(row, DLMP_RX_NOBODY);
+	}
 	if (client->owner == DLMP_OWNER_PORT) {
 		if (client->place != here || !is_probe_answer(skb, type))
 			return drop(row, DLMP_RX_NOBODY);
@@ -144,14 +163,16 @@ int dlmp_ingress(struct __sk_buff *skb)
 	slot = at(&slots, client->place);
 	if (!slot || slot->port == DLMP_NO_PORT)
 		return drop(row, DLMP_RX_NOBODY);
-	if (port_of(slot, &backup) == here)
-		return take(skb, row, aggr);
+	link = client->link;
+	untag = destination.vlan && client->owner != DLMP_OWNER_LEARNED;
+	if (seat_of(slot).index == here)
+		return take(skb, row, aggr, link, untag);
 	now = bpf_ktime_get_ns();
 	if (now - slot->moved_ns < aggr->fresh_ns) {
 		count(row, DLMP_RX_FRESH_MOVE);
-		return take(skb, row, aggr);
+		return take(skb, row, aggr, link, untag);
 	}
-	ask_to_announce(aggr, slot, client->place, here, now, row);
+	ask_to_announce(aggr, slot, client->place, here, now);
 	return drop(row, DLMP_RX_STALE_PORT);
 }
 

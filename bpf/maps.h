@@ -28,7 +28,7 @@ struct {
 /* Not preallocated: most aggregations have a handful of addresses. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, DLMP_MAX_CLIENTS);
+	__uint(max_entries, DLMP_MAX_ADDRESSES);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct dlmp_address);
 	__type(value, struct dlmp_client);
@@ -37,9 +37,26 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, struct dlmp_own);
 } own SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DLMP_MAX_VNICS);
+	__type(key, __u32);
+	__type(value, struct dlmp_vnic);
+} vnics SEC(".maps");
+
+/* VNIC index by the ifindex of its lower end. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, DLMP_MAX_VNICS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, __u32);
+} vnic_by_ifindex SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -47,6 +64,40 @@ struct {
 	__type(key, __u32);
 	__type(value, struct dlmp_slot);
 } slots SEC(".maps");
+
+/* Slots of learned clients that are gone, given out again. */
+struct {
+	__uint(type, BPF_MAP_TYPE_STACK);
+	__uint(max_entries, DLMP_MAX_LEARNED);
+	__type(value, __u32);
+} free_slots SEC(".maps");
+
+/* How many slots of learned clients were ever given out: the next is free. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u64);
+} given_out SEC(".maps");
+
+/* By slot: whether a learned client has sent since the daemon last looked, for ageing. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DLMP_MAX_SLOTS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u64);
+} used SEC(".maps");
+
+/* By port: how many clients sit there. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DLMP_MAX_PORTS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u64);
+} loads SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

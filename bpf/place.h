@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Where a slot's clients sit now. */
+/* Who has an address, and where a client sits now. */
 #ifndef DLMP_PLACE_H
 #define DLMP_PLACE_H
 
@@ -10,37 +10,46 @@ static __always_inline bool same_address(const struct dlmp_address *one, const s
 	return first && first == *(const __u64 *)other;
 }
 
-/* The slot of a client with this address, or NULL. Most frames are the primary interface's own: its
- * address is compared before the map is asked. */
-static __always_inline struct dlmp_slot *slot_with(const struct dlmp_aggregation *aggr,
-						   const struct dlmp_address *address)
+/* The same hash is in crates/datapath/src/bpf/own.rs. */
+static __always_inline __u32 own_hash(const struct dlmp_address *address)
 {
-	struct dlmp_client *client;
-
-	if (same_address(&aggr->primary, address))
-		return at(&slots, 0);
-	client = bpf_map_lookup_elem(&addresses, address);
-	if (!client || client->owner == DLMP_OWNER_PORT)
-		return NULL;
-	return at(&slots, client->place);
+	return (((__u32)address->mac[3] << 13) ^ ((__u32)address->mac[4] << 8) ^ address->mac[5] ^
+		((__u32)address->vlan << 4)) %
+	       DLMP_OWN_BITS;
 }
+
+/* Whether an address may be one of ours. */
+static __always_inline bool may_be_own(const struct dlmp_address *address)
+{
+	struct dlmp_own *filter = at(&own, 0);
+	__u32 hash = own_hash(address);
+
+	return !filter || filter->bits[hash / 64] >> (hash % 64) & 1;
+}
+
+/* A port that carries frames now. */
+struct seat {
+	struct dlmp_port *port; /* NULL: none */
+	__u32 index;
+	bool backup;
+};
 
 /* An unusable port counts as none at all only when there is a usable backup: with every port
  * failed the traffic goes on where it went. */
-static __always_inline __u32 port_of(const struct dlmp_slot *slot, bool *backup)
+static __always_inline struct seat seat_of(const struct dlmp_slot *slot)
 {
-	struct dlmp_port *port = at(&ports, slot->port);
+	struct seat seat = { .port = at(&ports, slot->port), .index = slot->port };
 	struct dlmp_port *other;
 
-	*backup = false;
-	if (port && port->flags & DLMP_PORT_USABLE)
-		return slot->port;
+	if (seat.port && seat.port->flags & DLMP_PORT_USABLE)
+		return seat;
 	other = at(&ports, slot->backup);
 	if (other && other->flags & DLMP_PORT_USABLE) {
-		*backup = true;
-		return slot->backup;
+		seat.port = other;
+		seat.index = slot->backup;
+		seat.backup = true;
 	}
-	return slot->port;
+	return seat;
 }
 
 #endif

@@ -33,16 +33,6 @@ struct probe {
 /* What the tag covers, in 64-bit words. */
 #define PROBE_WORDS 5
 
-static __always_inline bool same_mac(const __u8 *one, const __u8 *other)
-{
-	__u8 differ = 0;
-
-#pragma unroll
-	for (int i = 0; i < 6; i++)
-		differ |= one[i] ^ other[i];
-	return !differ;
-}
-
 static __always_inline __be64 probe_tag(const struct dlmp_aggregation *aggr, const struct probe *probe)
 {
 	return bpf_cpu_to_be64(siphash(aggr->probe_key, (const __u64 *)probe, PROBE_WORDS));

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use dlmp_datapath::bpf::{Attachment, Bpf, Served};
+use dlmp_datapath::bpf::{Attachment, Bpf, Entry, Served};
 use dlmp_datapath::{ClientAddress, Datapath, Placement, PortIndex, SlotIndex};
 use dlmp_wire::MacAddr;
 use serde_json::Value;
@@ -69,10 +69,11 @@ fn net_costs() -> Result<[Vec<f64>; 2]> {
     };
     let mut costs = [Vec::new(), Vec::new()];
     for _ in 0..FLOODS {
-        for (costs, (ingress, frame)) in
-            costs.iter_mut().zip([(None, frame(stranger, client)), (Some(LOOPBACK), frame(client, stranger))])
+        for (costs, (entry, frame)) in costs
+            .iter_mut()
+            .zip([(Entry::Link, frame(stranger, client)), (Entry::Port(LOOPBACK), frame(client, stranger))])
         {
-            let (_, _, duration) = bpf.test_run(ingress, &frame, REPEAT)?;
+            let (_, _, duration) = bpf.test_run(entry, &frame, REPEAT)?;
             costs.push(duration.as_nanos() as f64);
         }
     }

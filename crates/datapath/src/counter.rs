@@ -18,6 +18,8 @@ pub enum Counter {
     RxReflection = abi::DLMP_RX_REFLECTION,
     /// Rule 1: our own source on its own port: somebody else has the address.
     RxOwnAddress = abi::DLMP_RX_OWN_ADDRESS,
+    /// Rule 1: a learned client announced itself from elsewhere, and was let go.
+    RxReleased = abi::DLMP_RX_RELEASED,
     /// Rule 2: group-addressed, not on the multicast port.
     RxGroupOtherPort = abi::DLMP_RX_GROUP_OTHER_PORT,
     /// Rule 3: unicast on another port, taken since the move is fresh.
@@ -48,7 +50,15 @@ pub enum Counter {
     TxBackup = abi::DLMP_TX_BACKUP,
     /// Rule 2: IGMP or MLD report sent through the multicast port.
     TxReport = abi::DLMP_TX_REPORT,
-    /// The source is no client.
+    /// Rule 5: delivered to another client of the aggregation.
+    TxLocal = abi::DLMP_TX_LOCAL,
+    /// Rule 5: for a client behind the link that it came from.
+    TxSameLink = abi::DLMP_TX_SAME_LINK,
+    /// The first frame of a client, which was learned by it.
+    TxLearned = abi::DLMP_TX_LEARNED,
+    /// A new source, and no room to learn it.
+    TxClientsFull = abi::DLMP_TX_CLIENTS_FULL,
+    /// The source cannot be a client of the link that it came from.
     TxUnknownSource = abi::DLMP_TX_UNKNOWN_SOURCE,
     /// The slot has no port.
     TxNoPort = abi::DLMP_TX_NO_PORT,
@@ -67,6 +77,7 @@ impl Counter {
         (Self::TxBytes, "tx-bytes"),
         (Self::RxReflection, "rx-reflection"),
         (Self::RxOwnAddress, "rx-own-address"),
+        (Self::RxReleased, "rx-released"),
         (Self::RxGroupOtherPort, "rx-group-other-port"),
         (Self::RxFreshMove, "rx-fresh-move"),
         (Self::RxStalePort, "rx-stale-port"),
@@ -82,6 +93,10 @@ impl Counter {
         (Self::RxProbeAnswer, "rx-probe-answer"),
         (Self::TxBackup, "tx-backup"),
         (Self::TxReport, "tx-report"),
+        (Self::TxLocal, "tx-local"),
+        (Self::TxSameLink, "tx-same-link"),
+        (Self::TxLearned, "tx-learned"),
+        (Self::TxClientsFull, "tx-clients-full"),
         (Self::TxUnknownSource, "tx-unknown-source"),
         (Self::TxNoPort, "tx-no-port"),
         (Self::TxShort, "tx-short"),

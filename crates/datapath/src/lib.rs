@@ -19,6 +19,90 @@ pub use counter::{Counter, Counters};
 /// How many ports an aggregation can have.
 pub const MAX_PORTS: usize = abi::DLMP_MAX_PORTS as usize;
 
+/// How many VNICs can be over an aggregation.
+pub const MAX_VNICS: usize = abi::DLMP_MAX_VNICS as usize;
+
+/// How many clients the datapath learns by itself.
+pub const MAX_LEARNED: usize = abi::DLMP_MAX_LEARNED as usize;
+
+/// The first slot that the datapath gives to a client that it learns; those below are the daemon's.
+pub const FIRST_LEARNED_SLOT: SlotIndex = SlotIndex(abi::DLMP_FIRST_LEARNED_SLOT as u16);
+
+/// A VNIC's place in an aggregation, 0 to 255.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VnicIndex(pub u8);
+
+impl VnicIndex {
+    /// The slot of the VNIC as a client.
+    #[must_use]
+    pub const fn slot(self) -> SlotIndex {
+        SlotIndex(abi::DLMP_FIRST_VNIC_SLOT as u16 + self.0 as u16)
+    }
+}
+
+/// A VNIC as the datapath knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vnic {
+    /// Index of the lower end of its pair of links.
+    pub lower: u32,
+    /// Its address, the only one that it may send from.
+    pub mac: MacAddr,
+    /// The VLAN that its frames are tagged with, 0 for none.
+    pub vlan: u16,
+}
+
+impl Vnic {
+    /// The VNIC's identity as a client.
+    #[must_use]
+    pub const fn client(&self) -> ClientAddress {
+        ClientAddress { mac: self.mac, vlan: self.vlan }
+    }
+}
+
+/// What a client is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Above {
+    /// The aggregation's own link, with whatever is on it: a bridge, VLAN devices.
+    Link,
+    /// A VNIC.
+    Vnic(VnicIndex),
+}
+
+/// What the datapath saw that its owner is to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Observation {
+    /// A frame for a client came on a port that is not its own: it is to be announced (rule 3).
+    Stray {
+        /// The client's slot.
+        slot: SlotIndex,
+        /// Where the frame arrived.
+        port: PortIndex,
+    },
+    /// A client was learned.
+    Learned(Learned),
+    /// A learned client was let go: it announced itself from elsewhere (rule 1). Its address is free; the
+    /// slot is given back by [`Datapath::forget`].
+    Released {
+        /// The slot that it had.
+        slot: SlotIndex,
+        /// Its address.
+        client: ClientAddress,
+    },
+}
+
+/// A client that the datapath has learned from what it sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Learned {
+    /// Its address.
+    pub client: ClientAddress,
+    /// The slot that it was given.
+    pub slot: SlotIndex,
+    /// The port that it was seated on, if there was one.
+    pub port: Option<PortIndex>,
+    /// What it is behind.
+    pub above: Above,
+}
+
 /// How long after a move a client is served from any live port (rule 3).
 ///
 /// Long enough for the repeated announcements to reach every switch, short enough that flooding by a
@@ -82,11 +166,32 @@ pub trait Datapath {
     /// The write did not happen.
     fn set_usable(&mut self, port: PortIndex, usable: bool) -> Result<(), Error>;
 
-    /// Says which slot a client belongs to.
+    /// Makes an address on the aggregation's own link a client with this slot. It has no port yet.
     ///
     /// # Errors
     /// The write did not happen.
     fn set_client(&mut self, client: ClientAddress, slot: SlotIndex) -> Result<(), Error>;
+
+    /// Makes a VNIC a client at this place, or empties the place. It has no port yet.
+    ///
+    /// # Errors
+    /// The write did not happen.
+    fn set_vnic(&mut self, index: VnicIndex, vnic: Option<Vnic>) -> Result<(), Error>;
+
+    /// Forgets a client and empties its slot, which can be given to another one then.
+    ///
+    /// # Errors
+    /// The write did not happen.
+    fn forget(&mut self, client: ClientAddress, slot: SlotIndex) -> Result<(), Error>;
+
+    /// Whether a learned client has sent since this was last asked.
+    fn was_used(&mut self, slot: SlotIndex) -> bool;
+
+    /// Says whether a bridge sits above: then unicast for nobody here may be for a silent guest of it (rule 4).
+    ///
+    /// # Errors
+    /// The write did not happen.
+    fn set_bridged(&mut self, bridged: bool) -> Result<(), Error>;
 
     /// Places all clients of a slot, as of now: rule 3's window starts, unless only the backup changes.
     ///

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use dlmp_datapath::model::{Model, Verdict};
-use dlmp_datapath::{ClientAddress, Datapath, Placement, PortIndex, Probing};
+use dlmp_datapath::{ClientAddress, Datapath, Observation, Placement, PortIndex, Probing};
 use dlmp_engine::{
     Action, Aggregation, Event, LinkState, Notice, PortView, Question, QuestionId, SlotIndex, Source, Way,
 };
@@ -312,10 +312,12 @@ impl Guest {
                 self.address_answer(port, bytes, now);
                 (None, None)
             }
-            Verdict::Deliver => (None, self.deliver(bytes, now)),
+            Verdict::Deliver(_) => (None, self.deliver(bytes, now)),
             Verdict::Drop | Verdict::Send { .. } => {
-                while let Some(request) = self.model.poll_request() {
-                    self.inbox.push(Event::Stray(request.slot));
+                while let Some(observation) = self.model.poll_observation() {
+                    if let Observation::Stray { slot, .. } = observation {
+                        self.inbox.push(Event::Stray(slot));
+                    }
                 }
                 (None, None)
             }

@@ -26,6 +26,8 @@ pub(super) enum Hook {
     Ingress,
     /// Frames that it is about to send.
     Egress,
+    /// Frames that a VNIC sent: received by the lower end of its pair.
+    Vnic,
 }
 
 impl Hook {
@@ -34,19 +36,20 @@ impl Hook {
         match self {
             Self::Ingress => "dlmp_ingress",
             Self::Egress => "dlmp_egress",
+            Self::Vnic => "dlmp_vnic",
         }
     }
 
     const fn direction(self) -> Direction {
         match self {
-            Self::Ingress => Direction::Ingress,
+            Self::Ingress | Self::Vnic => Direction::Ingress,
             Self::Egress => Direction::Egress,
         }
     }
 
     const fn attach_type(self) -> TcAttachType {
         match self {
-            Self::Ingress => TcAttachType::Ingress,
+            Self::Ingress | Self::Vnic => TcAttachType::Ingress,
             Self::Egress => TcAttachType::Egress,
         }
     }
@@ -97,13 +100,14 @@ impl Place<'_> {
         match self.hook {
             Hook::Ingress => pins.join(format!("ingress-{}", self.ifindex)),
             Hook::Egress => pins.join("egress"),
+            Hook::Vnic => pins.join(format!("vnic-{}", self.ifindex)),
         }
     }
 
     /// Whether a path is one that [`pin`](Self::pin) makes.
     fn is_pin(path: &Path) -> bool {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name == "egress" || name.starts_with("ingress-")
+        name == "egress" || name.starts_with("ingress-") || name.starts_with("vnic-")
     }
 }
 

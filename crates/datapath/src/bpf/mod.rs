@@ -1,18 +1,22 @@
 //! The real datapath: the loaded programs, their maps, and taking over those of an earlier daemon.
 
 mod attach;
+mod clients;
+mod observe;
 mod own;
 mod previous;
 mod sys;
 mod test_run;
 mod write;
 
+use std::collections::BTreeMap;
 use std::mem::size_of;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::stack::Stack;
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader};
 use dlmp_netlink::Netlink;
@@ -20,13 +24,14 @@ use dlmp_wire::MacAddr;
 
 pub use attach::{Attachment, clear_stale_pins};
 use attach::{Hook, Place};
-pub use previous::Previous;
+pub use observe::{Event, Events};
 use previous::read_row;
+pub use previous::{Previous, PreviousClient};
+pub use test_run::Entry;
 
-use crate::abi::{self, dlmp_aggregation, dlmp_client, dlmp_counters, dlmp_port, dlmp_slot};
-use crate::model::AnnounceRequest;
+use crate::abi::{self, dlmp_aggregation, dlmp_client, dlmp_counters, dlmp_port, dlmp_slot, dlmp_vnic};
 use crate::{
-    ANNOUNCE_INTERVAL, ClientAddress, Counters, Error, FRESH_MOVE, MAX_PORTS, Placement, PortIndex, Probing, SlotIndex,
+    ANNOUNCE_INTERVAL, ClientAddress, Counters, Error, FRESH_MOVE, MAX_PORTS, PortIndex, Probing, Vnic, VnicIndex,
 };
 
 /// Entries of the map of pairs.
@@ -52,14 +57,22 @@ pub struct Bpf {
     ports: Array<MapData, dlmp_port>,
     port_by_ifindex: HashMap<MapData, u32, u32>,
     addresses: HashMap<MapData, abi::dlmp_address, dlmp_client>,
-    own: own::Own,
+    own: sys::Words,
     slots: Array<MapData, dlmp_slot>,
+    vnics: Array<MapData, dlmp_vnic>,
+    vnic_by_ifindex: HashMap<MapData, u32, u32>,
+    free_slots: Stack<MapData, u32>,
+    given_out: sys::Words,
+    used: sys::Words,
+    loads: sys::Words,
     counters: PerCpuArray<MapData, dlmp_counters>,
     carried: Array<MapData, dlmp_counters>,
     pairs: sys::Words,
     multicast_port: Option<PortIndex>,
     /// The address of the primary interface.
     primary: Option<ClientAddress>,
+    known_vnics: BTreeMap<VnicIndex, Vnic>,
+    bridged: bool,
     probing: Option<Probing>,
 }
 
@@ -70,33 +83,40 @@ impl Bpf {
     /// What the kernel refused: often a missing capability, or a kernel without the needed features.
     pub fn load(served: Served, attachment: Attachment) -> Result<Self, Error> {
         let mut programs = EbpfLoader::new().load(abi::OBJECT).map_err(|error| failed("load its programs", &error))?;
-        for hook in [Hook::Egress, Hook::Ingress] {
+        for hook in [Hook::Egress, Hook::Ingress, Hook::Vnic] {
             program(&mut programs, hook)?.load().map_err(|error| failed("load its programs", &error))?;
         }
         bind_carried(&mut programs)?;
-        let pairs = look_into_pairs(&programs)?;
+        let words = |name, bytes| look_into(&programs, name, bytes);
+        let (own, pairs) = (words("own", own::BYTES)?, words("pairs", PAIRS * size_of::<abi::dlmp_pair>())?);
+        let (used, loads) = (words("used", abi::DLMP_MAX_SLOTS as usize * 8)?, words("loads", MAX_PORTS * 8)?);
+        let given_out = words("given_out", 8)?;
         let mut bpf = Self {
             aggregation: map(&mut programs, "aggregation")?,
             ports: map(&mut programs, "ports")?,
             port_by_ifindex: map(&mut programs, "port_by_ifindex")?,
             addresses: map(&mut programs, "addresses")?,
-            own: own::Own::new(map(&mut programs, "own")?),
             slots: map(&mut programs, "slots")?,
+            vnics: map(&mut programs, "vnics")?,
+            vnic_by_ifindex: map(&mut programs, "vnic_by_ifindex")?,
+            free_slots: map(&mut programs, "free_slots")?,
+            own,
+            given_out,
+            used,
+            loads,
             counters: map(&mut programs, "counters")?,
             carried: map(&mut programs, "carried")?,
             pairs,
             multicast_port: None,
             primary: None,
+            known_vnics: BTreeMap::new(),
+            bridged: false,
             probing: None,
             served,
             attachment,
             programs,
         };
         bpf.write_aggregation()?;
-        let nowhere = dlmp_slot { port: abi::DLMP_NO_PORT, backup: abi::DLMP_NO_PORT, ..Default::default() };
-        for slot in 0..abi::DLMP_MAX_SLOTS {
-            (bpf.slots.set(slot, nowhere, 0)).map_err(|error| failed("empty its slots", &error))?;
-        }
         Ok(bpf)
     }
 
@@ -146,6 +166,23 @@ impl Bpf {
         attach::detach(ingress(ifindex, name), &self.attachment, netlink).await
     }
 
+    /// Hangs the VNICs' program on the lower end of one, in place of an earlier one.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub async fn attach_vnic(&mut self, ifindex: u32, name: &str, netlink: &Netlink) -> Result<(), Error> {
+        let program = program(&mut self.programs, Hook::Vnic)?;
+        attach::attach(program, Place { ifindex, name, hook: Hook::Vnic }, &self.attachment, netlink).await
+    }
+
+    /// Takes the VNICs' program off the lower end of one.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub async fn detach_vnic(&mut self, ifindex: u32, name: &str, netlink: &Netlink) -> Result<(), Error> {
+        attach::detach(Place { ifindex, name, hook: Hook::Vnic }, &self.attachment, netlink).await
+    }
+
     /// Takes the egress program off and removes the pins. The ports are to be detached before.
     ///
     /// # Errors
@@ -165,15 +202,24 @@ impl Bpf {
         Ok(())
     }
 
-    /// Whether our programs still hang where they were attached; names of the links where not.
+    /// Whether our programs still hang where they were attached; names of the links where not. The ports and
+    /// the lower ends of the VNICs are named by index and name.
     ///
     /// # Errors
     /// What the kernel refused.
-    pub async fn detached(&mut self, ports: &[(u32, String)], netlink: &Netlink) -> Result<Vec<String>, Error> {
+    pub async fn detached(
+        &mut self,
+        ports: &[(u32, String)],
+        vnics: &[(u32, String)],
+        netlink: &Netlink,
+    ) -> Result<Vec<String>, Error> {
         let mut missing = Vec::new();
         let (egress_id, ingress_id) = (self.program_id(Hook::Egress)?, self.program_id(Hook::Ingress)?);
+        let vnic_id = self.program_id(Hook::Vnic)?;
         let mut places = vec![(self.egress(), egress_id)];
         places.extend(ports.iter().map(|(ifindex, name)| (ingress(*ifindex, name), ingress_id)));
+        let vnic = |(ifindex, name)| (Place { ifindex, name, hook: Hook::Vnic }, vnic_id);
+        places.extend(vnics.iter().map(|(ifindex, name)| vnic((*ifindex, name))));
         for (place, wanted) in places {
             let found = attach::attached_program(place, netlink).await?;
             if found.is_none_or(|program| program.id != wanted) {
@@ -183,38 +229,16 @@ impl Bpf {
         Ok(missing)
     }
 
-    /// Places a slot where it was already: no move, so rule 3's window does not start.
-    ///
-    /// # Errors
-    /// The write did not happen.
-    pub fn restore(&mut self, slot: SlotIndex, placement: Placement) -> Result<(), Error> {
-        self.write_slot(slot, placement, 0)
-    }
-
     /// Follows a port whose own address somebody changed.
     ///
     /// # Errors
     /// The write did not happen.
     pub fn set_address(&mut self, port: PortIndex, mac: MacAddr) -> Result<(), Error> {
         let old = self.port(port)?;
-        self.forget_address(key(MacAddr(old.mac), 0))?;
-        let owner = dlmp_client { owner: abi::DLMP_OWNER_PORT, place: port.0.into() };
+        self.forget_address(key(MacAddr(old.mac), 0));
         (self.ports.set(port.0.into(), dlmp_port { mac: mac.0, ..old }, 0))
             .map_err(|error| failed("set a port's address", &error))?;
-        self.know_address(key(mac, 0), owner)
-    }
-
-    /// Says whom an address belongs to.
-    fn know_address(&mut self, address: abi::dlmp_address, owner: dlmp_client) -> Result<(), Error> {
-        if self.addresses.get(&address, 0).is_err() {
-            self.own.insert(address)?;
-        }
-        (self.addresses.insert(address, owner, 0)).map_err(|error| failed("set an address", &error))
-    }
-
-    /// Forgets an address; one that is not there is no error.
-    fn forget_address(&mut self, address: abi::dlmp_address) -> Result<(), Error> {
-        if self.addresses.remove(&address).is_ok() { self.own.remove(address) } else { Ok(()) }
+        self.know_address(key(mac, 0), port_owner(port))
     }
 
     /// The counters of a port, over all CPUs and over restarts of the daemon.
@@ -231,14 +255,6 @@ impl Bpf {
     /// What the kernel refused.
     pub fn aggregation_counters(&self) -> Result<Counters, Error> {
         read_row(&self.counters, &self.carried, abi::DLMP_ROW_AGGREGATION)
-    }
-
-    /// The ring of requests to announce. Can be taken once.
-    ///
-    /// # Errors
-    /// It was taken already, or the kernel refused.
-    pub fn take_requests(&mut self) -> Result<Requests, Error> {
-        map(&mut self.programs, "events").map(Requests)
     }
 
     fn egress(&self) -> Place<'_> {
@@ -281,6 +297,8 @@ impl Bpf {
             netns_cookie: self.served.netns_cookie,
             fresh_ns: nanoseconds(FRESH_MOVE),
             announce_ns: nanoseconds(ANNOUNCE_INTERVAL),
+            vnics: self.known_vnics.keys().next_back().map_or(0, |last| u32::from(last.0) + 1),
+            bridged: self.bridged.into(),
             primary: self.primary.map_or_else(Default::default, |client| key(client.mac, client.vlan)),
             probe_key: self.probing.map_or([0; 2], |probing| key_words(probing.key)),
             name,
@@ -288,39 +306,8 @@ impl Bpf {
         (self.aggregation.set(0, value, 0)).map_err(|error| failed("set what it is to do", &error))
     }
 
-    fn write_slot(&mut self, slot: SlotIndex, placement: Placement, moved_ns: u64) -> Result<(), Error> {
-        let value = dlmp_slot {
-            port: placement.port.0.into(),
-            backup: placement.backup.map_or(abi::DLMP_NO_PORT, |port| port.0.into()),
-            moved_ns,
-            announce_ns: 0,
-        };
-        (self.slots.set(slot.0.into(), value, 0)).map_err(|error| failed("place a slot", &error))
-    }
-
     fn port(&self, port: PortIndex) -> Result<dlmp_port, Error> {
         (self.ports.get(&port.0.into(), 0)).map_err(|error| failed("read a port", &error))
-    }
-}
-
-/// Requests to announce, from the programs. Becomes readable when there is one.
-pub struct Requests(RingBuf<MapData>);
-
-impl Requests {
-    /// The next request, if there is one.
-    pub fn poll(&mut self) -> Option<AnnounceRequest> {
-        let item = self.0.next()?;
-        let word = |at: usize| Some(u32::from_ne_bytes(*item.get(at..)?.first_chunk()?));
-        Some(AnnounceRequest {
-            slot: SlotIndex(u16::try_from(word(0)?).ok()?),
-            port: PortIndex(u8::try_from(word(4)?).ok()?),
-        })
-    }
-}
-
-impl std::os::fd::AsRawFd for Requests {
-    fn as_raw_fd(&self) -> i32 {
-        self.0.as_raw_fd()
     }
 }
 
@@ -345,13 +332,12 @@ fn bind_carried(programs: &mut Ebpf) -> Result<(), Error> {
     sys::bind_map(program.as_fd(), carried.fd().as_fd()).map_err(|error| failed(&error))
 }
 
-/// Sees the map of pairs as memory.
-fn look_into_pairs(programs: &Ebpf) -> Result<sys::Words, Error> {
-    let Some(Map::Array(pairs)) = programs.map("pairs") else {
-        return Err(Error::new("find its map", "pairs"));
+/// Sees a map as memory.
+fn look_into(programs: &Ebpf, name: &str, bytes: usize) -> Result<sys::Words, Error> {
+    let Some(Map::Array(map)) = programs.map(name) else {
+        return Err(Error::new("find its map", name));
     };
-    let bytes = PAIRS * size_of::<abi::dlmp_pair>();
-    sys::Words::map(pairs.fd().as_fd(), bytes).map_err(|error| failed("look into its pairs", &error))
+    sys::Words::map(map.fd().as_fd(), bytes).map_err(|error| failed("look into its maps", &error))
 }
 
 /// Takes a map out of the loaded object and gives it its type.
@@ -363,6 +349,11 @@ fn map<M: TryFrom<Map>>(programs: &mut Ebpf, name: &str) -> Result<M, Error> {
 fn key_words(key: [u8; 16]) -> [u64; 2] {
     let word = |at: usize| u64::from_ne_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|byte| key[at + byte]));
     [word(0), word(8)]
+}
+
+/// The entry of a port's own address.
+fn port_owner(port: PortIndex) -> dlmp_client {
+    dlmp_client { owner: abi::DLMP_OWNER_PORT as u16, place: port.0.into(), link: 0 }
 }
 
 const fn key(mac: MacAddr, vlan: u16) -> abi::dlmp_address {

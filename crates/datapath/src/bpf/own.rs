@@ -1,48 +1,25 @@
-//! The filter of our own addresses: a bit for each hash of one, by which the ingress program tells foreign
-//! sources without a look-up.
+//! The filter of our own addresses: a bit for each hash of one, by which the programs tell foreign addresses
+//! without a look-up.
+//!
+//! Bits are only ever set: the programs set some themselves, when they learn a client, and one that is clear
+//! must always mean a foreign address. The next daemon begins with an empty filter.
 
-use aya::maps::{Array, MapData};
+use std::sync::atomic::Ordering;
 
-use super::failed;
-use crate::Error;
+use super::sys::Words;
 use crate::abi::{self, dlmp_address, dlmp_own};
 
-/// The filter, with how many addresses share each bit.
-pub(super) struct Own {
-    map: Array<MapData, dlmp_own>,
-    counts: Vec<u16>,
+/// Bytes of the filter.
+pub(super) const BYTES: usize = size_of::<dlmp_own>();
+
+/// Takes an address in.
+pub(super) fn insert(filter: &Words, address: dlmp_address) {
+    let hash = hash(address);
+    filter.word(hash / 64 * 8).fetch_or(1 << (hash % 64), Ordering::AcqRel);
 }
 
-impl Own {
-    pub(super) fn new(map: Array<MapData, dlmp_own>) -> Self {
-        Self { map, counts: vec![0; abi::DLMP_OWN_BITS as usize] }
-    }
-
-    /// Takes an address in: before the programs can find it in the map of addresses.
-    pub(super) fn insert(&mut self, address: dlmp_address) -> Result<(), Error> {
-        let count = &mut self.counts[hash(address)];
-        *count = count.saturating_add(1);
-        if *count == 1 { self.write() } else { Ok(()) }
-    }
-
-    /// Takes an address out, once it is out of the map of addresses.
-    pub(super) fn remove(&mut self, address: dlmp_address) -> Result<(), Error> {
-        let count = &mut self.counts[hash(address)];
-        *count = count.saturating_sub(1);
-        if *count == 0 { self.write() } else { Ok(()) }
-    }
-
-    fn write(&mut self) -> Result<(), Error> {
-        let mut filter = dlmp_own::default();
-        for (at, _) in self.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-            filter.bits[at / 64] |= 1 << (at % 64);
-        }
-        (self.map.set(0, filter, 0)).map_err(|error| failed("set its filter of own addresses", &error))
-    }
-}
-
-/// The same hash is in bpf/ingress.h.
+/// The same hash is in bpf/place.h.
 fn hash(address: dlmp_address) -> usize {
     let octet = |at: usize| usize::from(address.mac[at]);
-    ((octet(3) << 4) ^ (octet(4) << 8) ^ octet(5) ^ usize::from(address.vlan)) % abi::DLMP_OWN_BITS as usize
+    ((octet(3) << 13) ^ (octet(4) << 8) ^ octet(5) ^ (usize::from(address.vlan) << 4)) % abi::DLMP_OWN_BITS as usize
 }

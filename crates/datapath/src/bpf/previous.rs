@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use aya::maps::{Array, Map, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 
+use super::clients::client_address;
 use super::sys::Program;
 use super::{Bpf, failed};
-use crate::abi::{self, dlmp_aggregation, dlmp_counters, dlmp_port, dlmp_slot};
-use crate::{Counters, Error, MAX_PORTS, SlotIndex};
+use crate::abi::{self, dlmp_address, dlmp_aggregation, dlmp_client, dlmp_counters, dlmp_port, dlmp_slot};
+use crate::{ClientAddress, Counters, Error, MAX_PORTS, SlotIndex};
 
 /// What the datapath of an earlier daemon was doing, read from its maps.
 pub struct Previous {
-    /// Where each placed slot sits, by ifindex of the port.
-    pub placements: BTreeMap<SlotIndex, u32>,
+    /// The clients.
+    pub clients: BTreeMap<ClientAddress, PreviousClient>,
     /// The port that group-addressed frames are taken from, by ifindex.
     pub multicast_port: Option<u32>,
     /// The ports that were marked unusable, by ifindex.
@@ -20,6 +21,19 @@ pub struct Previous {
     ports: BTreeMap<u32, u32>,
     counters: PerCpuArray<MapData, dlmp_counters>,
     carried: Array<MapData, dlmp_counters>,
+}
+
+/// A client of an earlier daemon's datapath.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PreviousClient {
+    /// Its slot.
+    pub slot: SlotIndex,
+    /// Where it sits, by ifindex of the port; absent if it has no port.
+    pub port: Option<u32>,
+    /// Whether the programs have learned it.
+    pub learned: bool,
+    /// The lower end of the VNIC that it is behind, by ifindex; absent on the aggregation's own link.
+    pub vnic: Option<u32>,
 }
 
 impl Previous {
@@ -38,11 +52,22 @@ impl Previous {
         let port_map: Array<_, dlmp_port> = open(&mut maps, "ports")?;
         let by_index = |index: u32| port_map.get(&index, 0).ok().map(|p: dlmp_port| p.ifindex).filter(|&i| i != 0);
         let slots: Array<_, dlmp_slot> = open(&mut maps, "slots")?;
-        let placements = (0..abi::DLMP_MAX_SLOTS)
-            .filter_map(|slot| Some((SlotIndex(slot as u16), by_index(slots.get(&slot, 0).ok()?.port)?)))
+        let addresses: HashMap<_, dlmp_address, dlmp_client> = open(&mut maps, "addresses")?;
+        let clients = (addresses.iter().flatten())
+            .filter(|(_, client)| u32::from(client.owner) != abi::DLMP_OWNER_PORT)
+            .map(|(address, client)| {
+                let seat = slots.get(&client.place.into(), 0).ok();
+                let client = PreviousClient {
+                    slot: SlotIndex(client.place),
+                    port: seat.and_then(|slot| by_index(slot.port)),
+                    learned: u32::from(client.owner) == abi::DLMP_OWNER_LEARNED,
+                    vnic: (client.link != 0).then_some(client.link),
+                };
+                (client_address(address), client)
+            })
             .collect();
         Some(Self {
-            placements,
+            clients,
             multicast_port: by_index(aggregation.multicast_port),
             unusable: (0..MAX_PORTS as u32)
                 .filter_map(|index| port_map.get(&index, 0).ok())

@@ -94,7 +94,7 @@ pub(super) struct TcxLink {
 
 const fn attach_type(hook: Hook) -> u32 {
     match hook {
-        Hook::Ingress => TCX_INGRESS,
+        Hook::Ingress | Hook::Vnic => TCX_INGRESS,
         Hook::Egress => TCX_EGRESS,
     }
 }
@@ -102,7 +102,7 @@ const fn attach_type(hook: Hook) -> u32 {
 /// Attaches a program: on ingress before all others, on egress after all others.
 pub(super) fn create_tcx_link(program: BorrowedFd<'_>, ifindex: u32, hook: Hook) -> io::Result<OwnedFd> {
     let order = match hook {
-        Hook::Ingress => F_BEFORE,
+        Hook::Ingress | Hook::Vnic => F_BEFORE,
         Hook::Egress => F_AFTER,
     };
     let mut attributes = Attributes::new(&[raw(program), ifindex, attach_type(hook), order]);
@@ -210,23 +210,23 @@ pub(super) fn is_live(pin: &Path) -> io::Result<bool> {
     Ok(info[0] == LINK_TYPE_TCX && info[4] != 0)
 }
 
-/// A map whose entries can be read as memory (BPF_F_MMAPABLE), without a system call.
+/// A map whose entries are seen as memory (BPF_F_MMAPABLE), without a system call.
 #[derive(Debug)]
 pub(super) struct Words {
     start: std::ptr::NonNull<u8>,
     bytes: usize,
 }
 
-// SAFETY: the memory is the kernel's, stays mapped as long as the value lives, and is only read, by
-// atomic loads.
+// SAFETY: the memory is the kernel's, stays mapped as long as the value lives, and is only touched by
+// atomic operations.
 unsafe impl Send for Words {}
 
 impl Words {
-    /// Maps the first `bytes` of a map's entries for reading.
+    /// Maps the first `bytes` of a map's entries.
     pub(super) fn map(map: BorrowedFd<'_>, bytes: usize) -> io::Result<Self> {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-        let start =
-            unsafe { libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ, libc::MAP_SHARED, map.as_raw_fd(), 0) };
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, libc::MAP_SHARED, map.as_raw_fd(), 0) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -234,14 +234,19 @@ impl Words {
         Ok(Self { start, bytes })
     }
 
-    /// The word at this offset in bytes.
-    pub(super) fn u64(&self, at: usize) -> u64 {
+    /// The word at this offset in bytes, which the programs may write at any time.
+    pub(super) fn word(&self, at: usize) -> &AtomicU64 {
         assert!(at.is_multiple_of(8) && at + 8 <= self.bytes, "an entry of the map");
         // SAFETY: inside the mapping and aligned, as just asserted; the kernel writes whole words.
-        unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(at).cast()) }.load(Ordering::Acquire)
+        unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(at).cast()) }
     }
 
-    /// The word at this offset in bytes.
+    /// The value of the word at this offset in bytes.
+    pub(super) fn u64(&self, at: usize) -> u64 {
+        self.word(at).load(Ordering::Acquire)
+    }
+
+    /// The value of the half word at this offset in bytes.
     pub(super) fn u32(&self, at: usize) -> u32 {
         assert!(at.is_multiple_of(4) && at + 4 <= self.bytes, "an entry of the map");
         // SAFETY: as above.

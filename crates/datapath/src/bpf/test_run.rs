@@ -6,8 +6,19 @@ use aya::programs::{TestRun, TestRunOptions};
 
 use super::attach::Hook;
 use super::{Bpf, failed, program};
-use crate::abi::dlmp_port;
+use crate::abi::{self, dlmp_port, dlmp_slot};
 use crate::{Error, MAX_PORTS, PortIndex};
+
+/// Where a frame enters the datapath.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// Sent by the aggregation's own link.
+    Link,
+    /// Received by the port with this index of a link.
+    Port(u32),
+    /// Sent by the VNIC whose lower end has this index.
+    Vnic(u32),
+}
 
 impl Bpf {
     /// Runs a program once over a frame, as `BPF_PROG_TEST_RUN` does: for tests and measurements.
@@ -17,16 +28,14 @@ impl Bpf {
     ///
     /// # Errors
     /// What the kernel refused.
-    pub fn test_run(
-        &mut self,
-        ingress_on: Option<u32>,
-        frame: &[u8],
-        repeat: u32,
-    ) -> Result<(u32, Vec<u8>, Duration), Error> {
-        let hook = if ingress_on.is_some() { Hook::Ingress } else { Hook::Egress };
+    pub fn test_run(&mut self, entry: Entry, frame: &[u8], repeat: u32) -> Result<(u32, Vec<u8>, Duration), Error> {
+        let (hook, ifindex) = match entry {
+            Entry::Link => (Hook::Egress, self.served.ifindex),
+            Entry::Port(ifindex) => (Hook::Ingress, ifindex),
+            Entry::Vnic(ifindex) => (Hook::Vnic, ifindex),
+        };
         // struct __sk_buff: the interface's index is its 11th word (include/uapi/linux/bpf.h).
         let mut context = [0u8; 192];
-        let ifindex = ingress_on.unwrap_or(self.served.ifindex);
         context[40..44].copy_from_slice(&ifindex.to_ne_bytes());
         let mut out = vec![0; frame.len() + 64];
         let mut options = TestRunOptions::new();
@@ -38,6 +47,23 @@ impl Bpf {
             program(&mut self.programs, hook)?.test_run(options).map_err(|error| failed("run its program", &error))?;
         out.truncate(result.data_size_out as usize);
         Ok((result.return_value, out, result.duration))
+    }
+
+    /// Lets every client have moved, and been announced, this much earlier.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn age_moves(&mut self, by: Duration) -> Result<(), Error> {
+        for index in 0..abi::DLMP_MAX_SLOTS {
+            let slot = self.slots.get(&index, 0).map_err(|error| failed("read a slot", &error))?;
+            if slot.moved_ns != 0 || slot.announce_ns != 0 {
+                let earlier = |time: u64| time.saturating_sub(super::nanoseconds(by));
+                let (moved_ns, announce_ns) = (earlier(slot.moved_ns), earlier(slot.announce_ns));
+                let slot = dlmp_slot { moved_ns, announce_ns, ..slot };
+                (self.slots.set(index, slot, 0)).map_err(|error| failed("age a slot", &error))?;
+            }
+        }
+        Ok(())
     }
 
     /// Lets a link stand for a port in [`test_run`](Self::test_run), which takes only links that exist; for

@@ -1,22 +1,24 @@
 //! What the daemon tells the datapath, as writes to the maps.
 
 use std::mem::{offset_of, size_of};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dlmp_wire::MacAddr;
 
-use super::{Bpf, failed, key, nanoseconds};
-use crate::abi::{self, dlmp_client, dlmp_port};
-use crate::{Answered, ClientAddress, Datapath, Error, MAX_PORTS, Placement, PortIndex, Probing, SlotIndex};
+use super::{Bpf, failed, key, nanoseconds, port_owner};
+use crate::abi::{self, dlmp_port};
+use crate::{
+    Answered, ClientAddress, Datapath, Error, MAX_PORTS, Placement, PortIndex, Probing, SlotIndex, Vnic, VnicIndex,
+};
 
 impl Datapath for Bpf {
     fn set_port(&mut self, port: PortIndex, ifindex: u32, mac: MacAddr) -> Result<(), Error> {
         self.clear_port(port)?;
         let index = u32::from(port.0);
         let value = dlmp_port { ifindex, flags: 0, mac: mac.0, reserved: [0; 2] };
-        let owner = dlmp_client { owner: abi::DLMP_OWNER_PORT, place: index };
         (self.ports.set(index, value, 0)).map_err(|error| failed("set a port", &error))?;
-        self.know_address(key(mac, 0), owner)?;
+        self.know_address(key(mac, 0), port_owner(port))?;
         (self.port_by_ifindex.insert(ifindex, index, 0)).map_err(|error| failed("set a port", &error))
     }
 
@@ -27,7 +29,7 @@ impl Datapath for Bpf {
         }
         // Absent entries are what is wanted.
         let _ = self.port_by_ifindex.remove(&old.ifindex);
-        self.forget_address(key(MacAddr(old.mac), 0))?;
+        self.forget_address(key(MacAddr(old.mac), 0));
         (self.ports.set(port.0.into(), dlmp_port::default(), 0)).map_err(|error| failed("clear a port", &error))
     }
 
@@ -38,18 +40,53 @@ impl Datapath for Bpf {
     }
 
     fn set_client(&mut self, client: ClientAddress, slot: SlotIndex) -> Result<(), Error> {
-        let value = dlmp_client { owner: abi::DLMP_OWNER_PRIMARY, place: slot.0.into() };
-        self.know_address(key(client.mac, client.vlan), value)
+        self.know_client(client, slot, 0)?;
+        if slot == SlotIndex::PRIMARY {
+            self.primary = Some(client);
+            self.write_aggregation()?;
+        }
+        Ok(())
+    }
+
+    fn set_vnic(&mut self, index: VnicIndex, vnic: Option<Vnic>) -> Result<(), Error> {
+        if let Some(old) = self.known_vnics.remove(&index) {
+            // An absent entry is what is wanted.
+            let _ = self.vnic_by_ifindex.remove(&old.lower);
+            self.write_vnic(index, None)?;
+            self.forget(old.client(), index.slot())?;
+        }
+        if let Some(vnic) = vnic {
+            self.know_client(vnic.client(), index.slot(), vnic.lower)?;
+            self.write_vnic(index, Some(vnic))?;
+            (self.vnic_by_ifindex.insert(vnic.lower, u32::from(index.0), 0))
+                .map_err(|error| failed("set a VNIC", &error))?;
+            self.known_vnics.insert(index, vnic);
+        }
+        self.write_aggregation()
+    }
+
+    fn forget(&mut self, client: ClientAddress, slot: SlotIndex) -> Result<(), Error> {
+        self.forget_address(key(client.mac, client.vlan));
+        self.empty_slot(slot)
+    }
+
+    fn was_used(&mut self, slot: SlotIndex) -> bool {
+        self.used.word(usize::from(slot.0) * 8).swap(0, Ordering::AcqRel) != 0
+    }
+
+    fn set_bridged(&mut self, bridged: bool) -> Result<(), Error> {
+        let before = std::mem::replace(&mut self.bridged, bridged);
+        self.write_aggregation().inspect_err(|_| self.bridged = before)
     }
 
     fn place(&mut self, slot: SlotIndex, placement: Placement) -> Result<(), Error> {
         let old = self.slots.get(&slot.0.into(), 0).map_err(|error| failed("read a slot", &error))?;
         if old.port == u32::from(placement.port.0) {
-            return self.write_slot(slot, placement, old.moved_ns);
+            return self.seat(slot, Some(placement), old.moved_ns);
         }
         let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
             .map_err(|error| failed("read the clock", &error))?;
-        self.write_slot(slot, placement, nanoseconds(now.into()))
+        self.seat(slot, Some(placement), nanoseconds(now.into()))
     }
 
     fn set_multicast_port(&mut self, port: Option<PortIndex>) -> Result<(), Error> {

@@ -1,9 +1,9 @@
 //! The model and the loaded programs in the same state, fed with the same frames.
 #![allow(dead_code, missing_docs, reason = "each test uses its own part")]
 
-use dlmp_datapath::bpf::{Attachment, Bpf, Served};
-use dlmp_datapath::model::{Model, Verdict};
-use dlmp_datapath::{ClientAddress, Counters, Datapath, Placement, PortIndex, SlotIndex};
+use dlmp_datapath::bpf::{Attachment, Bpf, Entry, Events, Served};
+use dlmp_datapath::model::{Delivery, Model, Verdict};
+use dlmp_datapath::{Above, ClientAddress, Counters, Datapath, Observation, Placement, PortIndex, SlotIndex};
 use dlmp_wire::MacAddr;
 
 pub const TC_ACT_OK: u32 = 0;
@@ -14,6 +14,8 @@ pub const CLIENT: MacAddr = MacAddr([2, 8, 0x20, 1, 2, 3]);
 pub const STRANGER: MacAddr = MacAddr([0x52, 0x54, 0, 9, 9, 9]);
 pub const GROUP: MacAddr = MacAddr([1, 0, 0x5e, 0, 0, 0xfb]);
 pub const LLDP: MacAddr = MacAddr([1, 0x80, 0xc2, 0, 0, 0x0e]);
+/// To the aggregation's own link.
+pub const TO_LINK: Verdict = Verdict::Deliver(Delivery { to: Above::Link, untagged: false });
 pub const NET0: PortIndex = PortIndex(0);
 pub const NET1: PortIndex = PortIndex(1);
 
@@ -28,14 +30,20 @@ pub fn port_mac(port: PortIndex) -> MacAddr {
 pub struct Pair {
     pub bpf: Bpf,
     pub model: Model,
+    events: Events,
+    /// What both observed.
+    pub observed: Vec<Observation>,
+    /// The copies of the last frame, by the model.
+    pub copies: Vec<Delivery>,
 }
 
 impl Pair {
     /// Two usable ports; the client sits on net0, its backup is net1, groups are taken from net0.
     pub fn new() -> Self {
         let served = Served { name: "aggr0".into(), ifindex: LOOPBACK, netns_cookie: 1 };
-        let mut pair =
-            Self { bpf: Bpf::load(served, Attachment::Clsact).expect("the programs load"), model: Model::default() };
+        let mut bpf = Bpf::load(served, Attachment::Clsact).expect("the programs load");
+        let events = bpf.take_events().expect("the ring is there");
+        let mut pair = Self { bpf, model: Model::default(), events, observed: Vec::new(), copies: Vec::new() };
         // The model's clock starts long after the move that places the client, as the kernel's does
         // after the window is over; `fresh` tests move again.
         pair.both(|d| d.set_port(NET0, 100, port_mac(NET0)));
@@ -58,12 +66,9 @@ impl Pair {
         let placement = Placement { port, backup };
         self.bpf.restore(SlotIndex::PRIMARY, placement).unwrap();
         self.model.place(SlotIndex::PRIMARY, placement).unwrap();
-        let later = self.model_time() + std::time::Duration::from_secs(60);
-        self.model.set_time(later);
-    }
-
-    fn model_time(&self) -> std::time::Duration {
-        self.model.time()
+        let minute = std::time::Duration::from_secs(60);
+        self.model.set_time(self.model.time() + minute);
+        self.bpf.age_moves(minute).unwrap();
     }
 
     fn counters(&self) -> Vec<Counters> {
@@ -81,28 +86,26 @@ impl Pair {
     /// Sends a frame from above; returns what both did with it.
     pub fn egress(&mut self, frame: &[u8]) -> Verdict {
         let verdict = self.model.egress(frame);
-        self.agree(None, frame, verdict);
+        self.agree(Entry::Link, frame, verdict);
         verdict
     }
 
     /// Receives a frame on a port; returns what both did with it.
     pub fn ingress(&mut self, port: PortIndex, frame: &[u8]) -> Verdict {
         let verdict = self.model.ingress(port, frame);
-        self.agree(Some(port), frame, verdict);
+        self.bpf.alias_ifindex(LOOPBACK, port).unwrap();
+        self.agree(Entry::Port(LOOPBACK), frame, verdict);
         verdict
     }
 
-    fn agree(&mut self, port: Option<PortIndex>, frame: &[u8], verdict: Verdict) {
-        if let Some(port) = port {
-            self.bpf.alias_ifindex(LOOPBACK, port).unwrap();
-        }
-        let (action, out, _) = self.bpf.test_run(port.map(|_| LOOPBACK), frame, 1).unwrap();
+    pub fn agree(&mut self, entry: Entry, frame: &[u8], verdict: Verdict) {
+        let (action, out, _) = self.bpf.test_run(entry, frame, 1).unwrap();
         let wanted = match verdict {
-            Verdict::Send { .. } | Verdict::Deliver | Verdict::Answer(_) => TC_ACT_REDIRECT,
+            Verdict::Send { .. } | Verdict::Deliver(_) | Verdict::Answer(_) => TC_ACT_REDIRECT,
             Verdict::Stay => TC_ACT_OK,
             Verdict::Drop => TC_ACT_SHOT,
         };
-        assert_eq!(action, wanted, "the programs disagree on {verdict:?} for {frame:02x?} on {port:?}");
+        assert_eq!(action, wanted, "the programs disagree on {verdict:?} for {frame:02x?} on {entry:?}");
         let mut sent = frame.to_vec();
         if let Verdict::Send { source: Some(mac), .. } = verdict {
             sent[6..12].copy_from_slice(&mac.0);
@@ -110,8 +113,23 @@ impl Pair {
         if let Verdict::Answer(answer) = verdict {
             sent[..answer.len()].copy_from_slice(&answer);
         }
+        self.copies = std::iter::from_fn(|| self.model.poll_copy()).collect();
+        let delivered = if let Verdict::Deliver(delivery) = verdict { Some(delivery) } else { None };
+        // A tag that was off for some is put back into the frame's metadata, which does not come out.
+        if frame.len() > 16
+            && frame[12..14] == [0x81, 0]
+            && self.copies.iter().chain(&delivered).any(|copy| copy.untagged)
+        {
+            sent.drain(12..16);
+        }
         assert_eq!(out, sent, "the frame left changed");
-        assert_eq!(self.counters(), self.model_counters(), "the counts differ after {verdict:?} on {port:?}");
+        while let Some(event) = self.events.poll() {
+            let observed = self.bpf.understand(event);
+            assert_eq!(observed, self.model.poll_observation(), "observed for {frame:02x?} on {entry:?}");
+            self.observed.extend(observed);
+        }
+        assert_eq!(None, self.model.poll_observation(), "observed by the model alone for {frame:02x?}");
+        assert_eq!(self.counters(), self.model_counters(), "the counts differ after {verdict:?} on {entry:?}");
     }
 }
 

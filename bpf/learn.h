@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Learning clients from what they send, and letting them go. */
+#ifndef DLMP_LEARN_H
+#define DLMP_LEARN_H
+
+/* What the search for a port has found so far. */
+struct search {
+	__u32 first; /* port that exists */
+	__u32 best;  /* usable one */
+	__u64 least; /* clients on it */
+};
+
+/* A step of emptiest_port; returns 0 to go on. */
+static long look_at_port(__u32 index, struct search *search)
+{
+	struct dlmp_port *port = at(&ports, index);
+	__u64 *load = at(&loads, index);
+
+	if (!port || !load || !port->ifindex)
+		return 0;
+	if (search->first == DLMP_NO_PORT)
+		search->first = index;
+	if (port->flags & DLMP_PORT_USABLE && (search->best == DLMP_NO_PORT || *load < search->least)) {
+		search->least = *load;
+		search->best = index;
+	}
+	return 0;
+}
+
+/* The usable port with the fewest clients, the first of several; with none usable the first port. */
+static __always_inline __u32 emptiest_port(void)
+{
+	struct search search = { .first = DLMP_NO_PORT, .best = DLMP_NO_PORT };
+
+	bpf_loop(DLMP_MAX_PORTS, look_at_port, &search, 0);
+	return search.best == DLMP_NO_PORT ? search.first : search.best;
+}
+
+/* A slot that nobody has: one that was given back, else the next. */
+static __always_inline bool take_slot(__u32 *slot)
+{
+	__u64 *given = at(&given_out, 0);
+	__u64 next;
+
+	if (!bpf_map_pop_elem(&free_slots, slot))
+		return true;
+	if (!given || *given >= DLMP_MAX_LEARNED)
+		return false;
+	next = __sync_fetch_and_add(given, 1);
+	*slot = DLMP_FIRST_LEARNED_SLOT + next;
+	return next < DLMP_MAX_LEARNED;
+}
+
+/* Gives a source that has sent through `link` a slot on the emptiest port. NULL when there is no room. */
+static __noinline struct dlmp_slot *learn(const struct dlmp_address *source, __u32 link)
+{
+	struct dlmp_counters *row = counters_of(DLMP_ROW_AGGREGATION);
+	struct dlmp_client client = { .owner = DLMP_OWNER_LEARNED, .link = link };
+	struct dlmp_event event = { .kind = DLMP_EVENT_LEARNED, .link = link };
+	struct dlmp_own *filter = at(&own, 0);
+	struct dlmp_client *known;
+	struct dlmp_slot *slot;
+	__u64 *load, *seen;
+	__u32 hash;
+
+	if (!filter)
+		return NULL;
+	if (!take_slot(&event.slot)) {
+		count(row, DLMP_TX_CLIENTS_FULL);
+		return NULL;
+	}
+	slot = at(&slots, event.slot);
+	seen = at(&used, event.slot);
+	if (!slot || !seen)
+		return NULL;
+	event.port = emptiest_port();
+	slot->port = event.port;
+	slot->backup = DLMP_NO_PORT;
+	slot->moved_ns = bpf_ktime_get_ns();
+	slot->announce_ns = 0;
+	*seen = 1;
+	client.place = event.slot;
+	if (bpf_map_update_elem(&addresses, source, &client, BPF_NOEXIST)) {
+		/* Another processor was first, or there is no memory. */
+		bpf_map_push_elem(&free_slots, &event.slot, 0);
+		known = bpf_map_lookup_elem(&addresses, source);
+		if (known && known->owner == DLMP_OWNER_LEARNED)
+			return at(&slots, known->place);
+		count(row, DLMP_TX_CLIENTS_FULL);
+		return NULL;
+	}
+	/* After the address is there, so that the daemon can make the filter anew from the addresses. */
+	hash = own_hash(source);
+	__sync_fetch_and_or(&filter->bits[hash / 64], 1ULL << (hash % 64));
+	load = at(&loads, event.port);
+	if (load)
+		__sync_fetch_and_add(load, 1);
+	count(row, DLMP_TX_LEARNED);
+	event.address = *source;
+	tell(&event);
+	return slot;
+}
+
+/* Forgets a learned client that is elsewhere now (rule 1). The daemon gives its slot back. */
+static __always_inline void release(const struct dlmp_address *source, __u32 slot, __u32 port)
+{
+	struct dlmp_event event = { .kind = DLMP_EVENT_RELEASED, .slot = slot, .port = port };
+
+	event.address = *source;
+	if (!bpf_map_delete_elem(&addresses, source))
+		tell(&event);
+}
+
+#endif
