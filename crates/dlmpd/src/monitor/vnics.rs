@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use dlmp_api::{Client, Error};
-use dlmp_datapath::SlotIndex;
+use dlmp_datapath::{ClientAddress, Datapath, SlotIndex, Vnic, VnicIndex};
 use dlmp_engine::Event;
 use dlmp_netlink::{Link, Netlink};
 use dlmp_wire::MacAddr;
@@ -47,7 +47,7 @@ impl Running {
             .find(|index| !self.vnics.all.contains_key(index))
             .ok_or_else(|| Error::refused(format!("{} has as many VNICs as it can have", self.name), ""))?;
         let known = Vnic { lower: vnic.lower.index, mac: vnic.mac, vlan: vnic.vlan };
-        set_vnic(&mut self.bpf, index, Some(known)).map_err(failed)?;
+        self.bpf.set_vnic(index, Some(known)).map_err(failed)?;
         self.vnics.all.insert(index, vnic.clone());
         Ok(index)
     }
@@ -62,7 +62,7 @@ impl Running {
     /// gone by now must not keep the aggregation from starting: it is made anew.
     pub(super) async fn attach_vnics(&mut self, netlink: &Netlink) {
         for VnicSpec { name, lower, .. } in self.vnics.all.values() {
-            if let Err(error) = attach_vnic(&mut self.bpf, lower, netlink).await {
+            if let Err(error) = self.bpf.attach_vnic(lower.index, &lower.name, netlink).await {
                 tracing::error!(aggregation = self.name, vnic = name, %error, "the VNIC is not connected");
             }
         }
@@ -75,7 +75,8 @@ impl Running {
     pub async fn add_vnic(&mut self, vnic: &VnicSpec, netlink: &Netlink) -> Result<(), Error> {
         let index = self.enter_vnic(vnic)?;
         self.engine.handle_event(Event::ClientsAdded(vec![index.slot()]), Instant::now());
-        if let Err(error) = attach_vnic(&mut self.bpf, &vnic.lower, netlink).await {
+        let lower = &vnic.lower;
+        if let Err(error) = self.bpf.attach_vnic(lower.index, &lower.name, netlink).await {
             self.remove_vnic(&vnic.name, netlink).await;
             return Err(failed(error));
         }
@@ -96,8 +97,8 @@ impl Running {
         // First the engine forgets the client, then the datapath.
         self.engine.handle_event(Event::ClientsRemoved(vec![index.slot()]), Instant::now());
         self.act();
-        undo(set_vnic(&mut self.bpf, index, None));
-        if let Err(error) = detach_vnic(&mut self.bpf, &vnic.lower, netlink).await {
+        undo(self.bpf.set_vnic(index, None));
+        if let Err(error) = self.bpf.detach_vnic(vnic.lower.index, &vnic.lower.name, netlink).await {
             tracing::debug!(aggregation = self.name, %error, "nothing left to detach");
         }
         // Another VNIC may have the same address in another VLAN.
@@ -129,9 +130,17 @@ impl Running {
         }
     }
 
-    /// The lower ends of all VNICs, to see whether their programs are attached.
-    pub(super) fn vnic_lowers(&self) -> Vec<Lower> {
-        self.vnics.all.values().map(|vnic| vnic.lower.clone()).collect()
+    /// The lower ends of all VNICs, by index and name.
+    pub(super) fn vnic_lowers(&self) -> Vec<(u32, String)> {
+        self.vnics.all.values().map(|vnic| (vnic.lower.index, vnic.lower.name.clone())).collect()
+    }
+
+    /// The aggregation's own clients with their slots: its own link and the VNICs.
+    pub(super) fn own_clients(&self) -> Vec<(ClientAddress, SlotIndex)> {
+        let primary = (ClientAddress { mac: self.mac, vlan: 0 }, SlotIndex::PRIMARY);
+        let vnics = self.vnics.all.iter();
+        let vnics = vnics.map(|(index, vnic)| (ClientAddress { mac: vnic.mac, vlan: vnic.vlan }, index.slot()));
+        std::iter::once(primary).chain(vnics).collect()
     }
 
     /// The name of the client in a slot; none of a learned one.
@@ -180,36 +189,3 @@ impl Running {
         std::iter::once(self.lower).chain(self.vnics.all.values().map(|vnic| vnic.lower.index)).collect()
     }
 }
-
-/// What the datapath and the engine are going to have for VNICs.
-mod pending {
-    use super::*;
-    use dlmp_datapath::bpf::Bpf;
-    use dlmp_datapath::{ClientAddress, Datapath};
-
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-    pub struct VnicIndex(pub u8);
-    impl VnicIndex {
-        pub fn slot(self) -> SlotIndex {
-            SlotIndex(u16::from(self.0) + 1)
-        }
-    }
-    pub struct Vnic {
-        pub lower: u32,
-        pub mac: MacAddr,
-        pub vlan: u16,
-    }
-    pub fn set_vnic(bpf: &mut Bpf, index: VnicIndex, vnic: Option<Vnic>) -> Result<(), dlmp_datapath::Error> {
-        match vnic {
-            Some(vnic) => bpf.set_client(ClientAddress { mac: vnic.mac, vlan: vnic.vlan }, index.slot()),
-            None => Ok(()),
-        }
-    }
-    pub async fn attach_vnic(_: &mut Bpf, _: &Lower, _: &Netlink) -> Result<(), dlmp_datapath::Error> {
-        Ok(())
-    }
-    pub async fn detach_vnic(_: &mut Bpf, _: &Lower, _: &Netlink) -> Result<(), dlmp_datapath::Error> {
-        Ok(())
-    }
-}
-use pending::*;
