@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-use dlmp_datapath::bpf::Requests;
+use dlmp_datapath::bpf::Events;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, SockaddrIn6, SockaddrLike,
     SockaddrStorage, recvmsg, sendmsg,
@@ -51,7 +51,7 @@ pub fn listener_from_systemd(fd: std::os::fd::RawFd) -> std::os::unix::net::Unix
 
 /// What a task can wait on: its descriptor is its own and stays open as long as it lives.
 pub trait Waitable: AsRawFd {}
-impl Waitable for Requests {}
+impl Waitable for Events {}
 impl Waitable for Socket {}
 impl Waitable for Timer {}
 

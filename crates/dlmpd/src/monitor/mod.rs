@@ -35,8 +35,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use dlmp_api::Error;
-use dlmp_datapath::SlotIndex;
-use dlmp_datapath::bpf::Attachment;
+use dlmp_datapath::bpf::{self, Attachment};
 use dlmp_netlink::{Changes, LinkEvent, LinkEvents, Netlink};
 use tokio::sync::mpsc;
 
@@ -88,7 +87,7 @@ struct Task {
     surroundings: Surroundings,
     tools: Tools,
     events: LinkEvents,
-    strays: mpsc::UnboundedReceiver<(String, SlotIndex)>,
+    observed: mpsc::UnboundedReceiver<(String, bpf::Event)>,
     seen: mpsc::UnboundedReceiver<Seen>,
     stop_carrier: Arc<AtomicBool>,
     running: BTreeMap<String, Running>,
@@ -113,7 +112,7 @@ impl Task {
         let recording = surroundings.record.as_deref().map(File::create_new).transpose()?;
         let recording = recording.map(|file| Rc::new(RefCell::new(file)));
         let (sender, seen) = mpsc::unbounded_channel();
-        let (sender_of_strays, strays) = mpsc::unbounded_channel();
+        let (observer, observed) = mpsc::unbounded_channel();
         let (watched, stop_carrier) = (Watched::default(), Arc::<AtomicBool>::default());
         carrier::watch(watched.clone(), sender, stop_carrier.clone())?;
         Ok(Self {
@@ -123,7 +122,7 @@ impl Task {
                 watched,
                 frames: Rc::new(FrameSender::open()?),
                 asker: Rc::new(RefCell::new(None)),
-                strays: sender_of_strays,
+                events: observer,
                 news,
                 recording,
                 epoch: Instant::now(),
@@ -133,7 +132,7 @@ impl Task {
             look: mpsc::unbounded_channel(),
             looking: Looking::No,
             events: LinkEvents::open()?,
-            strays,
+            observed,
             seen,
             stop_carrier,
             running: BTreeMap::new(),
@@ -152,7 +151,7 @@ impl Task {
                 event = self.events.next() => self.link_event(event).await,
                 Some(seen) = self.seen.recv() => self.seen(seen),
                 () = answers(&asker) => self.read_answers(),
-                Some((name, slot)) = self.strays.recv() => self.stray(&name, slot),
+                Some((name, event)) = self.observed.recv() => self.observed(&name, event),
                 () = self.timer.until(wake) => self.timeout(),
                 () = self.changes.next() => self.look_at_ground(),
                 Some(ground) = self.look.1.recv() => self.follow(&ground),
@@ -276,9 +275,9 @@ impl Task {
         }
     }
 
-    fn stray(&mut self, name: &str, slot: SlotIndex) {
+    fn observed(&mut self, name: &str, event: bpf::Event) {
         if let Some(running) = self.running.get_mut(name) {
-            running.stray(slot);
+            running.observed(event);
             running.act();
         }
     }

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use dlmp_api::{AGGREGATION_ALIAS, Error, LOWER_ALIAS, StateNews};
-use dlmp_datapath::bpf::{Attachment, Bpf, Previous, Requests, Served};
-use dlmp_datapath::{ClientAddress, Datapath, Placement, PortIndex, SlotIndex};
+use dlmp_datapath::bpf::{self, Attachment, Bpf, Events, Previous, Served};
+use dlmp_datapath::{ClientAddress, Datapath, Observation, Placement, PortIndex, SlotIndex};
 use dlmp_engine::{Action, Event, LinkState, Notice};
 use dlmp_netlink::{Link, Netlink, NewVeth, ipv6};
 use dlmp_wire::MacAddr;
@@ -53,8 +53,8 @@ pub struct Running {
     pub(super) asker: Rc<RefCell<Option<Asker>>>,
     pub(super) news: News,
     pub(super) probed: Probed,
-    /// Hands the datapath's requests to announce to the monitor.
-    requests: AbortHandle,
+    /// Hands the datapath's events to the monitor.
+    events: AbortHandle,
     /// The link that carries the addresses, and its other end, whose being up is its carrier.
     pub(super) link: u32,
     pub(super) lower: u32,
@@ -81,13 +81,13 @@ pub struct Tools {
     pub recording: Recording,
     /// What is done at regular times is counted from here, in all aggregations.
     pub epoch: Instant,
-    /// Takes the datapaths' requests to announce: aggregation and slot.
-    pub strays: mpsc::UnboundedSender<(String, SlotIndex)>,
+    /// Takes what the datapaths saw, each with its aggregation.
+    pub events: mpsc::UnboundedSender<(String, bpf::Event)>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.requests.abort();
+        self.events.abort();
     }
 }
 
@@ -134,7 +134,7 @@ impl Running {
         let served = Served { name: spec.name.clone(), ifindex: link.index, netns_cookie: cookie };
         let mut bpf = Bpf::load(served, attachment).map_err(failed)?;
         let previous = bpf.previous(netlink).await.map_err(failed)?;
-        let requests = bpf.take_requests().map_err(failed)?;
+        let events = bpf.take_events().map_err(failed)?;
         let client = ClientAddress { mac: spec.mac, vlan: 0 };
         bpf.set_client(client, SlotIndex::PRIMARY).map_err(failed)?;
         let mut running = Self {
@@ -146,7 +146,7 @@ impl Running {
             asker: tools.asker.clone(),
             news: tools.news.clone(),
             probed: Probed::default(),
-            requests: forward(requests, spec.name.clone(), tools.strays.clone())?,
+            events: forward(events, spec.name.clone(), tools.events.clone())?,
             link: link.index,
             lower,
             mtu: link.mtu,
@@ -189,12 +189,14 @@ impl Running {
         }
         match &previous {
             Some(previous) => self.restore(previous, now)?,
-            None => self.engine.handle_event(Event::ClientsAdded(vec![SlotIndex::PRIMARY]), now),
+            None => {
+                let slots = self.own_clients().into_iter().map(|(_, slot)| slot).collect();
+                self.engine.handle_event(Event::ClientsAdded(slots), now);
+            }
         }
         for (port, link) in &devices {
             self.believe(*port, link.lower_up, watched, now);
         }
-        self.seat_vnics(now);
         self.write_out()?;
         self.attach_vnics(netlink).await;
         self.bpf.attach_link(netlink).await.map_err(failed)?;
@@ -210,14 +212,19 @@ impl Running {
 
     /// Leaves clients where an earlier daemon's datapath has them.
     fn restore(&mut self, previous: &Previous, now: Instant) -> Result<(), Error> {
-        let placed = previous.placements.get(&SlotIndex::PRIMARY);
-        match placed.and_then(|&ifindex| self.port_of(ifindex)) {
-            Some(port) => {
-                self.bpf.restore(SlotIndex::PRIMARY, Placement { port, backup: None }).map_err(failed)?;
-                self.engine.handle_event(Event::ClientsSeated(vec![(SlotIndex::PRIMARY, port)]), now);
+        let (mut seats, mut new) = (Vec::new(), Vec::new());
+        for (client, slot) in self.own_clients() {
+            let placed = previous.clients.get(&client).and_then(|before| self.port_of(before.port?));
+            match placed {
+                Some(port) => {
+                    self.bpf.restore(slot, Placement { port, backup: None }).map_err(failed)?;
+                    seats.push((slot, port));
+                }
+                None => new.push(slot),
             }
-            None => self.engine.handle_event(Event::ClientsAdded(vec![SlotIndex::PRIMARY]), now),
         }
+        self.engine.handle_event(Event::ClientsSeated(seats), now);
+        self.engine.handle_event(Event::ClientsAdded(new), now);
         self.probed.failed_before = previous.unusable.iter().filter_map(|&ifindex| self.port_of(ifindex)).collect();
         if let Some(port) = previous.multicast_port.and_then(|ifindex| self.port_of(ifindex)) {
             self.bpf.set_multicast_port(Some(port)).map_err(failed)?;
@@ -253,10 +260,11 @@ impl Running {
             Action::Place(slot, placement) => self.bpf.place(slot, placement)?,
             Action::SetMulticastPort(port) => self.bpf.set_multicast_port(port)?,
             Action::SetCarrier(up) => self.set_carrier(up),
-            Action::Announce(_, port) => {
+            Action::Announce(slot, port) => {
                 let device = self.ports.get(&port).and_then(|port| port.device);
-                if let Some(device) = device {
-                    let announcement = Announcement { client: self.mac, vlan: 0 };
+                let client = self.own_clients().into_iter().find(|&(_, own)| own == slot);
+                if let (Some(device), Some((client, _))) = (device, client) {
+                    let announcement = Announcement { client: client.mac, vlan: client.vlan };
                     let mut buffer: dlmp_wire::rarp::Buffer = [0; _];
                     if let Err(error) = self.frames.send(announcement.emit(&mut buffer), device.ifindex) {
                         tracing::debug!(aggregation = self.name, %error, "announcement not sent");
@@ -278,8 +286,9 @@ impl Running {
                 (Some(port), if health.is_active() { "active" } else { "failed" }, reason(health))
             }
             Notice::Detection(now) => (None, "detection", detection(now, name)),
-            Notice::Moved { from, to, .. } => {
-                (Some(to), "moved", format!("{} moved here from {}", self.name, from.map_or("nowhere", name)))
+            Notice::Moved { slot, from, to } => {
+                let client = self.client_name(slot).unwrap_or("a client");
+                (Some(to), "moved", format!("{client} moved here from {}", from.map_or("nowhere", name)))
             }
         };
         tracing::info!(aggregation = self.name, port = port.map(name), state, "{reason}");
@@ -307,16 +316,19 @@ impl Running {
         self.engine.handle_timeout(now);
     }
 
-    /// The datapath asks to announce a slot.
-    pub fn stray(&mut self, slot: SlotIndex) {
-        self.engine.handle_event(Event::Stray(slot), Instant::now());
+    /// The datapath saw something.
+    pub fn observed(&mut self, event: bpf::Event) {
+        if let Some(Observation::Stray { slot, .. }) = self.bpf.understand(event) {
+            self.engine.handle_event(Event::Stray(slot), Instant::now());
+        }
     }
 
     /// Hangs programs that somebody took off their link back on.
     pub async fn check(&mut self, netlink: &Netlink) {
         let devices: Vec<(u32, String)> =
             (self.ports.values()).filter_map(|port| Some((port.device?.ifindex, port.name.clone()))).collect();
-        let missing = match self.bpf.detached(&devices, netlink).await {
+        let vnics = self.vnic_lowers();
+        let missing = match self.bpf.detached(&devices, &vnics, netlink).await {
             Ok(missing) => missing,
             Err(error) => {
                 return tracing::error!(aggregation = self.name, %error, "cannot check the programs");
@@ -324,9 +336,11 @@ impl Running {
         };
         for name in missing {
             tracing::warn!(aggregation = self.name, link = name, "somebody detached the program: attaching it again");
-            let again = match devices.iter().find(|(_, port)| *port == name) {
-                Some((ifindex, name)) => self.bpf.attach_port(*ifindex, name, netlink).await,
-                None => self.bpf.attach_link(netlink).await,
+            let named = |links: &[(u32, String)]| links.iter().find(|(_, link)| *link == name).map(|(index, _)| *index);
+            let again = match (named(&devices), named(&vnics)) {
+                (Some(port), _) => self.bpf.attach_port(port, &name, netlink).await,
+                (_, Some(lower)) => self.bpf.attach_vnic(lower, &name, netlink).await,
+                (None, None) => self.bpf.attach_link(netlink).await,
             };
             if let Err(error) = again {
                 tracing::error!(aggregation = self.name, link = name, %error, "cannot attach it again");
@@ -379,18 +393,18 @@ async fn own_link(spec: &Spec, netlink: &Netlink) -> Result<(Link, u32, bool), E
     Ok((link, lower.index, true))
 }
 
-/// Starts a task that hands the datapath's requests on until it is aborted.
+/// Starts a task that hands the datapath's events on until it is aborted.
 fn forward(
-    requests: Requests,
+    events: Events,
     name: String,
-    strays: mpsc::UnboundedSender<(String, SlotIndex)>,
+    sender: mpsc::UnboundedSender<(String, bpf::Event)>,
 ) -> Result<AbortHandle, Error> {
-    let mut requests = crate::sys::wait_on(requests).map_err(failed)?;
+    let mut events = crate::sys::wait_on(events).map_err(failed)?;
     let task = tokio::task::spawn_local(async move {
-        while let Ok(mut guard) = requests.readable_mut().await {
+        while let Ok(mut guard) = events.readable_mut().await {
             guard.clear_ready();
-            while let Some(request) = requests.get_mut().poll() {
-                if strays.send((name.clone(), request.slot)).is_err() {
+            while let Some(event) = events.get_mut().poll() {
+                if sender.send((name.clone(), event)).is_err() {
                     return;
                 }
             }

@@ -52,12 +52,6 @@ impl Running {
         Ok(index)
     }
 
-    /// Gives those that were taken in while the aggregation starts a port, unless they have one already.
-    pub(super) fn seat_vnics(&mut self, now: Instant) {
-        let slots = self.vnics.all.keys().map(|index| index.slot()).collect();
-        self.engine.handle_event(Event::ClientsAdded(slots), now);
-    }
-
     /// Attaches the programs of all VNICs that were taken in while the aggregation starts. One whose links are
     /// gone by now must not keep the aggregation from starting: it is made anew.
     pub(super) async fn attach_vnics(&mut self, netlink: &Netlink) {
