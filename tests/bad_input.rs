@@ -11,7 +11,14 @@ use nix::sys::signal::Signal;
 
 /// Everything that a refused request must leave as it is.
 fn everything(guest: &Guest) -> (Vec<String>, Option<String>) {
-    let lines = ["dladm show-aggr -x -j", "dladm show-vnic -j", "ipadm show-if -j", "ip -o link", "ip -o -4 address", "tc qdisc"];
+    let lines = [
+        "dladm show-aggr -x -j",
+        "dladm show-vnic -j",
+        "ipadm show-if -j",
+        "ip -o link",
+        "ip -o -4 address",
+        "tc qdisc",
+    ];
     let shown = lines.map(|line| run(&mut guest.dlmp.line(line)).output).to_vec();
     (shown, fs::read_to_string(guest.dlmp.config()).ok())
 }
@@ -254,8 +261,12 @@ fn a_user_who_is_not_root_may_look_but_not_change() {
     let program = ForEverybody::new(&guest);
     let shown = typed(&guest.dlmp, &program.as_nobody("show-aggr -x"));
     assert_eq!(shown, typed(&guest.dlmp, "dladm show-aggr -x"));
-    for line in ["create-aggr -l spare0 aggr1", "add-aggr -l spare0 aggr0", "remove-aggr -l net0 aggr0", "create-vnic -l aggr0 v1"]
-    {
+    for line in [
+        "create-aggr -l spare0 aggr1",
+        "add-aggr -l spare0 aggr0",
+        "remove-aggr -l net0 aggr0",
+        "create-vnic -l aggr0 v1",
+    ] {
         assert_refused(&guest, &program.as_nobody(line), &["may look but not change", "group dlmp", "sudo"]);
     }
 }

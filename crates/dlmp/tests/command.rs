@@ -24,8 +24,16 @@ fn refused(outcome: &Outcome, code: i32, said: &[&str]) {
 #[test]
 fn without_daemon_and_aggregation_there_is_nothing_to_show() {
     within("nothing", |place| {
-        for line in ["dladm show-aggr", "dladm show-aggr -x", "dladm show-aggr -C", "dladm show-vnic", "dlstat show-aggr", "dladm", "dlstat", "dladm show-phys"]
-        {
+        for line in [
+            "dladm show-aggr",
+            "dladm show-aggr -x",
+            "dladm show-aggr -C",
+            "dladm show-vnic",
+            "dlstat show-aggr",
+            "dladm",
+            "dlstat",
+            "dladm show-phys",
+        ] {
             let shown = place.run(line);
             assert_eq!((shown.code, shown.out.lines().count()), (0, 1), "{line}: {shown:?}");
             assert!(shown.out.starts_with("LINK"), "{line}: {shown:?}");

@@ -295,7 +295,9 @@ impl Control {
     pub(crate) fn not_an_aggregation(&self, name: &str) -> Result<(), Error> {
         if self.stores.aggregations().contains_key(name) {
             return Err(Error::refused(
-                format!("the aggregation {name} is configured already, though it does not run; the log of dlmpd says why"),
+                format!(
+                    "the aggregation {name} is configured already, though it does not run; the log of dlmpd says why"
+                ),
                 format!("dladm delete-aggr {name}"),
             ));
         }

@@ -41,12 +41,7 @@ pub fn sources(interfaces: &[String], probe_ip: &ProbeIp, is_object: impl Fn(&st
 ///
 /// # Errors
 /// Which it is, and why it can never answer.
-pub fn targets(
-    interfaces: &[String],
-    probe_ip: &ProbeIp,
-    links: &[Link],
-    addresses: &[Address],
-) -> Result<(), Error> {
+pub fn targets(interfaces: &[String], probe_ip: &ProbeIp, links: &[Link], addresses: &[Address]) -> Result<(), Error> {
     let on_own = |address: &Address| {
         links.iter().any(|link| link.index == address.index && interfaces.iter().any(|own| *own == link.name))
     };

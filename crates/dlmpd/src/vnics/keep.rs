@@ -91,7 +91,10 @@ impl Control {
         let running = self.monitor.list().await?;
         let aggregation = running.iter().find(|aggregation| aggregation.name == config.link);
         let Some(mtu) = aggregation.and_then(|aggregation| u32::try_from(aggregation.mtu).ok()) else {
-            return Err(Error::failed(format!("the aggregation {} does not run; the log of dlmpd says why", config.link)));
+            return Err(Error::failed(format!(
+                "the aggregation {} does not run; the log of dlmpd says why",
+                config.link
+            )));
         };
         let lower = pair::make(&self.netlink, &config.link, (name, config.mac), mtu).await?;
         let vlan = config.vlan.number();
