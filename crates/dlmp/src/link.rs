@@ -261,6 +261,7 @@ pub mod tests {
             loopback: name == "lo",
             ethernet: true,
             kind: kind.map(Into::into),
+            vlan: None,
             master: None,
             master_kind: None,
             alias: alias.map(Into::into),

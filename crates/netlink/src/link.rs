@@ -3,8 +3,8 @@
 use dlmp_wire::MacAddr;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
-    LinkLayerType, LinkMessage, Stats64,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, InfoVlan, LinkAttribute, LinkFlags,
+    LinkInfo, LinkLayerType, LinkMessage, Stats64,
 };
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 
@@ -32,6 +32,8 @@ pub struct Link {
     pub ethernet: bool,
     /// Kind of a virtual link: `veth`, `bridge`, `tun`...; absent for hardware.
     pub kind: Option<String>,
+    /// VLAN id of a VLAN device.
+    pub vlan: Option<u16>,
     /// Index of the bridge (or bond...) that it is a port of.
     pub master: Option<u32>,
     /// Kind of that: `bridge`, `bond`...
@@ -96,6 +98,7 @@ impl Link {
             loopback: flags.contains(LinkFlags::Loopback),
             ethernet: message.header.link_layer_type == LinkLayerType::Ether,
             kind: None,
+            vlan: None,
             master: None,
             master_kind: None,
             alias: None,
@@ -129,6 +132,9 @@ impl Link {
         for info in infos {
             match info {
                 LinkInfo::Kind(kind) => self.kind = Some(kind.to_string()),
+                LinkInfo::Data(InfoData::Vlan(vlan)) => {
+                    self.vlan = vlan.iter().find_map(|info| if let InfoVlan::Id(id) = info { Some(*id) } else { None });
+                }
                 LinkInfo::PortKind(kind) => self.master_kind = Some(kind.to_string()),
                 _ => {}
             }

@@ -5,7 +5,7 @@
 //!  requests (service thread) --Command--> +---------+ --writes--> datapath
 //!  kernel's link events ----------------> | monitor | --frames--> announcements, transitive and ARP probes
 //!  carrier thread (GLINK) --------------> | engine  | --ICMP----> echoes
-//!  datapath's requests to announce -----> |         | --tasks---> netlink (carrier of the link, filters)
+//!  datapath's events -------------------> |         | --tasks---> netlink (carrier of the link, filters)
 //!  answers: sockets, map of pairs ------> |         | --news----> whoever watches
 //!  addresses and routes ----------------> +---------+
 //! ```
@@ -13,6 +13,7 @@
 mod asking;
 mod carrier;
 mod chores;
+mod clients;
 mod clock;
 mod following;
 mod frames;
@@ -49,7 +50,7 @@ use handle::Command;
 pub use handle::Monitor;
 use news::News;
 pub use running::Spec;
-use running::{Running, Tools};
+use running::{Observed, Running, Tools};
 pub use vnics::VnicSpec;
 
 /// How often it is checked that the programs still hang where they should.
@@ -87,7 +88,7 @@ struct Task {
     surroundings: Surroundings,
     tools: Tools,
     events: LinkEvents,
-    observed: mpsc::UnboundedReceiver<(String, bpf::Event)>,
+    observed: mpsc::UnboundedReceiver<Observed>,
     seen: mpsc::UnboundedReceiver<Seen>,
     stop_carrier: Arc<AtomicBool>,
     running: BTreeMap<String, Running>,
@@ -112,7 +113,7 @@ impl Task {
         let recording = surroundings.record.as_deref().map(File::create_new).transpose()?;
         let recording = recording.map(|file| Rc::new(RefCell::new(file)));
         let (sender, seen) = mpsc::unbounded_channel();
-        let (observer, observed) = mpsc::unbounded_channel();
+        let (sender_of_events, observed) = mpsc::unbounded_channel();
         let (watched, stop_carrier) = (Watched::default(), Arc::<AtomicBool>::default());
         carrier::watch(watched.clone(), sender, stop_carrier.clone())?;
         Ok(Self {
@@ -122,7 +123,7 @@ impl Task {
                 watched,
                 frames: Rc::new(FrameSender::open()?),
                 asker: Rc::new(RefCell::new(None)),
-                events: observer,
+                observed: sender_of_events,
                 news,
                 recording,
                 epoch: Instant::now(),
@@ -151,7 +152,7 @@ impl Task {
                 event = self.events.next() => self.link_event(event).await,
                 Some(seen) = self.seen.recv() => self.seen(seen),
                 () = answers(&asker) => self.read_answers(),
-                Some((name, event)) = self.observed.recv() => self.observed(&name, event),
+                Some((name, events)) = self.observed.recv() => self.observed(&name, &events),
                 () = self.timer.until(wake) => self.timeout(),
                 () = self.changes.next() => self.look_at_ground(),
                 Some(ground) = self.look.1.recv() => self.follow(&ground),
@@ -275,9 +276,9 @@ impl Task {
         }
     }
 
-    fn observed(&mut self, name: &str, event: bpf::Event) {
+    fn observed(&mut self, name: &str, events: &[bpf::Event]) {
         if let Some(running) = self.running.get_mut(name) {
-            running.observed(event);
+            running.observed(events);
             running.act();
         }
     }
@@ -285,6 +286,8 @@ impl Task {
     async fn check(&mut self) {
         for running in self.running.values_mut() {
             running.check(&self.tools.netlink).await;
+            running.age(Instant::now());
+            running.act();
         }
     }
 

@@ -16,6 +16,10 @@ impl Running {
     /// A link is new or has changed.
     pub async fn link_changed(&mut self, link: &Link, watched: &Watched, netlink: &Netlink) {
         let now = Instant::now();
+        if link.index == self.link {
+            return self.follow_link(link);
+        }
+        self.follow_vlan(link);
         if let Some(port) = self.port_of(link.index) {
             self.refresh(port, link);
             self.believe(port, link.lower_up, watched, now);
@@ -64,6 +68,7 @@ impl Running {
                 "somebody deleted the link {name}; restart dlmpd to make it again"
             );
         }
+        self.forget_vlan(index);
         let Some(port) = self.port_of(index) else {
             return;
         };

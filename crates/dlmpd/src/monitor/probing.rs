@@ -57,7 +57,7 @@ impl Running {
     /// Takes sources and routers from what the kernel has now.
     pub fn follow(&mut self, ground: &Ground) {
         let Some(plan) = &self.probed.plan else { return };
-        let followed = follow(plan, &self.client_links(&ground.links), ground);
+        let followed = follow(plan, &self.client_links(&ground.links, plan.vlan), ground);
         if followed == self.probed.followed {
             return;
         }

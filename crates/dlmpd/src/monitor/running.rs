@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use dlmp_api::{AGGREGATION_ALIAS, Error, LOWER_ALIAS, StateNews};
 use dlmp_datapath::bpf::{self, Attachment, Bpf, Events, Previous, Served};
-use dlmp_datapath::{ClientAddress, Datapath, Observation, Placement, PortIndex, SlotIndex};
+use dlmp_datapath::{ClientAddress, Datapath, PortIndex, SlotIndex};
 use dlmp_engine::{Action, Event, LinkState, Notice};
 use dlmp_netlink::{Link, Netlink, NewVeth, ipv6};
 use dlmp_wire::MacAddr;
@@ -18,6 +18,7 @@ use tokio::task::AbortHandle;
 use super::asking::Asker;
 use super::carrier::Watched;
 use super::chores::{self, Chore};
+use super::clients::Clients;
 use super::clock;
 use super::frames::FrameSender;
 use super::news::News;
@@ -61,6 +62,7 @@ pub struct Running {
     pub(super) mtu: u32,
     pub(super) ports: BTreeMap<PortIndex, Port>,
     pub(super) vnics: Vnics,
+    pub(super) clients: Clients,
     /// Does what takes the kernel's lock, in order, without anybody waiting.
     chores: mpsc::UnboundedSender<Chore>,
 }
@@ -81,9 +83,12 @@ pub struct Tools {
     pub recording: Recording,
     /// What is done at regular times is counted from here, in all aggregations.
     pub epoch: Instant,
-    /// Takes what the datapaths saw, each with its aggregation.
-    pub events: mpsc::UnboundedSender<(String, bpf::Event)>,
+    /// Takes the datapaths' events, each with the aggregation's name.
+    pub observed: mpsc::UnboundedSender<Observed>,
 }
+
+/// Events of an aggregation's datapath, those that there were at a time.
+pub type Observed = (String, Vec<bpf::Event>);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -146,14 +151,16 @@ impl Running {
             asker: tools.asker.clone(),
             news: tools.news.clone(),
             probed: Probed::default(),
-            events: forward(events, spec.name.clone(), tools.events.clone())?,
+            events: forward(events, spec.name.clone(), tools.observed.clone())?,
             link: link.index,
             lower,
             mtu: link.mtu,
             ports: BTreeMap::new(),
             vnics: Vnics::default(),
+            clients: Clients::default(),
             chores: chores::start(netlink.clone()),
         };
+        running.follow_link(link);
         if let Err(error) = running.bring_up(spec, previous, netlink, watched).await {
             running.let_ports_go(&spec.before, netlink, watched).await;
             return Err(error);
@@ -187,12 +194,10 @@ impl Running {
         for (port, link) in &devices {
             self.enter(*port, link, netlink).await?;
         }
-        match &previous {
-            Some(previous) => self.restore(previous, now)?,
-            None => {
-                let slots = self.own_clients().into_iter().map(|(_, slot)| slot).collect();
-                self.engine.handle_event(Event::ClientsAdded(slots), now);
-            }
+        self.find_vlans(netlink).await?;
+        self.seat_clients(previous.as_ref(), now)?;
+        if let Some(previous) = &previous {
+            self.restore(previous, now)?;
         }
         for (port, link) in &devices {
             self.believe(*port, link.lower_up, watched, now);
@@ -210,21 +215,8 @@ impl Running {
         netlink.set_up(self.link, true).await.map_err(failed)
     }
 
-    /// Leaves clients where an earlier daemon's datapath has them.
+    /// Leaves ports as an earlier daemon's datapath has them.
     fn restore(&mut self, previous: &Previous, now: Instant) -> Result<(), Error> {
-        let (mut seats, mut new) = (Vec::new(), Vec::new());
-        for (client, slot) in self.own_clients() {
-            let placed = previous.clients.get(&client).and_then(|before| self.port_of(before.port?));
-            match placed {
-                Some(port) => {
-                    self.bpf.restore(slot, Placement { port, backup: None }).map_err(failed)?;
-                    seats.push((slot, port));
-                }
-                None => new.push(slot),
-            }
-        }
-        self.engine.handle_event(Event::ClientsSeated(seats), now);
-        self.engine.handle_event(Event::ClientsAdded(new), now);
         self.probed.failed_before = previous.unusable.iter().filter_map(|&ifindex| self.port_of(ifindex)).collect();
         if let Some(port) = previous.multicast_port.and_then(|ifindex| self.port_of(ifindex)) {
             self.bpf.set_multicast_port(Some(port)).map_err(failed)?;
@@ -262,8 +254,7 @@ impl Running {
             Action::SetCarrier(up) => self.set_carrier(up),
             Action::Announce(slot, port) => {
                 let device = self.ports.get(&port).and_then(|port| port.device);
-                let client = self.own_clients().into_iter().find(|&(_, own)| own == slot);
-                if let (Some(device), Some((client, _))) = (device, client) {
+                if let (Some(device), Some(client)) = (device, self.client_address(slot)) {
                     let announcement = Announcement { client: client.mac, vlan: client.vlan };
                     let mut buffer: dlmp_wire::rarp::Buffer = [0; _];
                     if let Err(error) = self.frames.send(announcement.emit(&mut buffer), device.ifindex) {
@@ -286,9 +277,8 @@ impl Running {
                 (Some(port), if health.is_active() { "active" } else { "failed" }, reason(health))
             }
             Notice::Detection(now) => (None, "detection", detection(now, name)),
-            Notice::Moved { slot, from, to } => {
-                let client = self.client_name(slot).unwrap_or("a client");
-                (Some(to), "moved", format!("{client} moved here from {}", from.map_or("nowhere", name)))
+            Notice::Moved { from, to, .. } => {
+                (Some(to), "moved", format!("{} moved here from {}", self.name, from.map_or("nowhere", name)))
             }
         };
         tracing::info!(aggregation = self.name, port = port.map(name), state, "{reason}");
@@ -316,18 +306,11 @@ impl Running {
         self.engine.handle_timeout(now);
     }
 
-    /// The datapath saw something.
-    pub fn observed(&mut self, event: bpf::Event) {
-        if let Some(Observation::Stray { slot, .. }) = self.bpf.understand(event) {
-            self.engine.handle_event(Event::Stray(slot), Instant::now());
-        }
-    }
-
     /// Hangs programs that somebody took off their link back on.
     pub async fn check(&mut self, netlink: &Netlink) {
         let devices: Vec<(u32, String)> =
             (self.ports.values()).filter_map(|port| Some((port.device?.ifindex, port.name.clone()))).collect();
-        let vnics = self.vnic_lowers();
+        let vnics: Vec<(u32, String)> = self.vnic_lowers().into_iter().map(|lower| (lower.index, lower.name)).collect();
         let missing = match self.bpf.detached(&devices, &vnics, netlink).await {
             Ok(missing) => missing,
             Err(error) => {
@@ -336,10 +319,10 @@ impl Running {
         };
         for name in missing {
             tracing::warn!(aggregation = self.name, link = name, "somebody detached the program: attaching it again");
-            let named = |links: &[(u32, String)]| links.iter().find(|(_, link)| *link == name).map(|(index, _)| *index);
-            let again = match (named(&devices), named(&vnics)) {
-                (Some(port), _) => self.bpf.attach_port(port, &name, netlink).await,
-                (_, Some(lower)) => self.bpf.attach_vnic(lower, &name, netlink).await,
+            let named = |(_, link): &&(u32, String)| *link == name;
+            let again = match (devices.iter().find(named), vnics.iter().find(named)) {
+                (Some((ifindex, name)), _) => self.bpf.attach_port(*ifindex, name, netlink).await,
+                (None, Some((ifindex, name))) => self.bpf.attach_vnic(*ifindex, name, netlink).await,
                 (None, None) => self.bpf.attach_link(netlink).await,
             };
             if let Err(error) = again {
@@ -394,19 +377,14 @@ async fn own_link(spec: &Spec, netlink: &Netlink) -> Result<(Link, u32, bool), E
 }
 
 /// Starts a task that hands the datapath's events on until it is aborted.
-fn forward(
-    events: Events,
-    name: String,
-    sender: mpsc::UnboundedSender<(String, bpf::Event)>,
-) -> Result<AbortHandle, Error> {
+fn forward(events: Events, name: String, observed: mpsc::UnboundedSender<Observed>) -> Result<AbortHandle, Error> {
     let mut events = crate::sys::wait_on(events).map_err(failed)?;
     let task = tokio::task::spawn_local(async move {
         while let Ok(mut guard) = events.readable_mut().await {
             guard.clear_ready();
-            while let Some(event) = events.get_mut().poll() {
-                if sender.send((name.clone(), event)).is_err() {
-                    return;
-                }
+            let all = std::iter::from_fn(|| events.get_mut().poll()).collect();
+            if observed.send((name.clone(), all)).is_err() {
+                return;
             }
         }
     });

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use dlmp_api::{Client, Error};
+use dlmp_api::Error;
 use dlmp_datapath::{ClientAddress, Datapath, SlotIndex, Vnic, VnicIndex};
 use dlmp_engine::Event;
 use dlmp_netlink::{Link, Netlink};
@@ -69,14 +69,11 @@ impl Running {
     pub async fn add_vnic(&mut self, vnic: &VnicSpec, netlink: &Netlink) -> Result<(), Error> {
         let index = self.enter_vnic(vnic)?;
         self.engine.handle_event(Event::ClientsAdded(vec![index.slot()]), Instant::now());
-        let lower = &vnic.lower;
-        if let Err(error) = self.bpf.attach_vnic(lower.index, &lower.name, netlink).await {
+        if let Err(error) = self.bpf.attach_vnic(vnic.lower.index, &vnic.lower.name, netlink).await {
             self.remove_vnic(&vnic.name, netlink).await;
             return Err(failed(error));
         }
-        for device in self.devices() {
-            self.chore(Chore::AddFilter { link: device.ifindex, mac: vnic.mac });
-        }
+        self.receive(vnic.mac);
         self.chore(Chore::Mtu { lower: vnic.lower.index, mtu: self.mtu });
         if let Some(up) = self.vnics.carrier {
             self.chore(Chore::Carrier { lower: vnic.lower.index, up });
@@ -89,23 +86,15 @@ impl Running {
         let Some((&index, _)) = self.vnics.all.iter().find(|(_, vnic)| vnic.name == name) else { return };
         let Some(vnic) = self.vnics.all.remove(&index) else { return };
         // First the engine forgets the client, then the datapath.
-        self.engine.handle_event(Event::ClientsRemoved(vec![index.slot()]), Instant::now());
+        let now = Instant::now();
+        self.forget_behind(index, now);
+        self.engine.handle_event(Event::ClientsRemoved(vec![index.slot()]), now);
         self.act();
         undo(self.bpf.set_vnic(index, None));
         if let Err(error) = self.bpf.detach_vnic(vnic.lower.index, &vnic.lower.name, netlink).await {
             tracing::debug!(aggregation = self.name, %error, "nothing left to detach");
         }
-        // Another VNIC may have the same address in another VLAN.
-        if !self.client_macs().any(|mac| mac == vnic.mac) {
-            for device in self.devices() {
-                self.chore(Chore::DeleteFilter { link: device.ifindex, mac: vnic.mac });
-            }
-        }
-    }
-
-    /// The addresses of the aggregation's own clients, which every port has to receive.
-    pub(super) fn client_macs(&self) -> impl Iterator<Item = MacAddr> {
-        std::iter::once(self.mac).chain(self.vnics.all.values().map(|vnic| vnic.mac))
+        self.receive_no_longer(vnic.mac);
     }
 
     /// Gives the aggregation's link and those over it a carrier, or takes it away.
@@ -124,58 +113,42 @@ impl Running {
         }
     }
 
-    /// The lower ends of all VNICs, by index and name.
-    pub(super) fn vnic_lowers(&self) -> Vec<(u32, String)> {
-        self.vnics.all.values().map(|vnic| (vnic.lower.index, vnic.lower.name.clone())).collect()
+    /// The lower ends of all VNICs, to see whether their programs are attached.
+    pub(super) fn vnic_lowers(&self) -> Vec<Lower> {
+        self.vnics.all.values().map(|vnic| vnic.lower.clone()).collect()
     }
 
-    /// The aggregation's own clients with their slots: its own link and the VNICs.
-    pub(super) fn own_clients(&self) -> Vec<(ClientAddress, SlotIndex)> {
-        let primary = (ClientAddress { mac: self.mac, vlan: 0 }, SlotIndex::PRIMARY);
-        let vnics = self.vnics.all.iter();
-        let vnics = vnics.map(|(index, vnic)| (ClientAddress { mac: vnic.mac, vlan: vnic.vlan }, index.slot()));
-        std::iter::once(primary).chain(vnics).collect()
+    /// The VNIC with this lower end.
+    pub(super) fn vnic_with(&self, lower: u32) -> Option<VnicIndex> {
+        self.vnics.all.iter().find(|(_, vnic)| vnic.lower.index == lower).map(|(&index, _)| index)
     }
 
-    /// The name of the client in a slot; none of a learned one.
-    pub(super) fn client_name(&self, slot: SlotIndex) -> Option<&str> {
-        if slot == SlotIndex::PRIMARY {
-            return Some(&self.name);
-        }
-        let vnic = self.vnics.all.iter().find(|(index, _)| index.slot() == slot);
-        vnic.map(|(_, vnic)| vnic.name.as_str())
+    /// The slots of the VNICs.
+    pub(super) fn vnic_slots(&self) -> impl Iterator<Item = SlotIndex> {
+        self.vnics.all.keys().map(|index| index.slot())
     }
 
-    /// The links in this namespace whose addresses are clients': the aggregation's own, and the VNICs'.
-    pub(super) fn client_links(&self, links: &[Link]) -> Vec<(u32, SlotIndex)> {
+    /// The identity of the VNIC in a slot.
+    pub(super) fn vnic_address(&self, slot: SlotIndex) -> Option<ClientAddress> {
+        self.vnic_in(slot).map(|vnic| ClientAddress { mac: vnic.mac, vlan: vnic.vlan })
+    }
+
+    /// The name of the VNIC in a slot.
+    pub(super) fn vnic_name(&self, slot: SlotIndex) -> Option<&str> {
+        self.vnic_in(slot).map(|vnic| vnic.name.as_str())
+    }
+
+    /// The VNICs' links that are in this namespace, each with its slot.
+    pub(super) fn vnic_links(&self, links: &[Link]) -> impl Iterator<Item = (u32, SlotIndex)> {
         let upper = |lower: u32| links.iter().find(|link| link.peer_index == Some(lower)).map(|link| link.index);
-        let vnics = self.vnics.all.iter().filter_map(|(index, vnic)| Some((upper(vnic.lower.index)?, index.slot())));
-        std::iter::once((self.link, SlotIndex::PRIMARY)).chain(vnics).collect()
+        self.vnics.all.iter().filter_map(move |(index, vnic)| Some((upper(vnic.lower.index)?, index.slot())))
     }
 
-    /// The clients, for displays.
-    pub fn clients(&self) -> Vec<Client> {
-        let client = |slot: SlotIndex, name: &str, mac: MacAddr, vlan: u16, kind: &str| Client {
-            aggregation: self.name.clone(),
-            link: Some(name.to_owned()),
-            address: mac.to_string(),
-            vlan: vlan.into(),
-            kind: kind.to_owned(),
-            port: self.port_name_of(slot),
-        };
-        let vnics = self.vnics.all.iter();
-        std::iter::once(client(SlotIndex::PRIMARY, &self.name, self.mac, 0, "primary"))
-            .chain(vnics.map(|(index, vnic)| client(index.slot(), &vnic.name, vnic.mac, vnic.vlan, "vnic")))
-            .collect()
+    fn vnic_in(&self, slot: SlotIndex) -> Option<&VnicSpec> {
+        self.vnics.all.iter().find(|(index, _)| index.slot() == slot).map(|(_, vnic)| vnic)
     }
 
-    /// The port that a client sits on.
-    fn port_name_of(&self, slot: SlotIndex) -> Option<String> {
-        let seat = self.engine.ports(Instant::now()).find(|port| port.slots.contains(&slot))?;
-        Some(self.ports.get(&seat.port)?.name.clone())
-    }
-
-    fn devices(&self) -> impl Iterator<Item = Device> {
+    pub(super) fn devices(&self) -> impl Iterator<Item = Device> {
         self.ports.values().filter_map(|port| port.device)
     }
 

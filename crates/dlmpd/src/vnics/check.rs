@@ -104,6 +104,7 @@ mod tests {
             loopback: false,
             ethernet: true,
             kind: None,
+            vlan: None,
             master: None,
             master_kind: None,
             alias: alias.map(Into::into),
