@@ -160,7 +160,7 @@ fn a_vnic_whose_name_is_taken_when_it_vanishes_is_absent_until_the_name_is_free(
     let guest = Guest::with_aggregation(Pins::None);
     typed(&guest.dlmp, "dladm create-vnic -l aggr0 vnic1");
     let container = container(&guest);
-    guest.namespace.ip("link add vnic1 type dummy").unwrap();
+    guest.namespace.ip("link add vnic1 type veth peer name other").unwrap();
     drop(container);
     wait_for("the VNIC is absent", || vnic1(&guest)["state"] == "absent");
     guest.namespace.ip("link delete dev vnic1").unwrap();

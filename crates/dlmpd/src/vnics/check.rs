@@ -1,6 +1,7 @@
 //! What is refused of VNICs before anything is touched, with the reason and the next command to type.
 
 use dlmp_api::Error;
+use dlmp_datapath::MAX_VNICS;
 use dlmp_netlink::{Address, Link};
 use dlmp_wire::MacAddr;
 
@@ -8,9 +9,6 @@ use super::Lower;
 use crate::property::VlanId;
 use crate::stores::Stores;
 use crate::validate::is_vnic;
-
-/// How many VNICs an aggregation can have: the datapath's place for them (`bpf/dlmp.h`).
-const MAX_VNICS: usize = 256;
 
 /// Checks the link that a VNIC is to be over.
 ///
