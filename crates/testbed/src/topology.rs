@@ -1,6 +1,7 @@
 //! Builds links: veth pairs between namespaces, bridges, taps with a speed.
 
 use std::fs::File;
+use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
@@ -61,11 +62,11 @@ pub fn bridge(namespace: &Namespace, name: &str, ports: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// A tap device, the one virtual Ethernet device whose speed can be set. It has a carrier as long
-/// as this value lives; nothing reads the frames that it sends.
+/// A tap device, the one virtual Ethernet device whose speed can be set, and the port of a guest that is a
+/// virtual machine. It has a carrier as long as this value lives; nothing reads the frames that it sends.
 #[derive(Debug)]
 pub struct Tap {
-    _device: File,
+    device: File,
 }
 
 impl Tap {
@@ -83,6 +84,14 @@ impl Tap {
         let speed = speed.to_string();
         succeed(namespace.command("ethtool").args(["-s", name, "speed", &speed, "duplex", "full"]))?;
         up(namespace, name)?;
-        Ok(Self { _device: device })
+        Ok(Self { device })
+    }
+
+    /// Has the device receive a frame: what its guest sends.
+    ///
+    /// # Errors
+    /// Those of write(2), such as that the device is down.
+    pub fn send(&self, frame: &[u8]) -> std::io::Result<()> {
+        (&self.device).write_all(frame)
     }
 }
