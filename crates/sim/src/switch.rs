@@ -24,6 +24,11 @@ impl Switch {
         self.onward(from).filter(|&to| known.is_none_or(|known| known == to)).collect()
     }
 
+    /// The link by which it has learned an address.
+    pub(crate) fn knows(&self, address: MacAddr) -> Option<LinkId> {
+        self.table.get(&address).copied()
+    }
+
     /// The links that a frame may leave by.
     pub(crate) fn onward(&self, from: LinkId) -> impl Iterator<Item = LinkId> + '_ {
         let apart = move |to: LinkId| self.isolated.contains(&from) && self.isolated.contains(&to);

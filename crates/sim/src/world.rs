@@ -313,6 +313,25 @@ impl World {
         self.is_open(link) && self.leads_to(self.links[link.0].ends[1], link, host)
     }
 
+    /// The port to which switches bring what a host sends to a client; nothing if one of them has not
+    /// learned the client, or has it where it is not.
+    #[must_use]
+    pub fn finds(&self, host: HostId, client: u16) -> Option<usize> {
+        let (mut node, mut by) = (Node::Host(host.0), self.hosts[host.0].link);
+        loop {
+            let [one, other] = self.links[by.0].ends;
+            node = if one == node { other } else { one };
+            let onward = match node {
+                Node::Switch(switch) => self.switches[switch].knows(client_mac(SlotIndex(client)))?,
+                Node::Port(port) => return Some(port.into()),
+                Node::Host(_) => return None,
+            };
+            if std::mem::replace(&mut by, onward) == onward {
+                return None;
+            }
+        }
+    }
+
     /// When a port was last judged failed.
     #[must_use]
     pub fn failed_at(&self, port: usize) -> Option<Duration> {

@@ -112,10 +112,13 @@ impl Running {
                 }
                 continue;
             }
-            let known = LearnedClient { address: client, above, silent: 0, proven: false };
-            if self.clients.learned.insert(slot, known).is_none() {
-                self.receive(client.mac);
+            // Told twice, by the ring and by a look: it may have been moved since.
+            if self.clients.learned.get(&slot).is_some_and(|known| known.address == client) {
+                continue;
             }
+            let known = LearnedClient { address: client, above, silent: 0, proven: false };
+            self.clients.learned.insert(slot, known);
+            self.receive(client.mac);
             match port {
                 Some(port) => seated.push((slot, port)),
                 None => homeless.push(slot),
