@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use dlmp_api::Client;
 use dlmp_datapath::bpf::{self, Previous, PreviousClient};
 use dlmp_datapath::{
-    Above, ClientAddress, Counter, Datapath, FIRST_LEARNED_SLOT, Learned, MAX_VNICS, Observation, Placement, SlotIndex,
+    Above, ClientAddress, Counter, Datapath, FIRST_LEARNED_SLOT, Learned, MAX_LEARNED, MAX_VNICS, Observation, Placement, SlotIndex,
     VnicIndex,
 };
 use dlmp_engine::Event;
@@ -153,8 +153,7 @@ impl Running {
     /// none, those that never sent again are forgotten at the next look.
     pub fn age(&mut self, now: Instant) {
         let refused = self.bpf.aggregation_counters().map_or(0, |counters| counters.get(Counter::TxClientsFull));
-        let full = refused > self.clients.refused;
-        if full {
+        if refused > self.clients.refused {
             tracing::warn!(
                 aggregation = self.name,
                 frames = refused - self.clients.refused,
@@ -163,6 +162,7 @@ impl Running {
             );
             self.clients.refused = refused;
         }
+        let full = self.clients.learned.len() >= MAX_LEARNED;
         if !full && self.clients.last_look.is_some_and(|last| now < last + LOOK) {
             return;
         }

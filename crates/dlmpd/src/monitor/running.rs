@@ -277,8 +277,14 @@ impl Running {
                 (Some(port), if health.is_active() { "active" } else { "failed" }, reason(health))
             }
             Notice::Detection(now) => (None, "detection", detection(now, name)),
-            Notice::Moved { from, to, .. } => {
-                (Some(to), "moved", format!("{} moved here from {}", self.name, from.map_or("nowhere", name)))
+            Notice::Moved { slot, from, to } => {
+                let from = from.map_or("nowhere", name);
+                let Some(client) = self.client_name(slot) else {
+                    // There can be thousands, moving at once.
+                    let client = self.client_address(slot);
+                    return tracing::debug!(aggregation = self.name, ?client, port = name(to), from, "moved");
+                };
+                (Some(to), "moved", format!("{client} moved here from {from}"))
             }
         };
         tracing::info!(aggregation = self.name, port = port.map(name), state, "{reason}");
