@@ -107,8 +107,14 @@ fn a_guest_moves_with_its_port_and_nothing_comes_twice() {
     let port = machine.seats()[&vm.mac].clone();
     let record = machine
         .flow(0, ms(3000))
-        .event(ms(500), "unplug", || Ok(machine.guest.unplug(&port)))
-        .event(ms(1500), "plug", || Ok(machine.guest.plug(&port)))
+        .event(ms(500), "unplug", || {
+            machine.guest.unplug(&port);
+            Ok(())
+        })
+        .event(ms(1500), "plug", || {
+            machine.guest.plug(&port);
+            Ok(())
+        })
         .run()
         .unwrap();
     for stream in [&record.forth, &record.back] {
@@ -153,8 +159,14 @@ fn a_killed_daemon_loses_nothing_of_a_guest_and_the_next_one_moves_nobody() {
     let before = machine.seats();
     let record = machine
         .flow(1, ms(3000))
-        .event(ms(500), "kill", || Ok(machine.guest.end_daemon(Signal::SIGKILL)))
-        .event(ms(1200), "start", || Ok(machine.guest.start_daemon()))
+        .event(ms(500), "kill", || {
+            machine.guest.end_daemon(Signal::SIGKILL);
+            Ok(())
+        })
+        .event(ms(1200), "start", || {
+            machine.guest.start_daemon();
+            Ok(())
+        })
         .run()
         .unwrap();
     assert_whole(&record);

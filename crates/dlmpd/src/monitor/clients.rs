@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use dlmp_api::Client;
 use dlmp_datapath::bpf::{self, Previous, PreviousClient};
 use dlmp_datapath::{
-    Above, ClientAddress, Counter, Datapath, FIRST_LEARNED_SLOT, Learned, MAX_LEARNED, MAX_VNICS, Observation, Placement, SlotIndex,
-    VnicIndex,
+    Above, ClientAddress, Counter, Datapath, FIRST_LEARNED_SLOT, Learned, MAX_LEARNED, MAX_VNICS, Observation,
+    Placement, SlotIndex, VnicIndex,
 };
 use dlmp_engine::Event;
 use dlmp_netlink::{Link, Netlink};
