@@ -43,7 +43,9 @@ struct dlmp_aggregation {
 	__u16 probing;        /* 1: transitive probes are taken */
 	__u16 probe_vlan;     /* their VLAN, 0 for none */
 	__u32 vnics;          /* places of the map `vnics` to look at, from the first */
+	__u32 learn_limit;    /* clients that may be learned at a time, at most DLMP_MAX_LEARNED */
 	__u32 bridged;        /* 1: a bridge sits above, unicast for nobody here may be for a guest of its */
+	__u32 reserved;
 	__u64 netns_cookie;   /* SO_NETNS_COOKIE of the namespace that it lives in */
 	__u64 fresh_ns;       /* how long after a move a client is served from any port (rule 3) */
 	__u64 announce_ns;    /* least time between two requests to announce a slot (rule 3) */
@@ -98,6 +100,12 @@ struct dlmp_slot {
 	__u32 backup;      /* taken by the program itself while `port` is not usable */
 	__u64 moved_ns;    /* CLOCK_MONOTONIC of the last move */
 	__u64 announce_ns; /* when the program last asked for an announcement */
+};
+
+/* The one entry of the map `learned`. */
+struct dlmp_learned {
+	__u64 given_out; /* slots that were ever given out: the next one is free */
+	__u64 in_use;    /* clients that are learned now */
 };
 
 /* Map `pairs`, by local port * DLMP_MAX_PORTS + other port. The daemon reads it without a system call. */

@@ -37,35 +37,38 @@ static __always_inline __u32 emptiest_port(void)
 }
 
 /* A slot that nobody has: one that was given back, else the next. */
-static __always_inline bool take_slot(__u32 *slot)
+static __always_inline bool take_slot(struct dlmp_learned *state, __u32 limit, __u32 *slot)
 {
-	__u64 *given = at(&given_out, 0);
 	__u64 next;
 
+	if (state->in_use >= limit)
+		return false;
 	if (!bpf_map_pop_elem(&free_slots, slot))
 		return true;
-	if (!given || *given >= DLMP_MAX_LEARNED)
+	if (state->given_out >= DLMP_MAX_LEARNED)
 		return false;
-	next = __sync_fetch_and_add(given, 1);
+	next = __sync_fetch_and_add(&state->given_out, 1);
 	*slot = DLMP_FIRST_LEARNED_SLOT + next;
 	return next < DLMP_MAX_LEARNED;
 }
 
 /* Gives a source that has sent through `link` a slot on the emptiest port. NULL when there is no room. */
-static __noinline struct dlmp_slot *learn(const struct dlmp_address *source, __u32 link)
+static __noinline struct dlmp_slot *learn(const struct dlmp_aggregation *aggr,
+					  const struct dlmp_address *source, __u32 link)
 {
 	struct dlmp_counters *row = counters_of(DLMP_ROW_AGGREGATION);
 	struct dlmp_client client = { .owner = DLMP_OWNER_LEARNED, .link = link };
 	struct dlmp_event event = { .kind = DLMP_EVENT_LEARNED, .link = link };
+	struct dlmp_learned *state = at(&learned, 0);
 	struct dlmp_own *filter = at(&own, 0);
 	struct dlmp_client *known;
 	struct dlmp_slot *slot;
 	__u64 *load, *seen;
 	__u32 hash;
 
-	if (!filter)
+	if (!filter || !state || !aggr || !source)
 		return NULL;
-	if (!take_slot(&event.slot)) {
+	if (!take_slot(state, aggr->learn_limit, &event.slot)) {
 		count(row, DLMP_TX_CLIENTS_FULL);
 		return NULL;
 	}
@@ -95,6 +98,7 @@ static __noinline struct dlmp_slot *learn(const struct dlmp_address *source, __u
 	load = at(&loads, event.port);
 	if (load)
 		__sync_fetch_and_add(load, 1);
+	__sync_fetch_and_add(&state->in_use, 1);
 	count(row, DLMP_TX_LEARNED);
 	event.address = *source;
 	tell(&event);

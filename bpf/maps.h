@@ -72,14 +72,13 @@ struct {
 	__type(value, __u32);
 } free_slots SEC(".maps");
 
-/* How many slots of learned clients were ever given out: the next is free. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
-	__type(value, __u64);
-} given_out SEC(".maps");
+	__type(value, struct dlmp_learned);
+} learned SEC(".maps");
 
 /* By slot: whether a learned client has sent since the daemon last looked, for ageing. */
 struct {

@@ -53,7 +53,7 @@ int dlmp_vnic(struct __sk_buff *skb)
 			return refuse(DLMP_TX_UNKNOWN_SOURCE);
 		if (client)
 			note_use(client->place);
-		slot = client ? at(&slots, client->place) : learn(&source, lower);
+		slot = client ? at(&slots, client->place) : learn(aggr, &source, lower);
 	}
 	if (!slot)
 		return TC_ACT_SHOT;

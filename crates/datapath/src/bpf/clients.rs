@@ -1,5 +1,6 @@
 //! The clients in the maps: their addresses, slots and what they are behind.
 
+use std::mem::offset_of;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dlmp_wire::MacAddr;
@@ -10,6 +11,10 @@ use crate::{
     Above, ClientAddress, Error, FIRST_LEARNED_SLOT, Learned, MAX_LEARNED, Placement, PortIndex, SlotIndex, Vnic,
     VnicIndex,
 };
+
+/// Offsets in bytes into the map of learned clients.
+const GIVEN_OUT: usize = offset_of!(abi::dlmp_learned, given_out);
+const IN_USE: usize = offset_of!(abi::dlmp_learned, in_use);
 
 impl Bpf {
     /// Places a slot where it was already: no move, so rule 3's window does not start.
@@ -40,7 +45,8 @@ impl Bpf {
             // It may be about to send: its first look finds it in use.
             self.used.word(usize::from(one.slot.0) * 8).store(1, Ordering::Release);
         }
-        self.given_out.word(0).store(given_out as u64, Ordering::Release);
+        self.learned.word(GIVEN_OUT).store(given_out as u64, Ordering::Release);
+        self.learned.word(IN_USE).store(learned.len() as u64, Ordering::Release);
         for (at, _) in free.iter().enumerate().take(given_out).filter(|(_, free)| **free) {
             self.give_back(SlotIndex(FIRST_LEARNED_SLOT.0 + at as u16))?;
         }
@@ -101,7 +107,11 @@ impl Bpf {
     /// Empties a slot, and gives it back if it was learned.
     pub(super) fn empty_slot(&mut self, slot: SlotIndex) -> Result<(), Error> {
         self.seat(slot, None, 0)?;
-        if slot >= FIRST_LEARNED_SLOT { self.give_back(slot) } else { Ok(()) }
+        if slot < FIRST_LEARNED_SLOT {
+            return Ok(());
+        }
+        self.learned.word(IN_USE).fetch_sub(1, Ordering::AcqRel);
+        self.give_back(slot)
     }
 
     fn give_back(&mut self, slot: SlotIndex) -> Result<(), Error> {

@@ -31,7 +31,8 @@ pub use test_run::Entry;
 
 use crate::abi::{self, dlmp_aggregation, dlmp_client, dlmp_counters, dlmp_port, dlmp_slot, dlmp_vnic};
 use crate::{
-    ANNOUNCE_INTERVAL, ClientAddress, Counters, Error, FRESH_MOVE, MAX_PORTS, PortIndex, Probing, Vnic, VnicIndex,
+    ANNOUNCE_INTERVAL, ClientAddress, Counters, Error, FRESH_MOVE, MAX_LEARNED, MAX_PORTS, PortIndex, Probing, Vnic,
+    VnicIndex,
 };
 
 /// Entries of the map of pairs.
@@ -62,7 +63,7 @@ pub struct Bpf {
     vnics: Array<MapData, dlmp_vnic>,
     vnic_by_ifindex: HashMap<MapData, u32, u32>,
     free_slots: Stack<MapData, u32>,
-    given_out: sys::Words,
+    learned: sys::Words,
     used: sys::Words,
     loads: sys::Words,
     counters: PerCpuArray<MapData, dlmp_counters>,
@@ -73,6 +74,7 @@ pub struct Bpf {
     primary: Option<ClientAddress>,
     known_vnics: BTreeMap<VnicIndex, Vnic>,
     bridged: bool,
+    learn_limit: usize,
     probing: Option<Probing>,
 }
 
@@ -90,7 +92,7 @@ impl Bpf {
         let words = |name, bytes| look_into(&programs, name, bytes);
         let (own, pairs) = (words("own", own::BYTES)?, words("pairs", PAIRS * size_of::<abi::dlmp_pair>())?);
         let (used, loads) = (words("used", abi::DLMP_MAX_SLOTS as usize * 8)?, words("loads", MAX_PORTS * 8)?);
-        let given_out = words("given_out", 8)?;
+        let learned = words("learned", size_of::<abi::dlmp_learned>())?;
         let mut bpf = Self {
             aggregation: map(&mut programs, "aggregation")?,
             ports: map(&mut programs, "ports")?,
@@ -101,7 +103,7 @@ impl Bpf {
             vnic_by_ifindex: map(&mut programs, "vnic_by_ifindex")?,
             free_slots: map(&mut programs, "free_slots")?,
             own,
-            given_out,
+            learned,
             used,
             loads,
             counters: map(&mut programs, "counters")?,
@@ -111,6 +113,7 @@ impl Bpf {
             primary: None,
             known_vnics: BTreeMap::new(),
             bridged: false,
+            learn_limit: MAX_LEARNED,
             probing: None,
             served,
             attachment,
@@ -298,7 +301,9 @@ impl Bpf {
             fresh_ns: nanoseconds(FRESH_MOVE),
             announce_ns: nanoseconds(ANNOUNCE_INTERVAL),
             vnics: self.known_vnics.keys().next_back().map_or(0, |last| u32::from(last.0) + 1),
+            learn_limit: self.learn_limit as u32,
             bridged: self.bridged.into(),
+            reserved: 0,
             primary: self.primary.map_or_else(Default::default, |client| key(client.mac, client.vlan)),
             probe_key: self.probing.map_or([0; 2], |probing| key_words(probing.key)),
             name,

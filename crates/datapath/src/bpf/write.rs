@@ -79,6 +79,11 @@ impl Datapath for Bpf {
         self.write_aggregation().inspect_err(|_| self.bridged = before)
     }
 
+    fn set_learn_limit(&mut self, clients: usize) -> Result<(), Error> {
+        let before = std::mem::replace(&mut self.learn_limit, clients);
+        self.write_aggregation().inspect_err(|_| self.learn_limit = before)
+    }
+
     fn place(&mut self, slot: SlotIndex, placement: Placement) -> Result<(), Error> {
         let old = self.slots.get(&slot.0.into(), 0).map_err(|error| failed("read a slot", &error))?;
         if old.port == u32::from(placement.port.0) {

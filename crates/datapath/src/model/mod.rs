@@ -89,6 +89,8 @@ pub struct Model {
     given_out: usize,
     /// Slots of learned clients that have sent since that was last asked.
     used: BTreeSet<SlotIndex>,
+    /// Absent: as many as there is room for.
+    learn_limit: Option<usize>,
     bridged: bool,
     multicast_port: Option<PortIndex>,
     counters: BTreeMap<PortIndex, Counters>,
@@ -323,6 +325,10 @@ impl Model {
 
     /// Seats a new client on the usable port with the fewest, or on the first port; its slot, if there is one.
     fn learn(&mut self, client: ClientAddress, above: Above) -> Option<SlotIndex> {
+        let in_use = self.given_out - self.free_slots.len();
+        if in_use >= self.learn_limit.unwrap_or(MAX_LEARNED) {
+            return None;
+        }
         let slot = match self.free_slots.pop() {
             Some(slot) => slot,
             None if self.given_out < MAX_LEARNED => {

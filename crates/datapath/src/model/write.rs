@@ -62,6 +62,11 @@ impl Datapath for Model {
         self.used.remove(&slot)
     }
 
+    fn set_learn_limit(&mut self, clients: usize) -> Result<(), Error> {
+        self.learn_limit = Some(clients);
+        Ok(())
+    }
+
     fn set_bridged(&mut self, bridged: bool) -> Result<(), Error> {
         self.bridged = bridged;
         Ok(())

@@ -29,14 +29,29 @@ const BRIDGES: [&str; 2] = ["bridge", "openvswitch"];
 const VLAN_SLOTS: std::ops::Range<u16> = 1 + MAX_VNICS as u16..FIRST_LEARNED_SLOT.0;
 
 /// The clients that come and go by themselves.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Clients {
+    /// How many may be learned.
+    limit: usize,
     learned: BTreeMap<SlotIndex, LearnedClient>,
     vlans: BTreeMap<SlotIndex, VlanDevice>,
     /// Counts of the datapath at the last look.
     events_lost: u64,
     refused: u64,
     last_look: Option<Instant>,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self {
+            limit: MAX_LEARNED,
+            learned: BTreeMap::new(),
+            vlans: BTreeMap::new(),
+            events_lost: 0,
+            refused: 0,
+            last_look: None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +72,16 @@ struct VlanDevice {
 }
 
 impl Running {
+    /// Lets so many clients be learned and no more.
+    ///
+    /// # Errors
+    /// The datapath did not take it.
+    pub fn set_learn_limit(&mut self, clients: usize) -> Result<(), dlmp_api::Error> {
+        self.bpf.set_learn_limit(clients).map_err(failed)?;
+        self.clients.limit = clients;
+        Ok(())
+    }
+
     /// What the datapath has observed.
     pub fn observed(&mut self, events: &[bpf::Event]) {
         let now = Instant::now();
@@ -162,7 +187,7 @@ impl Running {
             );
             self.clients.refused = refused;
         }
-        let full = self.clients.learned.len() >= MAX_LEARNED;
+        let full = self.clients.learned.len() >= self.clients.limit;
         if !full && self.clients.last_look.is_some_and(|last| now < last + LOOK) {
             return;
         }

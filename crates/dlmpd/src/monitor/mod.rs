@@ -342,6 +342,10 @@ impl Task {
                 }
                 let _ = reply.send(());
             }
+            Command::LearnLimit(name, clients, reply) => {
+                let running = self.running.get_mut(&name).ok_or_else(|| not_running(&name));
+                let _ = reply.send(running.and_then(|running| running.set_learn_limit(clients)));
+            }
             Command::Probe(name, plan, reply) => {
                 let _ = reply.send(self.probe(&name, plan));
             }

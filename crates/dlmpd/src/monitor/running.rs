@@ -42,6 +42,8 @@ pub struct Spec {
     pub before: BTreeMap<String, Before>,
     /// The VNICs over it whose links are there.
     pub vnics: Vec<VnicSpec>,
+    /// How many clients may be learned at a time.
+    pub learn_limit: usize,
 }
 
 /// An aggregation at work.
@@ -160,6 +162,7 @@ impl Running {
             clients: Clients::default(),
             chores: chores::start(netlink.clone()),
         };
+        running.set_learn_limit(spec.learn_limit)?;
         running.follow_link(link);
         if let Err(error) = running.bring_up(spec, previous, netlink, watched).await {
             running.let_ports_go(&spec.before, netlink, watched).await;
