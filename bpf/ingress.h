@@ -129,16 +129,14 @@ int dlmp_ingress(struct __sk_buff *skb)
 		return take(skb, row, aggr);
 	}
 
-	/* Rule 4, second half. */
-	client = bpf_map_lookup_elem(&addresses, &destination);
-	if (!client)
-		return drop(row, DLMP_RX_NOBODY);
-	if (client->owner == DLMP_OWNER_PORT) {
-		if (client->place != here || !is_probe_answer(skb, type))
-			return drop(row, DLMP_RX_NOBODY);
+	/* Rule 4, second half. An answer to a question of the port's may be in the VLAN of the probes. */
+	if (is_probe_answer(skb, type) && port_with(destination.mac) == here) {
 		count(row, DLMP_RX_PROBE_ANSWER);
 		return TC_ACT_OK;
 	}
+	client = bpf_map_lookup_elem(&addresses, &destination);
+	if (!client || client->owner == DLMP_OWNER_PORT)
+		return drop(row, DLMP_RX_NOBODY);
 
 	/* Rule 3. */
 	slot = at(&slots, client->place);
