@@ -63,7 +63,7 @@ pub struct Flow<'a> {
 struct Planned<'a> {
     at: Duration,
     label: String,
-    action: Box<dyn FnOnce() -> Result<()> + Send + 'a>,
+    action: Box<dyn FnOnce() -> Result<()> + 'a>,
 }
 
 /// Something that happened during a flow. Times count from the start of the flow.
@@ -117,7 +117,7 @@ impl<'a> Flow<'a> {
     /// Has `action` carried out `at` this time after the start. Events are given in the order of
     /// time and happen one after the other; one that takes long delays the next.
     #[must_use]
-    pub fn event(mut self, at: Duration, label: &str, action: impl FnOnce() -> Result<()> + Send + 'a) -> Self {
+    pub fn event(mut self, at: Duration, label: &str, action: impl FnOnce() -> Result<()> + 'a) -> Self {
         let label = label.to_owned();
         self.events.push(Planned { at, label, action: Box::new(action) });
         self
