@@ -6,7 +6,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
 use dlmp_testbed::{End, Flow, Namespace, Pins, Tap, up, veth};
-use dlmp_tests::{Guest, HOST, assert_whole, json, run, typed, wait_for};
+use dlmp_tests::{Guest, HOST, assert_whole, ip_json, json, run, typed, wait_for};
 use nix::sys::signal::Signal;
 
 const fn ms(count: u64) -> Duration {
@@ -150,6 +150,42 @@ fn a_silent_guest_is_reached_after_a_failover() {
     machine.guest.unplug(&port);
     wait_for("it has moved", || machine.seats()[&vm.mac] != port);
     wait_for("after", || arrives("after"));
+}
+
+#[test]
+fn no_guest_finds_its_own_ipv6_address_taken() {
+    let machine = Machine::new(2);
+    typed(&machine.guest.dlmp, "dladm create-vnic -l aggr0 vnic1");
+    let container = Namespace::new("ee", "container").unwrap();
+    machine.guest.namespace.ip(&format!("link set dev vnic1 netns {} name eth0", container.name())).unwrap();
+    container.ip("link set dev eth0 up").unwrap();
+    // Every one asks whether anybody has its address, and the switch sends the question back to the other port.
+    let all = machine.vms.iter().map(|vm| &vm.namespace).chain([&container]);
+    for (namespace, number) in all.zip(1..) {
+        namespace.ip(&format!("address add 2001:db8::{number}/64 dev eth0")).unwrap();
+        let addresses = || ip_json(namespace, "-6 address show dev eth0 scope global")[0]["addr_info"].clone();
+        wait_for("the address is checked", || addresses()[0]["tentative"].is_null());
+        assert!(addresses()[0]["dadfailed"].is_null(), "{}", addresses());
+    }
+}
+
+#[test]
+fn as_many_guests_are_learned_as_the_limit_allows() {
+    let machine = Machine::new(2);
+    typed(&machine.guest.dlmp, "dladm set-linkprop -p learn-limit=0 aggr0");
+    assert!(!machine.vms[0].reaches(HOST));
+    typed(&machine.guest.dlmp, "dladm set-linkprop -p learn-limit=4096 aggr0");
+    machine.all_are_learned();
+    let learned = machine.seats().len();
+    typed(&machine.guest.dlmp, &format!("dladm set-linkprop -p learn-limit={learned} aggr0"));
+    let new = Vm::new(&machine.guest, 9);
+    assert!(!new.reaches(HOST));
+    machine.guest.end_daemon(Signal::SIGTERM);
+    machine.guest.start_daemon();
+    assert!(!new.reaches(HOST), "the limit is kept");
+    assert!(machine.vms[0].reaches(HOST));
+    typed(&machine.guest.dlmp, "dladm reset-linkprop -p learn-limit aggr0");
+    wait_for("there is room", || new.reaches(HOST));
 }
 
 #[test]

@@ -294,7 +294,7 @@ impl Model {
     fn own_source(&mut self, here: PortIndex, frame: &Frame<'_>) -> Option<Verdict> {
         let source = ClientAddress { mac: frame.source(), vlan: frame.vlan() };
         let Some(&client) = self.clients.get(&source) else {
-            let owner = (self.ports.iter()).find(|(_, port)| source.vlan == 0 && port.mac == source.mac);
+            let owner = (self.ports.iter()).find(|(_, port)| port.mac == source.mac);
             let own_port = *owner?.0 == here;
             return Some(self.drop(here, own_source_counter(own_port)));
         };
