@@ -53,7 +53,7 @@ impl Announcements {
 
     /// The slots to announce now.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<SlotIndex> {
-        if self.not_before.is_some_and(|earliest| now < earliest) {
+        if self.rows.is_empty() || self.not_before.is_some_and(|earliest| now < earliest) {
             return Vec::new();
         }
         let slots: Vec<SlotIndex> =

@@ -1,6 +1,8 @@
 //! The filter of our own addresses: a bit for each hash of one, by which the ingress program tells foreign
 //! sources without a look-up.
 
+use std::collections::BTreeMap;
+
 use aya::maps::{Array, MapData};
 
 use super::failed;
@@ -10,31 +12,37 @@ use crate::abi::{self, dlmp_address, dlmp_own};
 /// The filter, with how many addresses share each bit.
 pub(super) struct Own {
     map: Array<MapData, dlmp_own>,
-    counts: Vec<u16>,
+    counts: BTreeMap<usize, u16>,
 }
 
 impl Own {
     pub(super) fn new(map: Array<MapData, dlmp_own>) -> Self {
-        Self { map, counts: vec![0; abi::DLMP_OWN_BITS as usize] }
+        Self { map, counts: BTreeMap::new() }
     }
 
     /// Takes an address in: before the programs can find it in the map of addresses.
     pub(super) fn insert(&mut self, address: dlmp_address) -> Result<(), Error> {
-        let count = &mut self.counts[hash(address)];
+        let count = self.counts.entry(hash(address)).or_default();
         *count = count.saturating_add(1);
         if *count == 1 { self.write() } else { Ok(()) }
     }
 
     /// Takes an address out, once it is out of the map of addresses.
     pub(super) fn remove(&mut self, address: dlmp_address) -> Result<(), Error> {
-        let count = &mut self.counts[hash(address)];
-        *count = count.saturating_sub(1);
-        if *count == 0 { self.write() } else { Ok(()) }
+        match self.counts.get_mut(&hash(address)) {
+            Some(count) if *count > 1 => *count -= 1,
+            Some(_) => {
+                self.counts.remove(&hash(address));
+                return self.write();
+            }
+            None => {}
+        }
+        Ok(())
     }
 
     fn write(&mut self) -> Result<(), Error> {
         let mut filter = dlmp_own::default();
-        for (at, _) in self.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+        for at in self.counts.keys() {
             filter.bits[at / 64] |= 1 << (at % 64);
         }
         (self.map.set(0, filter, 0)).map_err(|error| failed("set its filter of own addresses", &error))

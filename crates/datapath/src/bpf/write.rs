@@ -1,17 +1,15 @@
 //! What the daemon tells the datapath, as writes to the maps.
 
-use std::mem::{offset_of, size_of};
-use std::time::Duration;
-
 use dlmp_wire::MacAddr;
 
 use super::{Bpf, failed, key, nanoseconds};
 use crate::abi::{self, dlmp_client, dlmp_port};
-use crate::{Answered, ClientAddress, Datapath, Error, MAX_PORTS, Placement, PortIndex, Probing, SlotIndex};
+use crate::{Answered, ClientAddress, Datapath, Error, Placement, PortIndex, Probing, SlotIndex};
 
 impl Datapath for Bpf {
     fn set_port(&mut self, port: PortIndex, ifindex: u32, mac: MacAddr) -> Result<(), Error> {
         self.clear_port(port)?;
+        self.pairs.make_room(port)?;
         let index = u32::from(port.0);
         let value = dlmp_port { ifindex, flags: 0, mac: mac.0, reserved: [0; 2] };
         let owner = dlmp_client { owner: abi::DLMP_OWNER_PORT, place: index };
@@ -63,16 +61,6 @@ impl Datapath for Bpf {
     }
 
     fn answered(&self, port: PortIndex, by: PortIndex) -> Option<Answered> {
-        let at = (usize::from(port.0) * MAX_PORTS + usize::from(by.0)) * size_of::<abi::dlmp_pair>();
-        // The program writes the sequence number last, so it is read before and after the rest.
-        let sequence = || self.pairs.u32(at + offset_of!(abi::dlmp_pair, answered));
-        let first = sequence();
-        let answered = Answered {
-            sequence: first,
-            sent: Duration::from_nanos(self.pairs.u64(at + offset_of!(abi::dlmp_pair, answered_sent_ns))),
-            at: Duration::from_nanos(self.pairs.u64(at + offset_of!(abi::dlmp_pair, answered_ns))),
-        };
-        // A newer one is just being written: it is read the next time.
-        (first != 0 && first == sequence()).then_some(answered)
+        self.pairs.answered(port, by)
     }
 }

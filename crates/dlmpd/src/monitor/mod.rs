@@ -143,6 +143,7 @@ impl Task {
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let asker = self.tools.asker.clone();
         loop {
+            self.tools.frames.flush();
             let wake = self.running.values().filter_map(Running::poll_timeout).min();
             tokio::select! {
                 // Input before timers, links before requests.
