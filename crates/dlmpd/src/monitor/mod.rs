@@ -154,7 +154,7 @@ impl Task {
                 Some((name, slot)) = self.strays.recv() => self.stray(&name, slot),
                 () = self.timer.until(wake) => self.timeout(),
                 () = self.changes.next() => self.look_at_ground(),
-                Some(ground) = self.look.1.recv() => self.follow(&ground),
+                Some(ground) = self.look.1.recv() => self.follow(ground),
                 command = commands.recv() => match command {
                     Some(command) => self.command(command).await,
                     None => break,
@@ -201,11 +201,14 @@ impl Task {
         };
     }
 
-    fn follow(&mut self, ground: &Ground) {
+    fn follow(&mut self, ground: Ground) {
         for running in self.running.values_mut() {
-            running.follow(ground);
+            running.follow(&ground);
             running.act();
         }
+        // A list of all links with all that the kernel tells of each is the daemon's largest use of memory.
+        drop(ground);
+        crate::sys::give_memory_back();
         if std::mem::replace(&mut self.looking, Looking::No) == Looking::Again {
             self.look_at_ground();
         }
