@@ -102,10 +102,11 @@ struct dlmp_slot {
 	__u64 announce_ns; /* when the program last asked for an announcement */
 };
 
-/* The one entry of the map `learned`. */
-struct dlmp_learned {
-	__u64 given_out; /* slots that were ever given out: the next one is free */
-	__u64 in_use;    /* clients that are learned now */
+/* The one entry of the map `seating`. */
+struct dlmp_seating {
+	__u64 given_out; /* slots of learned clients that were ever given out: the next one is free */
+	__u64 learned;   /* clients that are learned now */
+	__u64 on_port[DLMP_MAX_PORTS]; /* clients of every kind on each port */
 };
 
 /* Map `pairs`, by local port * DLMP_MAX_PORTS + other port. The daemon reads it without a system call. */

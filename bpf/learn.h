@@ -5,6 +5,7 @@
 
 /* What the search for a port has found so far. */
 struct search {
+	const struct dlmp_seating *seating;
 	__u32 first; /* port that exists */
 	__u32 best;  /* usable one */
 	__u64 least; /* clients on it */
@@ -14,34 +15,35 @@ struct search {
 static long look_at_port(__u32 index, struct search *search)
 {
 	struct dlmp_port *port = at(&ports, index);
-	__u64 *load = at(&loads, index);
+	__u64 clients;
 
-	if (!port || !load || !port->ifindex)
+	if (!port || !port->ifindex || index >= DLMP_MAX_PORTS)
 		return 0;
+	clients = search->seating->on_port[index];
 	if (search->first == DLMP_NO_PORT)
 		search->first = index;
-	if (port->flags & DLMP_PORT_USABLE && (search->best == DLMP_NO_PORT || *load < search->least)) {
-		search->least = *load;
+	if (port->flags & DLMP_PORT_USABLE && (search->best == DLMP_NO_PORT || clients < search->least)) {
+		search->least = clients;
 		search->best = index;
 	}
 	return 0;
 }
 
 /* The usable port with the fewest clients, the first of several; with none usable the first port. */
-static __always_inline __u32 emptiest_port(void)
+static __always_inline __u32 emptiest_port(const struct dlmp_seating *seating)
 {
-	struct search search = { .first = DLMP_NO_PORT, .best = DLMP_NO_PORT };
+	struct search search = { .seating = seating, .first = DLMP_NO_PORT, .best = DLMP_NO_PORT };
 
 	bpf_loop(DLMP_MAX_PORTS, look_at_port, &search, 0);
 	return search.best == DLMP_NO_PORT ? search.first : search.best;
 }
 
 /* A slot that nobody has: one that was given back, else the next. */
-static __always_inline bool take_slot(struct dlmp_learned *state, __u32 limit, __u32 *slot)
+static __always_inline bool take_slot(struct dlmp_seating *state, __u32 limit, __u32 *slot)
 {
 	__u64 next;
 
-	if (state->in_use >= limit)
+	if (state->learned >= limit)
 		return false;
 	if (!bpf_map_pop_elem(&free_slots, slot))
 		return true;
@@ -59,11 +61,11 @@ static __noinline struct dlmp_slot *learn(const struct dlmp_aggregation *aggr,
 	struct dlmp_counters *row = counters_of(DLMP_ROW_AGGREGATION);
 	struct dlmp_client client = { .owner = DLMP_OWNER_LEARNED, .link = link };
 	struct dlmp_event event = { .kind = DLMP_EVENT_LEARNED, .link = link };
-	struct dlmp_learned *state = at(&learned, 0);
+	struct dlmp_seating *state = at(&seating, 0);
 	struct dlmp_own *filter = at(&own, 0);
 	struct dlmp_client *known;
 	struct dlmp_slot *slot;
-	__u64 *load, *seen;
+	__u64 *seen;
 	__u32 hash;
 
 	if (!filter || !state || !aggr || !source)
@@ -76,7 +78,7 @@ static __noinline struct dlmp_slot *learn(const struct dlmp_aggregation *aggr,
 	seen = at(&used, event.slot);
 	if (!slot || !seen)
 		return NULL;
-	event.port = emptiest_port();
+	event.port = emptiest_port(state);
 	slot->port = event.port;
 	slot->backup = DLMP_NO_PORT;
 	slot->moved_ns = bpf_ktime_get_ns();
@@ -95,10 +97,9 @@ static __noinline struct dlmp_slot *learn(const struct dlmp_aggregation *aggr,
 	/* After the address is there, so that the daemon can make the filter anew from the addresses. */
 	hash = own_hash(source);
 	__sync_fetch_and_or(&filter->bits[hash / 64], 1ULL << (hash % 64));
-	load = at(&loads, event.port);
-	if (load)
-		__sync_fetch_and_add(load, 1);
-	__sync_fetch_and_add(&state->in_use, 1);
+	if (event.port < DLMP_MAX_PORTS)
+		__sync_fetch_and_add(&state->on_port[event.port], 1);
+	__sync_fetch_and_add(&state->learned, 1);
 	count(row, DLMP_TX_LEARNED);
 	event.address = *source;
 	tell(&event);

@@ -10,6 +10,7 @@
 
 mod aggregator;
 mod cost;
+mod crossing;
 mod datapath;
 mod failover;
 mod flood;

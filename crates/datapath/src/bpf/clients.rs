@@ -12,9 +12,10 @@ use crate::{
     VnicIndex,
 };
 
-/// Offsets in bytes into the map of learned clients.
-const GIVEN_OUT: usize = offset_of!(abi::dlmp_learned, given_out);
-const IN_USE: usize = offset_of!(abi::dlmp_learned, in_use);
+/// Offsets in bytes into the map `seating`.
+const GIVEN_OUT: usize = offset_of!(abi::dlmp_seating, given_out);
+const LEARNED: usize = offset_of!(abi::dlmp_seating, learned);
+const ON_PORT: usize = offset_of!(abi::dlmp_seating, on_port);
 
 impl Bpf {
     /// Places a slot where it was already: no move, so rule 3's window does not start.
@@ -43,10 +44,10 @@ impl Bpf {
             let owner = dlmp_client { link: self.link_of(one.above), ..learned_owner(one.slot) };
             self.know_address(key(one.client.mac, one.client.vlan), owner)?;
             // It may be about to send: its first look finds it in use.
-            self.used.word(usize::from(one.slot.0) * 8).store(1, Ordering::Release);
+            (self.used.set(one.slot.0.into(), 1, 0)).map_err(|error| failed("restore a client", &error))?;
         }
-        self.learned.word(GIVEN_OUT).store(given_out as u64, Ordering::Release);
-        self.learned.word(IN_USE).store(learned.len() as u64, Ordering::Release);
+        self.seating.word(GIVEN_OUT).store(given_out as u64, Ordering::Release);
+        self.seating.word(LEARNED).store(learned.len() as u64, Ordering::Release);
         for (at, _) in free.iter().enumerate().take(given_out).filter(|(_, free)| **free) {
             self.give_back(SlotIndex(FIRST_LEARNED_SLOT.0 + at as u16))?;
         }
@@ -110,7 +111,7 @@ impl Bpf {
         if slot < FIRST_LEARNED_SLOT {
             return Ok(());
         }
-        self.learned.word(IN_USE).fetch_sub(1, Ordering::AcqRel);
+        self.seating.word(LEARNED).fetch_sub(1, Ordering::AcqRel);
         self.give_back(slot)
     }
 
@@ -143,7 +144,7 @@ impl Bpf {
     }
 
     fn clients_on(&self, port: PortIndex) -> &AtomicU64 {
-        self.loads.word(usize::from(port.0) * 8)
+        self.seating.word(ON_PORT + usize::from(port.0) * 8)
     }
 
     pub(super) fn above(&self, link: u32) -> Above {

@@ -1,20 +1,15 @@
 //! What the daemon tells the datapath, as writes to the maps.
 
-use std::mem::{offset_of, size_of};
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-
 use dlmp_wire::MacAddr;
 
 use super::{Bpf, failed, key, nanoseconds, port_owner};
 use crate::abi::{self, dlmp_port};
-use crate::{
-    Answered, ClientAddress, Datapath, Error, MAX_PORTS, Placement, PortIndex, Probing, SlotIndex, Vnic, VnicIndex,
-};
+use crate::{Answered, ClientAddress, Datapath, Error, Placement, PortIndex, Probing, SlotIndex, Vnic, VnicIndex};
 
 impl Datapath for Bpf {
     fn set_port(&mut self, port: PortIndex, ifindex: u32, mac: MacAddr) -> Result<(), Error> {
         self.clear_port(port)?;
+        self.pairs.make_room(port)?;
         let index = u32::from(port.0);
         let value = dlmp_port { ifindex, flags: 0, mac: mac.0, reserved: [0; 2] };
         (self.ports.set(index, value, 0)).map_err(|error| failed("set a port", &error))?;
@@ -71,7 +66,9 @@ impl Datapath for Bpf {
     }
 
     fn was_used(&mut self, slot: SlotIndex) -> bool {
-        self.used.word(usize::from(slot.0) * 8).swap(0, Ordering::AcqRel) != 0
+        let slot = u32::from(slot.0);
+        // A use that comes between the two is found by the next look, or was the last for long.
+        self.used.get(&slot, 0).is_ok_and(|used| used != 0) && self.used.set(slot, 0, 0).is_ok()
     }
 
     fn set_bridged(&mut self, bridged: bool) -> Result<(), Error> {
@@ -105,16 +102,6 @@ impl Datapath for Bpf {
     }
 
     fn answered(&self, port: PortIndex, by: PortIndex) -> Option<Answered> {
-        let at = (usize::from(port.0) * MAX_PORTS + usize::from(by.0)) * size_of::<abi::dlmp_pair>();
-        // The program writes the sequence number last, so it is read before and after the rest.
-        let sequence = || self.pairs.u32(at + offset_of!(abi::dlmp_pair, answered));
-        let first = sequence();
-        let answered = Answered {
-            sequence: first,
-            sent: Duration::from_nanos(self.pairs.u64(at + offset_of!(abi::dlmp_pair, answered_sent_ns))),
-            at: Duration::from_nanos(self.pairs.u64(at + offset_of!(abi::dlmp_pair, answered_ns))),
-        };
-        // A newer one is just being written: it is read the next time.
-        (first != 0 && first == sequence()).then_some(answered)
+        self.pairs.answered(port, by)
     }
 }
