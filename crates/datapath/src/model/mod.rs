@@ -148,7 +148,7 @@ impl Model {
                 }
                 *slot
             }
-            None if !source.mac.is_group() && !self.is_port(source) => match self.learn(source, Above::Link) {
+            None if !source.mac.is_group() && !self.is_port(source.mac) => match self.learn(source, Above::Link) {
                 Some(slot) => slot,
                 None => return self.refuse(Counter::TxClientsFull),
             },
@@ -267,7 +267,9 @@ impl Model {
         }
         let destination = ClientAddress { mac: frame.destination(), vlan: frame.vlan() };
         let Some(&client) = self.clients.get(&destination) else {
-            let may_be_above = self.bridged && self.multicast_port == Some(here) && !self.is_port(destination);
+            let may_be_above = self.bridged
+                && self.multicast_port == Some(here)
+                && !(destination.vlan == 0 && self.is_port(destination.mac));
             return if may_be_above {
                 self.take(here, TO_LINK, bytes.len())
             } else {
@@ -348,8 +350,8 @@ impl Model {
         Some(slot)
     }
 
-    fn is_port(&self, address: ClientAddress) -> bool {
-        address.vlan == 0 && self.ports.values().any(|port| port.mac == address.mac)
+    fn is_port(&self, mac: MacAddr) -> bool {
+        self.ports.values().any(|port| port.mac == mac)
     }
 
     /// An unusable port counts as none at all only when there is a usable backup: with every port
