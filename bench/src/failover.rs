@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use dlmp_testbed::Flow;
 
 use crate::aggregator::System;
@@ -129,6 +129,13 @@ fn one_fault(fault: Fault, network: &Network, ways: &mut [Way; 2]) -> Result<()>
             Fault::Silent => network.mend_silently(port.get()),
         })
         .run()?;
+    // The commands that break and mend take their time on a busy machine; a fault cut short measures nothing.
+    let lasted = record.events[2].began.saturating_sub(record.events[1].done);
+    let end = record.forth.sent.last().copied().unwrap_or_default();
+    ensure!(
+        lasted >= FAULT / 2 && record.events[2].done < end,
+        "the fault lasted {lasted:?} instead of {FAULT:?}, or outlasted the flow: the machine is too busy to measure"
+    );
     for (way, stream) in ways.iter_mut().zip([&record.forth, &record.back]) {
         let after_fault = stream.report(record.after_event(1));
         way.outages.push(after_fault.outage.map_or(0.0, |outage| outage.length.as_secs_f64() * 1e3));
