@@ -171,8 +171,9 @@ fn no_guest_finds_its_own_ipv6_address_taken() {
 
 #[test]
 fn as_many_guests_are_learned_as_the_limit_allows() {
-    let machine = Machine::new(2);
+    let mut machine = Machine::new(0);
     typed(&machine.guest.dlmp, "dladm set-linkprop -p learn-limit=0 aggr0");
+    machine.vms = (0..2).map(|number| Vm::new(&machine.guest, number)).collect();
     assert!(!machine.vms[0].reaches(HOST));
     typed(&machine.guest.dlmp, "dladm set-linkprop -p learn-limit=4096 aggr0");
     machine.all_are_learned();
