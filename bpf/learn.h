@@ -3,39 +3,20 @@
 #ifndef DLMP_LEARN_H
 #define DLMP_LEARN_H
 
-/* What the search for a port has found so far. */
-struct search {
-	const struct dlmp_seating *seating;
-	__u32 first; /* port that exists */
-	__u32 best;  /* usable one */
-	__u64 least; /* clients on it */
-};
-
-/* A step of emptiest_port; returns 0 to go on. */
-static long look_at_port(__u32 index, struct search *search)
+/*
+ * The usable port with the fewest clients, the first of several; else an unusable one. Without a branch in
+ * the loop: the verifier looks at every way through it, and callbacks need a compiler in the kernel.
+ */
+static __always_inline __u32 emptiest_port(const struct dlmp_seating *state)
 {
-	struct dlmp_port *port = at(&ports, index);
-	__u64 clients;
+	__u64 best = DLMP_ON_PORT_ABSENT, less;
 
-	if (!port || !port->ifindex || index >= DLMP_MAX_PORTS)
-		return 0;
-	clients = search->seating->on_port[index];
-	if (search->first == DLMP_NO_PORT)
-		search->first = index;
-	if (port->flags & DLMP_PORT_USABLE && (search->best == DLMP_NO_PORT || clients < search->least)) {
-		search->least = clients;
-		search->best = index;
+	for (__u32 index = 0; index < DLMP_MAX_PORTS; index++) {
+		less = (state->on_port[index] | index) - best;
+		/* All ones if it is negative. */
+		best += less & (__u64)((__s64)less >> 63);
 	}
-	return 0;
-}
-
-/* The usable port with the fewest clients, the first of several; with none usable the first port. */
-static __always_inline __u32 emptiest_port(const struct dlmp_seating *seating)
-{
-	struct search search = { .seating = seating, .first = DLMP_NO_PORT, .best = DLMP_NO_PORT };
-
-	bpf_loop(DLMP_MAX_PORTS, look_at_port, &search, 0);
-	return search.best == DLMP_NO_PORT ? search.first : search.best;
+	return best >= DLMP_ON_PORT_ABSENT ? DLMP_NO_PORT : best % DLMP_ON_PORT_ONE;
 }
 
 /* A slot that nobody has: one that was given back, else the next. */
@@ -98,7 +79,7 @@ static __noinline struct dlmp_slot *learn(const struct dlmp_aggregation *aggr,
 	hash = own_hash(source);
 	__sync_fetch_and_or(&filter->bits[hash / 64], 1ULL << (hash % 64));
 	if (event.port < DLMP_MAX_PORTS)
-		__sync_fetch_and_add(&state->on_port[event.port], 1);
+		__sync_fetch_and_add(&state->on_port[event.port], DLMP_ON_PORT_ONE);
 	__sync_fetch_and_add(&state->learned, 1);
 	count(row, DLMP_TX_LEARNED);
 	event.address = *source;

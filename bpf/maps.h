@@ -44,9 +44,10 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, DLMP_MAX_VNICS);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
-	__type(value, struct dlmp_vnic);
+	__type(value, struct dlmp_vnics);
 } vnics SEC(".maps");
 
 /* VNIC index by the ifindex of its lower end. */

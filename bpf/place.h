@@ -13,8 +13,11 @@ static __always_inline bool same_address(const struct dlmp_address *one, const s
 /* The same hash is in crates/datapath/src/bpf/own.rs. The VLAN is left out: a port is a port in every one. */
 static __always_inline __u32 own_hash(const struct dlmp_address *address)
 {
-	return (((__u32)address->mac[3] << 13) ^ ((__u32)address->mac[4] << 8) ^ address->mac[5]) %
-	       DLMP_OWN_BITS;
+	__u32 hash = ((__u32)address->mac[3] << 13) ^ ((__u32)address->mac[4] << 8) ^ address->mac[5];
+
+	/* The bound is to be the last step, where the verifier of Linux 6.1 sees it. */
+	asm volatile("" : "+r"(hash));
+	return hash % DLMP_OWN_BITS;
 }
 
 /* Whether an address may be one of ours. */

@@ -30,7 +30,7 @@ use previous::read_row;
 pub use previous::{Previous, PreviousClient};
 pub use test_run::Entry;
 
-use crate::abi::{self, dlmp_aggregation, dlmp_client, dlmp_counters, dlmp_port, dlmp_slot, dlmp_vnic};
+use crate::abi::{self, dlmp_aggregation, dlmp_client, dlmp_counters, dlmp_port, dlmp_slot};
 use crate::{
     ANNOUNCE_INTERVAL, ClientAddress, Counters, Error, FRESH_MOVE, MAX_LEARNED, PortIndex, Probing, Vnic, VnicIndex,
 };
@@ -57,7 +57,7 @@ pub struct Bpf {
     addresses: HashMap<MapData, abi::dlmp_address, dlmp_client>,
     own: sys::Words,
     slots: Array<MapData, dlmp_slot>,
-    vnics: Array<MapData, dlmp_vnic>,
+    vnics: sys::Words,
     vnic_by_ifindex: HashMap<MapData, u32, u32>,
     free_slots: Stack<MapData, u32>,
     seating: sys::Words,
@@ -88,13 +88,13 @@ impl Bpf {
         let mut bpf = Self {
             own: look_into(&object, "own", own::BYTES)?,
             seating: look_into(&object, "seating", size_of::<abi::dlmp_seating>())?,
+            vnics: look_into(&object, "vnics", size_of::<abi::dlmp_vnics>())?,
             aggregation: map(&mut object, "aggregation")?,
             ports: map(&mut object, "ports")?,
             port_by_ifindex: map(&mut object, "port_by_ifindex")?,
             addresses: map(&mut object, "addresses")?,
             slots: map(&mut object, "slots")?,
             used: map(&mut object, "used")?,
-            vnics: map(&mut object, "vnics")?,
             vnic_by_ifindex: map(&mut object, "vnic_by_ifindex")?,
             free_slots: map(&mut object, "free_slots")?,
             counters: map(&mut object, "counters")?,
@@ -112,6 +112,7 @@ impl Bpf {
             programs,
         };
         bpf.write_aggregation()?;
+        bpf.seat_nobody();
         Ok(bpf)
     }
 
@@ -290,7 +291,7 @@ impl Bpf {
             vnics: self.known_vnics.keys().next_back().map_or(0, |last| u32::from(last.0) + 1),
             learn_limit: self.learn_limit as u32,
             bridged: self.bridged.into(),
-            reserved: 0,
+            vlans: self.known_vnics.values().filter(|vnic| vnic.vlan != 0).count() as u32,
             primary: self.primary.map_or_else(Default::default, |client| key(client.mac, client.vlan)),
             probe_key: self.probing.map_or([0; 2], |probing| key_words(probing.key)),
             name,

@@ -14,6 +14,7 @@ impl Datapath for Bpf {
         let value = dlmp_port { ifindex, flags: 0, mac: mac.0, reserved: [0; 2] };
         (self.ports.set(index, value, 0)).map_err(|error| failed("set a port", &error))?;
         self.know_address(key(mac, 0), port_owner(port))?;
+        self.offer(port, true, false);
         (self.port_by_ifindex.insert(ifindex, index, 0)).map_err(|error| failed("set a port", &error))
     }
 
@@ -22,6 +23,7 @@ impl Datapath for Bpf {
         if old.ifindex == 0 {
             return Ok(());
         }
+        self.offer(port, false, false);
         // Absent entries are what is wanted.
         let _ = self.port_by_ifindex.remove(&old.ifindex);
         self.forget_address(key(MacAddr(old.mac), 0));
@@ -31,6 +33,7 @@ impl Datapath for Bpf {
     fn set_usable(&mut self, port: PortIndex, usable: bool) -> Result<(), Error> {
         let mut value = self.port(port)?;
         value.flags = if usable { abi::DLMP_PORT_USABLE } else { 0 };
+        self.offer(port, value.ifindex != 0, usable);
         (self.ports.set(port.0.into(), value, 0)).map_err(|error| failed("mark a port", &error))
     }
 
@@ -47,12 +50,12 @@ impl Datapath for Bpf {
         if let Some(old) = self.known_vnics.remove(&index) {
             // An absent entry is what is wanted.
             let _ = self.vnic_by_ifindex.remove(&old.lower);
-            self.write_vnic(index, None)?;
+            self.write_vnic(index, None);
             self.forget(old.client(), index.slot())?;
         }
         if let Some(vnic) = vnic {
             self.know_client(vnic.client(), index.slot(), vnic.lower)?;
-            self.write_vnic(index, Some(vnic))?;
+            self.write_vnic(index, Some(vnic));
             (self.vnic_by_ifindex.insert(vnic.lower, u32::from(index.0), 0))
                 .map_err(|error| failed("set a VNIC", &error))?;
             self.known_vnics.insert(index, vnic);

@@ -91,6 +91,8 @@ pub struct Model {
     used: BTreeSet<SlotIndex>,
     /// Absent: as many as there is room for.
     learn_limit: Option<usize>,
+    /// VNICs without a VLAN of their own that have sent tagged frames.
+    trunks: BTreeSet<VnicIndex>,
     bridged: bool,
     multicast_port: Option<PortIndex>,
     counters: BTreeMap<PortIndex, Counters>,
@@ -171,6 +173,9 @@ impl Model {
         }
         let vlan = if vnic.vlan == 0 { frame.vlan() } else { vnic.vlan };
         let source = ClientAddress { mac: vnic.mac, vlan };
+        if vlan != vnic.vlan && self.clients.get(&source).is_none_or(|client| client.above == Above::Vnic(index)) {
+            self.trunks.insert(index);
+        }
         let slot = match self.clients.get(&source) {
             Some(client) if client.above == Above::Vnic(index) => {
                 if client.learned {
@@ -315,9 +320,7 @@ impl Model {
     /// Copies a group-addressed frame to the VNICs in its VLAN, but not to the one that it came from.
     fn copy_to_vnics(&mut self, from: Above, vlan: u16) {
         let others = || self.vnics.iter().filter(move |&(&index, _)| Above::Vnic(index) != from);
-        let as_it_is = others().filter(|(_, vnic)| {
-            vnic.vlan == 0 && (vlan == 0 || self.clients.contains_key(&ClientAddress { mac: vnic.mac, vlan }))
-        });
+        let as_it_is = others().filter(|(index, vnic)| vnic.vlan == 0 && (vlan == 0 || self.trunks.contains(index)));
         let as_it_is = as_it_is.map(|(&index, _)| Delivery { to: Above::Vnic(index), untagged: false });
         let configured = others().filter(|(_, vnic)| vlan != 0 && vnic.vlan == vlan);
         let configured = configured.map(|(&index, _)| Delivery { to: Above::Vnic(index), untagged: true });
@@ -340,8 +343,8 @@ impl Model {
             None => return None,
         };
         let load = |port: PortIndex| self.slots.values().filter(|slot| slot.port == Some(port)).count();
-        let usable = self.ports.iter().filter(|(_, port)| port.usable).map(|(&index, _)| index);
-        let port = usable.min_by_key(|&port| (load(port), port)).or_else(|| self.ports.keys().next().copied());
+        let port = self.ports.iter().min_by_key(|&(&index, port)| (!port.usable, load(index), index));
+        let port = port.map(|(&index, _)| index);
         self.slots.insert(slot, Slot { port, ..Slot::empty(self.now) });
         self.clients.insert(client, Client { slot, above, learned: true });
         self.used.insert(slot);

@@ -39,6 +39,7 @@ impl Datapath for Model {
     }
 
     fn set_vnic(&mut self, index: VnicIndex, vnic: Option<Vnic>) -> Result<(), Error> {
+        self.trunks.remove(&index);
         if let Some(old) = self.vnics.remove(&index) {
             self.forget(old.client(), index.slot())?;
         }
