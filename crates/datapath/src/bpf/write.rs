@@ -64,7 +64,11 @@ impl Datapath for Bpf {
     }
 
     fn forget(&mut self, client: ClientAddress, slot: SlotIndex) -> Result<(), Error> {
-        self.forget_address(key(client.mac, client.vlan));
+        let address = key(client.mac, client.vlan);
+        // One that was released may have been learned anew since, with another slot.
+        if self.addresses.get(&address, 0).is_ok_and(|known| known.place == slot.0) {
+            self.forget_address(address);
+        }
         self.empty_slot(slot)
     }
 

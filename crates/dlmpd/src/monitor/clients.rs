@@ -34,6 +34,8 @@ pub(super) struct Clients {
     /// How many may be learned.
     limit: usize,
     learned: BTreeMap<SlotIndex, LearnedClient>,
+    /// The slots of the learned ones.
+    slots: BTreeMap<ClientAddress, SlotIndex>,
     vlans: BTreeMap<SlotIndex, VlanDevice>,
     /// Counts of the datapath at the last look.
     events_lost: u64,
@@ -46,6 +48,7 @@ impl Default for Clients {
         Self {
             limit: MAX_LEARNED,
             learned: BTreeMap::new(),
+            slots: BTreeMap::new(),
             vlans: BTreeMap::new(),
             events_lost: 0,
             refused: 0,
@@ -143,6 +146,7 @@ impl Running {
             }
             let known = LearnedClient { address: client, above, silent: 0, proven: false };
             self.clients.learned.insert(slot, known);
+            self.clients.slots.insert(client, slot);
             self.receive(client.mac);
             match port {
                 Some(port) => seated.push((slot, port)),
@@ -167,6 +171,7 @@ impl Running {
         self.act();
         for slot in slots {
             let Some(client) = self.clients.learned.remove(&slot) else { continue };
+            self.clients.slots.remove(&client.address);
             if let Err(error) = self.bpf.forget(client.address, slot) {
                 tracing::error!(aggregation = self.name, %error, "a slot is lost");
             }
@@ -353,8 +358,9 @@ impl Running {
 
     /// Has the ports no longer receive an address, unless another client has it in another VLAN.
     pub(super) fn receive_no_longer(&self, mac: MacAddr) {
-        let slots = self.own_slots().chain(self.clients.learned.keys().copied());
-        let others = slots.filter_map(|slot| self.client_address(slot)).any(|address| address.mac == mac);
+        let in_any_vlan = ClientAddress { mac, vlan: 0 }..=ClientAddress { mac, vlan: u16::MAX };
+        let others = self.clients.slots.range(in_any_vlan).next().is_some()
+            || self.own_slots().filter_map(|slot| self.client_address(slot)).any(|address| address.mac == mac);
         if !others {
             for device in self.devices() {
                 self.chore(Chore::DeleteFilter { link: device.ifindex, mac });
@@ -405,7 +411,7 @@ impl Running {
     }
 
     fn slot_of(&self, address: ClientAddress) -> Option<SlotIndex> {
-        let mut slots = self.own_slots().chain(self.clients.learned.keys().copied());
-        slots.find(|&slot| self.client_address(slot) == Some(address))
+        let learned = self.clients.slots.get(&address).copied();
+        learned.or_else(|| self.own_slots().find(|&slot| self.client_address(slot) == Some(address)))
     }
 }
