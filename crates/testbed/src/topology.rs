@@ -62,10 +62,10 @@ pub fn bridge(namespace: &Namespace, name: &str, ports: &[&str]) -> Result<()> {
 }
 
 /// A tap device, the one virtual Ethernet device whose speed can be set. It has a carrier as long
-/// as this value lives; nothing reads the frames that it sends.
+/// as this value lives. Unless its holder reads them ([`device`](Self::device)), nothing reads the frames that it sends.
 #[derive(Debug)]
 pub struct Tap {
-    _device: File,
+    device: File,
 }
 
 impl Tap {
@@ -83,6 +83,12 @@ impl Tap {
         let speed = speed.to_string();
         succeed(namespace.command("ethtool").args(["-s", name, "speed", &speed, "duplex", "full"]))?;
         up(namespace, name)?;
-        Ok(Self { _device: device })
+        Ok(Self { device })
+    }
+
+    /// The other side of the link: a read takes a frame that the tap sent, a write is one that it receives.
+    #[must_use]
+    pub fn device(&self) -> &File {
+        &self.device
     }
 }
