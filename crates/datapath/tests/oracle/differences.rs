@@ -8,7 +8,7 @@ use dlmp_wire::MacAddr;
 use dlmp_wire::ethernet::Frame;
 use dlmp_wire::membership;
 
-use crate::frames::{CDP, Outputs, PORTS, Place, Sent};
+use crate::frames::{CDP, Outputs, PORTS, Payload, Place, Sent, VNIC};
 
 /// A difference that is meant.
 pub struct Difference {
@@ -26,8 +26,10 @@ pub struct Situation {
     pub sent: Sent,
     /// Our clients and what they are behind.
     pub clients: BTreeMap<ClientAddress, Place>,
-    /// Open vSwitch's table of addresses.
+    /// Open vSwitch's table of addresses, by which it judges the source.
     pub table: BTreeMap<ClientAddress, Place>,
+    /// The same after it has learned the source, by which it judges the destination.
+    pub learned: BTreeMap<ClientAddress, Place>,
     /// Why ours dropped it, if it did.
     pub refused: Option<Counter>,
     /// Ours let its source go, which had been a client.
@@ -79,9 +81,16 @@ impl Situation {
         self.sent.destination.is_group()
     }
 
-    /// What the source or the destination is behind, by ours and by theirs.
-    fn known(&self, address: ClientAddress) -> (Option<Place>, Option<Place>) {
-        (self.clients.get(&address).copied(), self.table.get(&address).copied())
+    /// What the source is behind, by ours and by theirs.
+    fn sender(&self) -> (Option<Place>, Option<Place>) {
+        let sender = self.sent.sender();
+        (self.clients.get(&sender).copied(), self.table.get(&sender).copied())
+    }
+
+    /// What the destination is behind, by ours and by theirs.
+    fn receiver(&self) -> (Option<Place>, Option<Place>) {
+        let receiver = self.sent.receiver();
+        (self.clients.get(&receiver).copied(), self.learned.get(&receiver).copied())
     }
 
     /// Ours dropped it since its source is ours.
@@ -140,8 +149,18 @@ pub const LISTED: &[Difference] = &[
         rule: "1",
         why: "on another port a client's announcement is its own, come back; Open vSwitch guards itself for 5 s only",
         is: |frame, at| {
-            let (_, table) = frame.known(frame.sent.sender());
-            frame.own_source() && is_above(table) && is_gratuitous(frame) && at.who == Who::Theirs
+            let known = is_above(frame.sender().1) && is_gratuitous(&frame.sent);
+            frame.refused == Some(Counter::RxReflection) && known && at.who == Who::Theirs
+        },
+    },
+    Difference {
+        name: "claimed-address",
+        rule: "1",
+        why: "another host that claims an address of ours is counted, not obeyed; a learned client's address goes with \
+              an announcement (RFC 5227), not with any ARP reply to everybody",
+        is: |frame, at| {
+            let known = is_above(frame.sender().1) && is_gratuitous(&frame.sent);
+            frame.refused == Some(Counter::RxOwnAddress) && known && at.who == Who::Theirs
         },
     },
     Difference {
@@ -149,7 +168,7 @@ pub const LISTED: &[Difference] = &[
         rule: "1",
         why: "who a client is does not hang on a table that its first frame fills and a reflection empties",
         is: |frame, at| {
-            let (_, table) = frame.known(frame.sent.sender());
+            let (_, table) = frame.sender();
             frame.own_source() && !is_above(table) && at.who == Who::Theirs
         },
     },
@@ -166,9 +185,11 @@ pub const LISTED: &[Difference] = &[
         why: "who has moved away or never was a client is outside at once, not when an entry of a table ages",
         is: |frame, at| {
             let gone = |(client, table): (Option<Place>, Option<Place>)| client.is_none() && is_above(table);
-            let sender = frame.from_outside() && at.who == Who::Ours && gone(frame.known(frame.sent.sender()));
-            let receiver = !frame.to_group() && gone(frame.known(frame.sent.receiver()));
-            sender || receiver
+            let sender = frame.from_outside() && at.who == Who::Ours && gone(frame.sender());
+            let (_, table) = frame.receiver();
+            let to_its_old_place = Some(at.place) == table;
+            let receiver = gone(frame.receiver()) && to_its_old_place == (at.who == Who::Theirs);
+            sender || (receiver && !frame.to_group())
         },
     },
     Difference {
@@ -182,7 +203,7 @@ pub const LISTED: &[Difference] = &[
         rule: "4",
         why: "VNICs are known, so what is for nobody can only be for a silent guest of the bridge, and is taken once",
         is: |frame, at| {
-            let (client, _) = frame.known(frame.sent.receiver());
+            let (client, _) = frame.receiver();
             frame.from_outside() && !frame.to_group() && client.is_none() && at.who == Who::Theirs
         },
     },
@@ -191,7 +212,7 @@ pub const LISTED: &[Difference] = &[
         rule: "4",
         why: "who is outside is the switches' business; the bridge above has a table of its own",
         is: |frame, at| {
-            let (client, table) = frame.known(frame.sent.receiver());
+            let (client, table) = frame.receiver();
             let outside = client.is_none() && table.is_some_and(Place::is_port);
             frame.from_outside() && outside && at.place == Place::Link && at.who == Who::Ours
         },
@@ -201,7 +222,7 @@ pub const LISTED: &[Difference] = &[
         rule: "2",
         why: "a VNIC gets the groups of a VLAN once it has sent in it, not those of every VLAN",
         is: |frame, at| {
-            let vnic = ClientAddress { mac: crate::frames::VNIC, vlan: frame.sent.in_vlan() };
+            let vnic = ClientAddress { mac: VNIC, vlan: frame.sent.in_vlan() };
             let member = frame.clients.contains_key(&vnic);
             frame.to_group() && at.place == Place::VNIC && !member && at.who == Who::Theirs
         },
@@ -210,9 +231,11 @@ pub const LISTED: &[Difference] = &[
         name: "known-destination",
         rule: "3 and 5",
         why: "a client is where ours has it, silent or not; Open vSwitch floods, or follows whoever used the address last",
-        is: |frame, _| {
-            let (client, table) = frame.known(frame.sent.receiver());
-            !frame.to_group() && client.is_some() && client != table && frame.refused.is_none_or(is_local)
+        is: |frame, at| {
+            let (client, table) = frame.receiver();
+            let to_its_place = Some(at.place) == client;
+            let apart = client.is_some() && client != table && to_its_place == (at.who == Who::Ours);
+            apart && !frame.to_group() && matches!(frame.refused, None | Some(Counter::TxSameLink))
         },
     },
     Difference {
@@ -220,19 +243,14 @@ pub const LISTED: &[Difference] = &[
         rule: "5",
         why: "what is for nobody here leaves by the port; the clients above are known",
         is: |frame, at| {
-            let (client, _) = frame.known(frame.sent.receiver());
+            let (client, _) = frame.receiver();
             let above = !frame.from_outside() && !at.place.is_port();
             above && !frame.to_group() && client.is_none() && at.who == Who::Theirs
         },
     },
 ];
 
-/// An ARP announcement as Open vSwitch knows them: to everybody.
-fn is_gratuitous(frame: &Situation) -> bool {
-    frame.sent.payload == crate::frames::Payload::ArpAnnouncement && frame.sent.destination == MacAddr::BROADCAST
-}
-
-/// For a client behind the link that it came from.
-fn is_local(refused: Counter) -> bool {
-    refused == Counter::TxSameLink
+/// What Open vSwitch takes for an ARP announcement: one for the sender's own address, or any reply, to everybody.
+fn is_gratuitous(sent: &Sent) -> bool {
+    sent.destination == MacAddr::BROADCAST && matches!(sent.payload, Payload::ArpAnnouncement | Payload::ProbeAnswer)
 }

@@ -24,8 +24,9 @@ use ours::Ours;
 use sequences::{Sequence, Step};
 use theirs::Theirs;
 
+const DOCUMENTATION: &str = include_str!("../../../../docs/datapath.md");
 /// How many sequences are made up.
-const SEQUENCES: u32 = 400;
+const SEQUENCES: u32 = 500;
 
 #[test]
 fn every_difference_from_open_vswitch_is_listed_and_occurs() {
@@ -55,6 +56,15 @@ fn every_difference_from_open_vswitch_is_listed_and_occurs() {
     }
 }
 
+#[test]
+fn the_documentation_has_every_difference() {
+    let rows: Vec<_> = DOCUMENTATION.lines().filter(|line| line.starts_with("| `")).collect();
+    for Difference { name, rule, why, .. } in LISTED {
+        let row = format!("| `{name}` | {rule} | {why} |");
+        assert!(rows.contains(&row.as_str()), "docs/datapath.md lacks the row\n{row}");
+    }
+}
+
 /// Plays a sequence to both sides; the names of the differences that it shows, or the first that is not listed.
 fn play(sequence: &Sequence, theirs: &mut Theirs) -> Result<BTreeSet<&'static str>, String> {
     let mut ours = Ours::new(&sequence.seats, sequence.multicast_port);
@@ -75,7 +85,8 @@ fn play(sequence: &Sequence, theirs: &mut Theirs) -> Result<BTreeSet<&'static st
         let (clients, table) = (ours.clients(), theirs.table());
         let done = ours.send(&sent);
         let out = theirs.send(&sent);
-        let situation = Situation { sent, clients, table, refused: done.refused, released: done.released };
+        let learned = theirs.table();
+        let situation = Situation { sent, clients, table, learned, refused: done.refused, released: done.released };
         for divergence in Divergence::all(&done.outputs, &out) {
             let Some(difference) = Difference::of(&situation, &divergence) else {
                 let (ours, theirs) = (done.outputs, out);

@@ -47,19 +47,37 @@ impl Named {
 pub fn any() -> impl Strategy<Value = Sequence> {
     let place = || select(&Place::ALL[..]);
     let vlan = || prop_oneof![2 => Just(0), 1 => Just(VLAN)];
-    // Most frames are what honest senders send; the rest is anything.
-    let honest = select(vec![
-        (Place::Link, HOST),
-        (Place::Link, GUEST),
-        (Place::Link, OTHER_GUEST),
-        (Place::VNIC, VNIC),
-        (Place::VLAN_VNIC, VLAN_VNIC),
-        (Place::NET0, STRANGER),
-        (Place::NET1, STRANGER),
-    ]);
-    let from = prop_oneof![2 => honest, 1 => (place(), select(&SOURCES[..]))];
-    let sent = (from, select(&DESTINATIONS[..]), vlan(), select(&Payload::ALL[..]))
-        .prop_map(|((at, source), destination, vlan, payload)| Sent { at, destination, source, vlan, payload });
+    // Most frames are what honest senders send, what comes back of it, or what says where somebody is now; the
+    // rest is anything.
+    let honest = {
+        select(vec![
+            (Place::Link, HOST),
+            (Place::Link, GUEST),
+            (Place::Link, OTHER_GUEST),
+            (Place::VNIC, VNIC),
+            (Place::VLAN_VNIC, VLAN_VNIC),
+            (Place::NET0, STRANGER),
+            (Place::NET1, STRANGER),
+        ])
+    };
+    let from_outside = (select(vec![Place::NET0, Place::NET1]), select(&[HOST, GUEST, OTHER_GUEST, VNIC][..]));
+    let from = prop_oneof![3 => honest, 1 => from_outside, 1 => (place(), select(&SOURCES[..]))];
+    let payload = prop_oneof![1 => Just(Payload::Ip), 1 => select(&Payload::ALL[..])];
+    let announcement =
+        select(vec![Payload::ArpAnnouncement, Payload::Rarp, Payload::NeighbourAdvertisement, Payload::ArpRequest]);
+    let content = {
+        prop_oneof![
+            2 => (select(&DESTINATIONS[..]), payload),
+            1 => (Just(MacAddr::BROADCAST), announcement),
+        ]
+    };
+    let sent = (from, content, vlan()).prop_map(|((at, source), (destination, payload), vlan)| Sent {
+        at,
+        destination,
+        source,
+        vlan,
+        payload,
+    });
     let step = prop_oneof![
         16 => sent.prop_map(Step::Send),
         1 => select(addresses()).prop_map(Step::Move),
@@ -122,13 +140,7 @@ pub fn named() -> Vec<Named> {
         named(
             "a client is served from its own port",
             &["own-port-only"],
-            vec![
-                hello(Link, GUEST),
-                ip(Link, GUEST, STRANGER),
-                Step::Later,
-                ip(NET0, STRANGER, GUEST),
-                ip(NET1, STRANGER, GUEST),
-            ],
+            vec![hello(Link, GUEST), Step::Later, ip(NET0, STRANGER, GUEST), ip(NET1, STRANGER, GUEST)],
         ),
         named(
             "right after a move a client is served from both ports",
@@ -137,7 +149,7 @@ pub fn named() -> Vec<Named> {
                 hello(Link, GUEST),
                 Step::Later,
                 Step::Move(ClientAddress { mac: GUEST, vlan: 0 }),
-                ip(Link, GUEST, STRANGER),
+                ip(Link, GUEST, ALL),
                 ip(NET0, STRANGER, GUEST),
                 ip(NET1, STRANGER, GUEST),
             ],
@@ -190,17 +202,24 @@ pub fn named() -> Vec<Named> {
         named(
             "an announcement comes back",
             &["reflected-announcement", "silent-client-is-known"],
-            vec![hello(Link, HOST), carrying(ArpAnnouncement, NET0, HOST, ALL), ip(NET0, HOST, ALL)],
+            vec![
+                Step::Move(ClientAddress { mac: HOST, vlan: 0 }),
+                hello(Link, HOST),
+                Step::Later,
+                carrying(ArpAnnouncement, NET0, HOST, ALL),
+                ip(NET0, HOST, ALL),
+            ],
         ),
         named(
-            "an announcement comes back at once",
-            &[],
-            vec![carrying(ArpAnnouncement, Link, HOST, ALL), carrying(ArpAnnouncement, NET0, HOST, ALL)],
+            "another host claims the host's address",
+            &["claimed-address"],
+            vec![hello(Link, HOST), carrying(ArpAnnouncement, NET0, HOST, ALL)],
         ),
         named(
             "a guest moves away and comes back",
             &[],
             vec![
+                hello(Link, HOST),
                 hello(Link, GUEST),
                 Step::Later,
                 carrying(ArpAnnouncement, NET0, GUEST, ALL),
@@ -211,9 +230,20 @@ pub fn named() -> Vec<Named> {
             ],
         ),
         named(
-            "a guest moves away right after it spoke up",
-            &["announced-departure"],
-            vec![carrying(ArpAnnouncement, Link, GUEST, ALL), Step::Later, carrying(ArpAnnouncement, NET0, GUEST, ALL)],
+            "an announcement on another port has come back",
+            &[],
+            vec![hello(Link, GUEST), Step::Later, carrying(ArpAnnouncement, NET1, GUEST, ALL), ip(NET0, GUEST, ALL)],
+        ),
+        named(
+            "a guest on the other port moves away",
+            &["departed-is-forgotten"],
+            vec![
+                Step::Move(ClientAddress { mac: GUEST, vlan: 0 }),
+                hello(Link, GUEST),
+                Step::Later,
+                carrying(ArpAnnouncement, NET1, GUEST, ALL),
+                ip(NET0, GUEST, ALL),
+            ],
         ),
         named(
             "a guest moves away and tells by RARP",
