@@ -273,7 +273,7 @@ fn a_flood_of_addresses_is_counted_and_harms_no_established_guest() {
     assert_whole(&record);
 
     let learned = machine.seats();
-    assert_eq!(learned.len(), 4096, "as many as there is room for");
+    assert!(learned.len() <= 4096, "more than there is room for: {}", learned.len());
     for (mac, port) in before {
         assert!(learned.contains_key(&mac), "{mac} was on {port} and is gone");
     }

@@ -63,7 +63,8 @@ pub fn bridge(namespace: &Namespace, name: &str, ports: &[&str]) -> Result<()> {
 }
 
 /// A tap device, the one virtual Ethernet device whose speed can be set, and the port of a guest that is a
-/// virtual machine. It has a carrier as long as this value lives; nothing reads the frames that it sends.
+/// virtual machine. It has a carrier as long as this value lives. Unless its holder reads them
+/// ([`device`](Self::device)), nothing reads the frames that it sends.
 #[derive(Debug)]
 pub struct Tap {
     device: File,
@@ -93,5 +94,11 @@ impl Tap {
     /// Those of write(2), such as that the device is down.
     pub fn send(&self, frame: &[u8]) -> std::io::Result<()> {
         (&self.device).write_all(frame)
+    }
+
+    /// The other side of the link: a read takes a frame that the tap sent, a write is one that it receives.
+    #[must_use]
+    pub fn device(&self) -> &File {
+        &self.device
     }
 }
