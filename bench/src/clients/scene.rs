@@ -29,7 +29,7 @@ const NUMBER: Range<usize> = 14..22;
 /// Frames that can wait to be read: more than a second's.
 const QUEUE: u32 = 100_000;
 /// A sender sends as many frames as are due, then sleeps so long.
-const TICK: Duration = Duration::from_micros(200);
+pub const TICK: Duration = Duration::from_micros(200);
 /// How long frames may still come in after the last one was sent.
 const LINGER: Duration = Duration::from_millis(300);
 /// How often a silent receiver looks whether it should end.
@@ -39,7 +39,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The machine and the switch.
 pub struct Scene {
+    /// With the ports `net0`, `net1`, ... of the aggregation.
     pub machine: Namespace,
+    /// With what they are connected to, `p0`, `p1`, ...
     pub switch: Namespace,
     dlmp: Environment,
     guests: Tap,
@@ -49,8 +51,11 @@ pub struct Scene {
 
 /// What is sent each way: frames of `length` bytes of these guests in turn, `rate` a second.
 pub struct Load {
+    /// Their numbers.
     pub guests: Vec<u16>,
+    /// Frames a second, 1 or more.
     pub rate: u32,
+    /// Bytes of a frame, 60 or more.
     pub length: usize,
 }
 
@@ -204,7 +209,9 @@ fn receive(tap: &Tap, start: Instant, go_on: &AtomicBool) -> Result<Arrived> {
             continue;
         };
         let at = start.elapsed();
-        let Some(&[_, _, _, _, _, _, ref source @ .., first, second]) = frame[..length].first_chunk::<14>() else { continue };
+        let Some(&[_, _, _, _, _, _, ref source @ .., first, second]) = frame[..length].first_chunk::<14>() else {
+            continue;
+        };
         match [first, second] {
             NUMBERED => {
                 if let Some(number) = frame[..length].get(NUMBER).and_then(|bytes| bytes.try_into().ok()) {

@@ -71,7 +71,10 @@ fn throughput(scene: &Scene) -> Result<[f64; 2]> {
     let seconds = (window.end - window.start).as_secs_f64();
     for stream in [&forth, &back] {
         let offered = stream.sent.iter().filter(|at| window.contains(at)).count() as f64 / seconds;
-        ensure!(offered > f64::from(RATE) * 0.75, "this machine is too busy: {offered:.0} of {RATE} frames a second were sent");
+        ensure!(
+            offered > f64::from(RATE) * 0.75,
+            "this machine is too busy: {offered:.0} of {RATE} frames a second were sent"
+        );
     }
     Ok([forth, back].map(|stream| {
         let arrived = stream.arrivals.iter().filter(|arrival| window.contains(&arrival.at)).count();
