@@ -3,6 +3,7 @@
 mod cost;
 mod faults;
 mod scene;
+mod traffic;
 mod uplinks;
 
 use anyhow::Result;
@@ -10,8 +11,9 @@ use anyhow::Result;
 /// Measures and returns the sections.
 pub fn measure() -> Result<String> {
     Ok(format!(
-        "### Cost a packet\n\n{}\n### Failover and return\n\n{}\n### Sum of the uplinks\n\n{}",
+        "### Cost a packet\n\n{}\n{}\n### Failover and return\n\n{}\n### Sum of the uplinks\n\n{}",
         cost::measure()?,
+        traffic::measure()?,
         faults::measure()?,
         uplinks::measure()?
     ))
