@@ -28,16 +28,13 @@ const PROGRAMS: [(&str, &str); 2] =
 
 /// Measures and returns the table.
 pub fn measure() -> Result<String> {
-    let others = programs()?.into_iter().filter_map(|program| program["id"].as_u64()).collect();
+    let others = Programs::loaded()?;
     let network = Network::new()?;
     let _dlmp = System::Dlmp.start(&network)?;
-    let before = fs::read_to_string(SWITCH).with_context(|| format!("cannot read {SWITCH}"))?;
-    fs::write(SWITCH, "1").with_context(|| format!("cannot write {SWITCH}"))?;
-    let figures = floods(&network, &others);
-    fs::write(SWITCH, before)?;
+    let figures = Programs::with_statistics(|| floods(&network, &others))?;
 
     let mut table = Table::new(&["program", "ns a packet, net", "ns a packet under a flood"]);
-    for (((_, does), nanoseconds), net) in PROGRAMS.iter().zip(figures?).zip(net_costs()?) {
+    for (((_, does), nanoseconds), net) in PROGRAMS.iter().zip(figures).zip(net_costs()?) {
         table.row(&[does, &Spread::of(net).text(0), &Spread::of(nanoseconds).text(0)]);
     }
     Ok(format!(
@@ -81,19 +78,50 @@ fn net_costs() -> Result<[Vec<f64>; 2]> {
 }
 
 /// Nanoseconds a packet in each flood, for each of [`PROGRAMS`].
-fn floods(network: &Network, others: &BTreeSet<u64>) -> Result<[Vec<f64>; 2]> {
+fn floods(network: &Network, others: &Programs) -> Result<[Vec<f64>; 2]> {
     let mut figures = [Vec::new(), Vec::new()];
     for flood in 1..=FLOODS {
         eprintln!("programs: flood {flood} of {FLOODS}");
-        let before = runs(others)?;
-        flood::send(&network.guest, (&network.host, OVER_AGGREGATION.host), LENGTH)?;
-        flood::send(&network.host, (&network.guest, OVER_AGGREGATION.guest), LENGTH)?;
-        let after = runs(others)?;
-        for (figures, (before, after)) in figures.iter_mut().zip(before.into_iter().zip(after)) {
-            figures.push((after.nanoseconds - before.nanoseconds) / (after.packets - before.packets));
+        let costs = others.costs(|| {
+            flood::send(&network.guest, (&network.host, OVER_AGGREGATION.host), LENGTH)?;
+            flood::send(&network.host, (&network.guest, OVER_AGGREGATION.guest), LENGTH)?;
+            Ok(())
+        })?;
+        for (figures, cost) in figures.iter_mut().zip(costs) {
+            figures.push(cost);
         }
     }
     Ok(figures)
+}
+
+/// The programs that were loaded on this machine at one moment. What is measured are those loaded since.
+pub struct Programs(BTreeSet<u64>);
+
+impl Programs {
+    /// Those that are loaded now.
+    pub fn loaded() -> Result<Self> {
+        Ok(Self(programs()?.into_iter().filter_map(|program| program["id"].as_u64()).collect()))
+    }
+
+    /// Has the kernel keep statistics of its programs during the work.
+    pub fn with_statistics<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let before = fs::read_to_string(SWITCH).with_context(|| format!("cannot read {SWITCH}"))?;
+        fs::write(SWITCH, "1").with_context(|| format!("cannot write {SWITCH}"))?;
+        let result = work();
+        fs::write(SWITCH, before)?;
+        result
+    }
+
+    /// Nanoseconds a packet of egress and ingress during the work, by the kernel's statistics.
+    pub fn costs(&self, work: impl FnOnce() -> Result<()>) -> Result<[f64; 2]> {
+        let before = runs(&self.0)?;
+        work()?;
+        let mut costs = [0.0; 2];
+        for (cost, (before, after)) in costs.iter_mut().zip(before.into_iter().zip(runs(&self.0)?)) {
+            *cost = (after.nanoseconds - before.nanoseconds) / (after.packets - before.packets);
+        }
+        Ok(costs)
+    }
 }
 
 /// What programs of one name have done so far.

@@ -6,9 +6,11 @@
 //! - `dlmp-bench peers [NAME]`: beside bonding, teamd and Open vSwitch, on a kernel that has them (scripts/vm);
 //!   NAME is part of a heading ("Carrier loss") or of a system's name.
 //! - `dlmp-bench cost`: what one daemon with 256 probed aggregations of 4 ports takes.
+//! - `dlmp-bench clients`: thousands of clients on one aggregation.
 //! - `dlmp-bench starved`: false failovers in 10 minutes with every core saturated.
 
 mod aggregator;
+mod clients;
 mod cost;
 mod crossing;
 mod datapath;
@@ -52,6 +54,7 @@ fn run() -> Result<()> {
             Ok(())
         }
         Some("peers") => peers(),
+        Some("clients") => clients(),
         Some("cost") => cost(),
         Some("starved") => starved(),
         Some(other) => bail!("unknown part {other:?}; see the first lines of bench/src/main.rs"),
@@ -70,6 +73,11 @@ fn local() -> Result<()> {
 
 fn cost() -> Result<()> {
     println!("## Cost\n\n{}\n{}", report::machine(), cost::measure()?);
+    Ok(())
+}
+
+fn clients() -> Result<()> {
+    println!("## Many clients\n\n{}\n{}", report::machine(), clients::measure()?);
     Ok(())
 }
 

@@ -1,10 +1,13 @@
 //! Builds links: veth pairs between namespaces, bridges, taps with a speed.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::namespace::{Namespace, succeed};
 use crate::sys;
@@ -63,8 +66,8 @@ pub fn bridge(namespace: &Namespace, name: &str, ports: &[&str]) -> Result<()> {
 }
 
 /// A tap device, the one virtual Ethernet device whose speed can be set, and the port of a guest that is a
-/// virtual machine. It has a carrier as long as this value lives. Unless its holder reads them
-/// ([`device`](Self::device)), nothing reads the frames that it sends.
+/// virtual machine. It has a carrier as long as this value lives. Frames that it sends wait to be received, as many as its
+/// `txqueuelen` says (ip-link(8)); further ones are dropped.
 #[derive(Debug)]
 pub struct Tap {
     device: File,
@@ -92,7 +95,7 @@ impl Tap {
     ///
     /// # Errors
     /// Those of write(2), such as that the device is down.
-    pub fn send(&self, frame: &[u8]) -> std::io::Result<()> {
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
         (&self.device).write_all(frame)
     }
 
@@ -100,5 +103,18 @@ impl Tap {
     #[must_use]
     pub fn device(&self) -> &File {
         &self.device
+    }
+
+    /// Takes a frame that the device sends: what its guest receives. Returns its length; what does not fit
+    /// into `frame` is cut off. Nothing when none comes within `patience` (to the millisecond).
+    ///
+    /// # Errors
+    /// Those of poll(2) and read(2), such as that the device is down.
+    pub fn receive(&self, frame: &mut [u8], patience: Duration) -> io::Result<Option<usize>> {
+        let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+        if poll(&mut [PollFd::new(self.device.as_fd(), PollFlags::POLLIN)], patience)? == 0 {
+            return Ok(None);
+        }
+        (&self.device).read(frame).map(Some)
     }
 }

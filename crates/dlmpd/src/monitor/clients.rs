@@ -20,9 +20,9 @@ use super::running::{Running, failed};
 
 /// How often it is looked which learned clients have sent.
 pub(super) const LOOK: Duration = Duration::from_secs(60);
-/// A client that was silent for so many looks is forgotten: twice as long as switches and bridges remember an
+/// A client that was silent for so long is forgotten: twice as long as switches and bridges remember an
 /// address by default (IEEE 802.1Q, 8.8.3: 300 s), so that it is never gone here and still known there.
-const SILENT_LOOKS: u8 = 10;
+const SILENT: Duration = Duration::from_secs(600);
 /// Kinds of links above which there may be guests that have not sent yet.
 const BRIDGES: [&str; 2] = ["bridge", "openvswitch"];
 /// The slots of VLAN devices.
@@ -61,7 +61,8 @@ impl Default for Clients {
 struct LearnedClient {
     address: ClientAddress,
     above: Above,
-    silent: u8,
+    /// When a look last found that it had sent. The first look finds what it was learned by.
+    heard: Option<Instant>,
     /// It has sent again after it was learned: what a flood of random addresses does not do.
     proven: bool,
 }
@@ -144,7 +145,7 @@ impl Running {
             if self.clients.learned.get(&slot).is_some_and(|known| known.address == client) {
                 continue;
             }
-            let known = LearnedClient { address: client, above, silent: 0, proven: false };
+            let known = LearnedClient { address: client, above, heard: None, proven: false };
             self.clients.learned.insert(slot, known);
             self.clients.slots.insert(client, slot);
             self.receive(client.mac);
@@ -179,10 +180,12 @@ impl Running {
         }
     }
 
-    /// Forgets clients that are silent for long, and says when there was no room for new ones. While there is
-    /// none, those that never sent again are forgotten at the next look.
+    /// Forgets clients that are silent for long, and says when there was no room for new ones. Those that never
+    /// sent again are forgotten to make room, but only when somebody was refused: who fits in stays.
     pub fn age(&mut self, now: Instant) {
         let refused = self.bpf.aggregation_counters().map_or(0, |counters| counters.get(Counter::TxClientsFull));
+        let full = self.clients.learned.len() >= self.clients.limit;
+        let crowded = full && refused > self.clients.refused;
         if refused > self.clients.refused {
             tracing::warn!(
                 aggregation = self.name,
@@ -192,7 +195,6 @@ impl Running {
             );
             self.clients.refused = refused;
         }
-        let full = self.clients.learned.len() >= self.clients.limit;
         if !full && self.clients.last_look.is_some_and(|last| now < last + LOOK) {
             return;
         }
@@ -200,13 +202,9 @@ impl Running {
         let mut gone = Vec::new();
         for (&slot, client) in &mut self.clients.learned {
             if self.bpf.was_used(slot) {
-                // The first look finds what it was learned by.
-                client.proven |= client.silent > 0;
-                client.silent = 1;
-            } else {
-                client.silent += 1;
-            }
-            if client.silent > SILENT_LOOKS || (full && !client.proven && client.silent > 1) {
+                client.proven |= client.heard.is_some();
+                client.heard = Some(now);
+            } else if (crowded && !client.proven) || client.heard.is_none_or(|heard| now >= heard + SILENT) {
                 gone.push(slot);
             }
         }
