@@ -60,8 +60,8 @@ pub fn any() -> impl Strategy<Value = Sequence> {
             (Place::NET1, STRANGER),
         ])
     };
-    let from_outside = (select(vec![Place::NET0, Place::NET1]), select(&[HOST, GUEST, OTHER_GUEST, VNIC][..]));
-    let from = prop_oneof![3 => honest, 1 => from_outside, 1 => (place(), select(&SOURCES[..]))];
+    let is_from_outside = (select(vec![Place::NET0, Place::NET1]), select(&[HOST, GUEST, OTHER_GUEST, VNIC][..]));
+    let from = prop_oneof![3 => honest, 1 => is_from_outside, 1 => (place(), select(&SOURCES[..]))];
     let payload = prop_oneof![1 => Just(Payload::Ip), 1 => select(&Payload::ALL[..])];
     let announcement =
         select(vec![Payload::ArpAnnouncement, Payload::Rarp, Payload::NeighbourAdvertisement, Payload::ArpRequest]);
