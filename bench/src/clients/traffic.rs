@@ -30,7 +30,13 @@ pub fn measure() -> Result<String> {
             eprintln!("traffic: round {} of {ROUNDS}", round + 1);
             for (costs, guests) in costs.iter_mut().zip(IN_TURN) {
                 let load = Load { guests: (0..guests).collect(), rate: RATE, length: 60 };
-                let [egress, ingress] = others.costs(|| scene.load(&load, |_| Ok(thread::sleep(LENGTH))).map(drop))?;
+                let [egress, ingress] = others.costs(|| {
+                    scene.load(&load, |_| {
+                        thread::sleep(LENGTH);
+                        Ok(())
+                    })?;
+                    Ok(())
+                })?;
                 costs[0].push(egress);
                 costs[1].push(ingress);
             }
