@@ -43,7 +43,9 @@ struct dlmp_aggregation {
 	__u16 probing;        /* 1: transitive probes are taken */
 	__u16 probe_vlan;     /* their VLAN, 0 for none */
 	__u32 vnics;          /* places of the map `vnics` to look at, from the first */
+	__u32 learn_limit;    /* clients that may be learned at a time, at most DLMP_MAX_LEARNED */
 	__u32 bridged;        /* 1: a bridge sits above, unicast for nobody here may be for a guest of its */
+	__u32 vlans;          /* VNICs that are in a VLAN */
 	__u64 netns_cookie;   /* SO_NETNS_COOKIE of the namespace that it lives in */
 	__u64 fresh_ns;       /* how long after a move a client is served from any port (rule 3) */
 	__u64 announce_ns;    /* least time between two requests to announce a slot (rule 3) */
@@ -84,12 +86,18 @@ struct dlmp_client {
 	__u32 link;  /* lower end of the VNIC that the client is behind; 0: the aggregation's own link */
 };
 
-/* Map `vnics`, by VNIC index. An ifindex of 0 is an empty place. */
+/* A VNIC. An ifindex of 0 is an empty place. */
 struct dlmp_vnic {
 	__u32 ifindex; /* of the lower end */
 	__u16 vlan;    /* the frames of the VNIC are tagged with this VLAN; 0: as it sends them */
 	__u8 mac[6];
-	__u32 slot;
+	__u16 slot;
+	__u16 trunk; /* 1: without a VLAN of its own, it has sent tagged frames */
+} __attribute__((aligned(8)));
+
+/* The one entry of the map `vnics`: all of them, by VNIC index. */
+struct dlmp_vnics {
+	struct dlmp_vnic at[DLMP_MAX_VNICS];
 };
 
 /* Map `slots`: where a client sits. */
@@ -99,6 +107,18 @@ struct dlmp_slot {
 	__u64 moved_ns;    /* CLOCK_MONOTONIC of the last move */
 	__u64 announce_ns; /* when the program last asked for an announcement */
 };
+
+/* The one entry of the map `seating`. */
+struct dlmp_seating {
+	__u64 given_out; /* slots of learned clients that were ever given out: the next one is free */
+	__u64 learned;   /* clients that are learned now */
+	/* For each port the clients on it, times DLMP_ON_PORT_ONE, and why it is no choice for a new one. */
+	__u64 on_port[DLMP_MAX_PORTS];
+};
+
+#define DLMP_ON_PORT_ONE (1ULL << 8) /* below it is room for the index */
+#define DLMP_ON_PORT_UNUSABLE (1ULL << 60)
+#define DLMP_ON_PORT_ABSENT (1ULL << 61)
 
 /* Map `pairs`, by local port * DLMP_MAX_PORTS + other port. The daemon reads it without a system call. */
 struct dlmp_pair {

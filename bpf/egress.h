@@ -14,8 +14,8 @@ static __always_inline struct dlmp_slot *sender(const struct dlmp_aggregation *a
 		return at(&slots, 0);
 	client = bpf_map_lookup_elem(&addresses, source);
 	if (!client) {
-		if (!is_group(source->mac))
-			return learn(source, 0);
+		if (!is_group(source->mac) && port_with(source->mac) == DLMP_NO_PORT)
+			return learn(aggr, source, 0);
 		count(counters_of(DLMP_ROW_AGGREGATION), DLMP_TX_UNKNOWN_SOURCE);
 		return NULL;
 	}

@@ -91,7 +91,7 @@ int dlmp_ingress(struct __sk_buff *skb)
 	struct ethernet *eth = ethernet_of(skb);
 	struct dlmp_address source = {}, destination = {};
 	struct dlmp_aggregation *aggr = at(&aggregation, 0);
-	__u32 ifindex = skb->ifindex, here, link = 0;
+	__u32 ifindex = skb->ifindex, here, other, link = 0;
 	struct dlmp_counters *row;
 	struct dlmp_client *client;
 	bool untag = false;
@@ -132,6 +132,12 @@ int dlmp_ingress(struct __sk_buff *skb)
 	}
 
 	client = bpf_map_lookup_elem(&addresses, &source);
+	if (!client && source.vlan) {
+		/* The ports ask in the VLAN of the probes too. */
+		other = port_with(source.mac);
+		if (other != DLMP_NO_PORT)
+			return drop(row, other == here ? DLMP_RX_OWN_ADDRESS : DLMP_RX_REFLECTION);
+	}
 	if (client) {
 		if (is_own(skb, aggr, &source, client, here, &why))
 			return drop(row, why);
@@ -145,19 +151,17 @@ int dlmp_ingress(struct __sk_buff *skb)
 		return take_for_all(skb, row, aggr, destination.vlan);
 	}
 
-	/* Rule 4, second half. What switches flood for a silent guest of a bridge arrives on every port too. */
-	client = bpf_map_lookup_elem(&addresses, &destination);
-	if (!client) {
-		if (aggr->bridged && aggr->multicast_port == here)
-			return take(skb, row, aggr, 0, false);
-		return drop(row, DLMP_RX_NOBODY);
-	}
-	if (client->owner == DLMP_OWNER_PORT) {
-		if (client->place != here || !is_probe_answer(skb, type))
-			return drop(row, DLMP_RX_NOBODY);
+	/* Rule 4, second half. An answer to a question of the port's may be in the VLAN of the probes. */
+	if (is_probe_answer(skb, type) && port_with(destination.mac) == here) {
 		count(row, DLMP_RX_PROBE_ANSWER);
 		return TC_ACT_OK;
 	}
+	client = bpf_map_lookup_elem(&addresses, &destination);
+	/* What switches flood for a silent guest of a bridge arrives on every port too. */
+	if (!client && aggr->bridged && aggr->multicast_port == here)
+		return take(skb, row, aggr, 0, false);
+	if (!client || client->owner == DLMP_OWNER_PORT)
+		return drop(row, DLMP_RX_NOBODY);
 
 	/* Rule 3. */
 	slot = at(&slots, client->place);

@@ -3,69 +3,55 @@
 #ifndef DLMP_LEARN_H
 #define DLMP_LEARN_H
 
-/* What the search for a port has found so far. */
-struct search {
-	__u32 first; /* port that exists */
-	__u32 best;  /* usable one */
-	__u64 least; /* clients on it */
-};
-
-/* A step of emptiest_port; returns 0 to go on. */
-static long look_at_port(__u32 index, struct search *search)
+/*
+ * The usable port with the fewest clients, the first of several; else an unusable one. Without a branch in
+ * the loop: the verifier looks at every way through it, and callbacks need a compiler in the kernel.
+ */
+static __always_inline __u32 emptiest_port(const struct dlmp_seating *state)
 {
-	struct dlmp_port *port = at(&ports, index);
-	__u64 *load = at(&loads, index);
+	__u64 best = DLMP_ON_PORT_ABSENT, less;
 
-	if (!port || !load || !port->ifindex)
-		return 0;
-	if (search->first == DLMP_NO_PORT)
-		search->first = index;
-	if (port->flags & DLMP_PORT_USABLE && (search->best == DLMP_NO_PORT || *load < search->least)) {
-		search->least = *load;
-		search->best = index;
+	for (__u32 index = 0; index < DLMP_MAX_PORTS; index++) {
+		less = (state->on_port[index] | index) - best;
+		/* All ones if it is negative. */
+		best += less & (__u64)((__s64)less >> 63);
 	}
-	return 0;
-}
-
-/* The usable port with the fewest clients, the first of several; with none usable the first port. */
-static __always_inline __u32 emptiest_port(void)
-{
-	struct search search = { .first = DLMP_NO_PORT, .best = DLMP_NO_PORT };
-
-	bpf_loop(DLMP_MAX_PORTS, look_at_port, &search, 0);
-	return search.best == DLMP_NO_PORT ? search.first : search.best;
+	return best >= DLMP_ON_PORT_ABSENT ? DLMP_NO_PORT : best % DLMP_ON_PORT_ONE;
 }
 
 /* A slot that nobody has: one that was given back, else the next. */
-static __always_inline bool take_slot(__u32 *slot)
+static __always_inline bool take_slot(struct dlmp_seating *state, __u32 limit, __u32 *slot)
 {
-	__u64 *given = at(&given_out, 0);
 	__u64 next;
 
+	if (state->learned >= limit)
+		return false;
 	if (!bpf_map_pop_elem(&free_slots, slot))
 		return true;
-	if (!given || *given >= DLMP_MAX_LEARNED)
+	if (state->given_out >= DLMP_MAX_LEARNED)
 		return false;
-	next = __sync_fetch_and_add(given, 1);
+	next = __sync_fetch_and_add(&state->given_out, 1);
 	*slot = DLMP_FIRST_LEARNED_SLOT + next;
 	return next < DLMP_MAX_LEARNED;
 }
 
 /* Gives a source that has sent through `link` a slot on the emptiest port. NULL when there is no room. */
-static __noinline struct dlmp_slot *learn(const struct dlmp_address *source, __u32 link)
+static __noinline struct dlmp_slot *learn(const struct dlmp_aggregation *aggr,
+					  const struct dlmp_address *source, __u32 link)
 {
 	struct dlmp_counters *row = counters_of(DLMP_ROW_AGGREGATION);
 	struct dlmp_client client = { .owner = DLMP_OWNER_LEARNED, .link = link };
 	struct dlmp_event event = { .kind = DLMP_EVENT_LEARNED, .link = link };
+	struct dlmp_seating *state = at(&seating, 0);
 	struct dlmp_own *filter = at(&own, 0);
 	struct dlmp_client *known;
 	struct dlmp_slot *slot;
-	__u64 *load, *seen;
+	__u64 *seen;
 	__u32 hash;
 
-	if (!filter)
+	if (!filter || !state || !aggr || !source)
 		return NULL;
-	if (!take_slot(&event.slot)) {
+	if (!take_slot(state, aggr->learn_limit, &event.slot)) {
 		count(row, DLMP_TX_CLIENTS_FULL);
 		return NULL;
 	}
@@ -73,7 +59,7 @@ static __noinline struct dlmp_slot *learn(const struct dlmp_address *source, __u
 	seen = at(&used, event.slot);
 	if (!slot || !seen)
 		return NULL;
-	event.port = emptiest_port();
+	event.port = emptiest_port(state);
 	slot->port = event.port;
 	slot->backup = DLMP_NO_PORT;
 	slot->moved_ns = bpf_ktime_get_ns();
@@ -92,9 +78,9 @@ static __noinline struct dlmp_slot *learn(const struct dlmp_address *source, __u
 	/* After the address is there, so that the daemon can make the filter anew from the addresses. */
 	hash = own_hash(source);
 	__sync_fetch_and_or(&filter->bits[hash / 64], 1ULL << (hash % 64));
-	load = at(&loads, event.port);
-	if (load)
-		__sync_fetch_and_add(load, 1);
+	if (event.port < DLMP_MAX_PORTS)
+		__sync_fetch_and_add(&state->on_port[event.port], DLMP_ON_PORT_ONE);
+	__sync_fetch_and_add(&state->learned, 1);
 	count(row, DLMP_TX_LEARNED);
 	event.address = *source;
 	tell(&event);

@@ -17,55 +17,50 @@ static __always_inline int deliver(struct __sk_buff *skb, const struct dlmp_aggr
 	return bpf_redirect(link, 0);
 }
 
-/* What copying a frame to the VNICs needs to know, and finds out. */
-struct copying {
-	struct __sk_buff *skb;
-	__u32 from;     /* the link that it came from has it */
-	__u16 vlan;     /* of the frame */
-	bool untagged;  /* its tag is off now */
-	bool configured; /* a VNIC is configured with its VLAN */
-};
-
-/* A step of copy_to_vnics; returns 0 to go on. */
-static long copy_to_vnic(__u32 index, struct copying *copying)
+/* 1 if two numbers below 2^31 are the same, without a branch. */
+static __always_inline __u32 same(__u32 one, __u32 other)
 {
-	struct dlmp_address address = { .vlan = copying->vlan };
-	struct dlmp_vnic *vnic = at(&vnics, index);
-	bool wanted;
+	__u32 differ = one ^ other;
 
-	if (!vnic || !vnic->ifindex || vnic->ifindex == copying->from)
-		return 0;
-	if (vnic->vlan) {
-		wanted = copying->untagged && vnic->vlan == copying->vlan;
-		copying->configured |= vnic->vlan == copying->vlan;
-	} else if (copying->untagged) {
-		wanted = false;
-	} else {
-		/* Tagged frames are for a VLAN device on the VNIC, known by what it sends. */
-		__builtin_memcpy(address.mac, vnic->mac, sizeof(address.mac));
-		wanted = !copying->vlan || bpf_map_lookup_elem(&addresses, &address);
-	}
-	if (wanted)
-		bpf_clone_redirect(copying->skb, vnic->ifindex, 0);
-	return 0;
+	asm volatile("" : "+r"(differ));
+	return ((differ - 1) & ~differ) >> 31;
 }
 
 /*
- * Copies a group-addressed frame to the VNICs that are in its VLAN, but not to the one that it came
- * from. The tag is off for those that are configured with the VLAN, and back on afterwards.
+ * Copies a frame to the VNICs that are configured with `vlan`, but not to the one that it came from; of
+ * those with none, to all or to `trunks` only. No branch in the loop, for the reason given in learn.h:
+ * a copy for the interface 0 is none.
+ */
+static __always_inline void copy_to(struct __sk_buff *skb, const struct dlmp_vnics *all, __u32 count,
+				    __u32 from, __u16 vlan, bool trunks)
+{
+	for (__u32 index = 0; index < DLMP_MAX_VNICS && index < count; index++) {
+		const struct dlmp_vnic *vnic = &all->at[index];
+		__u32 wanted = same(vnic->vlan, vlan) & (same(vnic->ifindex, from) ^ 1) &
+			       (vnic->trunk | !trunks);
+
+		bpf_clone_redirect(skb, vnic->ifindex * wanted, 0);
+	}
+}
+
+/*
+ * Copies a group-addressed frame to the VNICs in its VLAN, but not to the one that it came from. The tag
+ * is off for those that are configured with the VLAN, and back on afterwards. One without a VLAN that has
+ * sent tagged frames is a trunk, and has those of every VLAN.
  */
 static __always_inline void copy_to_vnics(struct __sk_buff *skb, const struct dlmp_aggregation *aggr,
 					  __u32 from, __u16 vlan)
 {
-	struct copying copying = { .skb = skb, .from = from, .vlan = vlan };
 	__be16 protocol = skb->vlan_present ? skb->vlan_proto : bpf_htons(ETH_P_8021Q);
 	__u16 tci = skb->vlan_present ? skb->vlan_tci : vlan;
+	struct dlmp_vnics *all = at(&vnics, 0);
 
-	bpf_loop(aggr->vnics, copy_to_vnic, &copying, 0);
-	if (!copying.configured || bpf_skb_vlan_pop(skb))
+	if (!all)
 		return;
-	copying.untagged = true;
-	bpf_loop(aggr->vnics, copy_to_vnic, &copying, 0);
+	copy_to(skb, all, aggr->vnics, from, 0, vlan);
+	if (!vlan || !aggr->vlans || bpf_skb_vlan_pop(skb))
+		return;
+	copy_to(skb, all, aggr->vnics, from, vlan, false);
 	bpf_skb_vlan_push(skb, protocol, tci);
 }
 

@@ -44,9 +44,10 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, DLMP_MAX_VNICS);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
-	__type(value, struct dlmp_vnic);
+	__type(value, struct dlmp_vnics);
 } vnics SEC(".maps");
 
 /* VNIC index by the ifindex of its lower end. */
@@ -72,32 +73,21 @@ struct {
 	__type(value, __u32);
 } free_slots SEC(".maps");
 
-/* How many slots of learned clients were ever given out: the next is free. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
-	__type(value, __u64);
-} given_out SEC(".maps");
+	__type(value, struct dlmp_seating);
+} seating SEC(".maps");
 
 /* By slot: whether a learned client has sent since the daemon last looked, for ageing. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, DLMP_MAX_SLOTS);
-	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
 	__type(value, __u64);
 } used SEC(".maps");
-
-/* By port: how many clients sit there. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, DLMP_MAX_PORTS);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, __u64);
-} loads SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -10,12 +10,14 @@ static __always_inline bool same_address(const struct dlmp_address *one, const s
 	return first && first == *(const __u64 *)other;
 }
 
-/* The same hash is in crates/datapath/src/bpf/own.rs. */
+/* The same hash is in crates/datapath/src/bpf/own.rs. The VLAN is left out: a port is a port in every one. */
 static __always_inline __u32 own_hash(const struct dlmp_address *address)
 {
-	return (((__u32)address->mac[3] << 13) ^ ((__u32)address->mac[4] << 8) ^ address->mac[5] ^
-		((__u32)address->vlan << 4)) %
-	       DLMP_OWN_BITS;
+	__u32 hash = ((__u32)address->mac[3] << 13) ^ ((__u32)address->mac[4] << 8) ^ address->mac[5];
+
+	/* The bound is to be the last step, where the verifier of Linux 6.1 sees it. */
+	asm volatile("" : "+r"(hash));
+	return hash % DLMP_OWN_BITS;
 }
 
 /* Whether an address may be one of ours. */
@@ -25,6 +27,19 @@ static __always_inline bool may_be_own(const struct dlmp_address *address)
 	__u32 hash = own_hash(address);
 
 	return !filter || filter->bits[hash / 64] >> (hash % 64) & 1;
+}
+
+/* The index of the port with this address, or DLMP_NO_PORT. */
+static __always_inline __u32 port_with(const __u8 *mac)
+{
+	struct dlmp_address address = {};
+	struct dlmp_client *client;
+
+	__builtin_memcpy(address.mac, mac, sizeof(address.mac));
+	client = bpf_map_lookup_elem(&addresses, &address);
+	if (!client || client->owner != DLMP_OWNER_PORT)
+		return DLMP_NO_PORT;
+	return client->place;
 }
 
 /* A port that carries frames now. */

@@ -44,19 +44,6 @@ static __always_inline bool is_newer(__u32 sequence, __u32 than)
 	return (__s32)(sequence - than) > 0;
 }
 
-/* The index of the port with this address, or DLMP_NO_PORT. */
-static __always_inline __u32 port_with(const __u8 *mac)
-{
-	struct dlmp_address address = {};
-	struct dlmp_client *client;
-
-	__builtin_memcpy(address.mac, mac, sizeof(address.mac));
-	client = bpf_map_lookup_elem(&addresses, &address);
-	if (!client || client->owner != DLMP_OWNER_PORT)
-		return DLMP_NO_PORT;
-	return client->place;
-}
-
 static __always_inline int answer(struct __sk_buff *skb, struct dlmp_aggregation *aggr,
 				  struct probe *probe, struct dlmp_counters *row)
 {

@@ -27,13 +27,14 @@ int dlmp_vnic(struct __sk_buff *skb)
 	struct dlmp_client *client;
 	struct dlmp_vnic *vnic;
 	struct dlmp_slot *slot;
+	struct dlmp_vnics *all = at(&vnics, 0);
 	__u32 *index;
 	__u16 vlan;
 
 	index = bpf_map_lookup_elem(&vnic_by_ifindex, &lower);
-	vnic = index ? at(&vnics, *index) : NULL;
-	if (!vnic || !aggr)
+	if (!index || *index >= DLMP_MAX_VNICS || !all || !aggr)
 		return TC_ACT_SHOT; /* not (or no longer) a VNIC */
+	vnic = &all->at[*index % DLMP_MAX_VNICS];
 	if (!eth)
 		return refuse(DLMP_TX_SHORT);
 	vlan = vlan_of(skb, eth);
@@ -53,7 +54,9 @@ int dlmp_vnic(struct __sk_buff *skb)
 			return refuse(DLMP_TX_UNKNOWN_SOURCE);
 		if (client)
 			note_use(client->place);
-		slot = client ? at(&slots, client->place) : learn(&source, lower);
+		if (!vnic->trunk)
+			vnic->trunk = 1;
+		slot = client ? at(&slots, client->place) : learn(aggr, &source, lower);
 	}
 	if (!slot)
 		return TC_ACT_SHOT;

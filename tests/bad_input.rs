@@ -213,6 +213,8 @@ fn deleting_what_something_is_on() {
     typed(&guest.dlmp, "ipadm delete-ip aggr0");
     typed(&guest.dlmp, "dladm create-vnic -l aggr0 vnic1");
     typed(&guest.dlmp, "ipadm create-ip vnic1");
+    // With a fixed address it is active whatever the kernel does with its own.
+    typed(&guest.dlmp, "ipadm create-addr -T static -a 10.7.0.9/24 vnic1/v4");
     assert_refused(&guest, "dladm delete-vnic vnic9", &["there is no VNIC vnic9", "dladm show-vnic"]);
     assert_refused(&guest, "dladm delete-vnic aggr0", &["there is no VNIC aggr0"]);
     for (line, remedy) in [

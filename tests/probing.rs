@@ -148,6 +148,7 @@ fn routers_are_found_in_the_routes_and_hosts_by_multicast_where_there_are_none()
     assert_eq!(guest.probe_state(guest.busy_and_idle_port().0)["targets"], value!([HOST.to_string()]));
 
     let other = Guest::with_aggregation(Pins::None);
+    other.ignore_multicast_echoes();
     other.host.enter(|| fs::write("/proc/sys/net/ipv4/icmp_echo_ignore_broadcasts", "0")).unwrap().unwrap();
     other.probe("probe-ip=+");
     let (busy, idle) = other.busy_and_idle_port();
@@ -160,6 +161,7 @@ fn routers_are_found_in_the_routes_and_hosts_by_multicast_where_there_are_none()
 #[test]
 fn a_host_that_ignores_multicast_echoes_leaves_the_decision_to_the_link_state_and_that_is_said() {
     let guest = Guest::with_aggregation(Pins::None);
+    guest.ignore_multicast_echoes();
     typed(&guest.dlmp, "dladm set-linkprop -p probe-ip=+ aggr0");
     std::thread::sleep(ms(1500));
     assert!(guest.detection().starts_with("link; probing has no target"), "{}", guest.detection());

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use dlmp_testbed::{Namespace, Pins};
+use dlmp_testbed::{Environment, Namespace, Pins};
 use dlmp_tests::{Guest, ip_json, json, refused, run, typed, wait_for};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ fn vnic1(guest: &Guest) -> Value {
     json(&guest.dlmp, "dladm show-vnic -j vnic1")[0].clone()
 }
 
-/// The names of the links of the guest that are no VNIC's or aggregation's own.
+/// How many links the guest has.
 fn link_count(guest: &Guest) -> usize {
     ip_json(&guest.namespace, "link").as_array().unwrap().len()
 }
@@ -196,6 +196,30 @@ fn what_is_kept_is_there_after_a_reboot_with_its_addresses_and_what_is_temporary
     assert_eq!(typed(&guest.dlmp, "dladm show-vnic -p -o link,vid"), "vnic1:7\nvnic3:0\n");
     wait_for("the carrier is there", || vnic1(&guest) == before);
     assert_eq!(typed(&guest.dlmp, "ipadm show-addr -p -o addr,state vnic1/v4"), "10.7.0.2/24:ok\n");
+}
+
+#[test]
+fn a_vnic_that_was_deleted_until_the_next_boot_goes_with_its_aggregation() {
+    let guest = Guest::new(Pins::None);
+    typed(&guest.dlmp, "dladm create-aggr -l net0 aggr0");
+    typed(&guest.dlmp, "dladm create-vnic -l aggr0 vnic1");
+    typed(&guest.dlmp, "dladm delete-vnic -t vnic1");
+    assert!(fs::read_to_string(guest.dlmp.config()).unwrap().contains("vnic1"));
+    typed(&guest.dlmp, "dladm delete-aggr aggr0");
+    assert!(!fs::read_to_string(guest.dlmp.config()).unwrap().contains("vnic1"));
+    wait_for("the daemon ends", || !guest.daemon_runs());
+}
+
+#[test]
+fn a_vnic_can_be_the_port_of_an_aggregation_in_a_container_but_not_here() {
+    let guest = Guest::with_aggregation(Pins::None);
+    typed(&guest.dlmp, "dladm create-vnic -l aggr0 vnic1");
+    let message = refused(&guest.dlmp, "dladm create-aggr -l vnic1 aggr1");
+    assert!(message.contains("vnic1 belongs to an aggregation"), "{message}");
+    let container = container(&guest);
+    let inside = Environment::new(&container, Pins::None).unwrap();
+    typed(&inside, "dladm create-aggr -l eth0 aggr1");
+    typed(&inside, "dladm delete-aggr aggr1");
 }
 
 #[test]

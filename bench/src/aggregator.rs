@@ -189,6 +189,14 @@ impl Drop for Daemon {
         if let Ok(pid) = i32::try_from(self.0.id()) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
+        for _ in 0..100 {
+            match self.0.try_wait() {
+                Ok(None) => std::thread::sleep(Duration::from_millis(50)),
+                _ => return,
+            }
+        }
+        // It does not listen, and nobody is to wait for it.
+        let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }

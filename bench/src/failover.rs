@@ -1,9 +1,10 @@
 //! Carrier loss of the port that carries the traffic: how long the traffic stops, and what is lost when
 //! the port returns.
 
+use std::cell::Cell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use dlmp_testbed::Flow;
 
 use crate::aggregator::System;
@@ -20,6 +21,8 @@ const RATE: u32 = 1000;
 /// longer than any of the systems' own periods.
 const QUIET: Duration = Duration::from_millis(400);
 const PHASE: Duration = Duration::from_millis(250);
+/// So long before the fault the ports' traffic is looked at.
+const LOOK: Duration = Duration::from_millis(150);
 /// From the fault to the repair, and from there to the end.
 const FAULT: Duration = Duration::from_millis(1000);
 const REPAIRED: Duration = Duration::from_millis(800);
@@ -30,6 +33,10 @@ struct Way {
     /// The longest outage after each fault, in milliseconds; 0 if nothing was lost.
     outages: Vec<f64>,
     lost_on_return: u64,
+    /// Without any fault of the network.
+    lost_before: u64,
+    /// The longest time by which a sender was late.
+    held_up: Duration,
     duplicated: u64,
 }
 
@@ -60,7 +67,9 @@ pub fn measure(fault: Fault, systems: &[System]) -> Result<String> {
         "guest to host: outage, ms",
         "host to guest: outage, ms",
         "lost on return",
+        "lost before the fault",
         "duplicated",
+        "sender late by at most, ms",
     ]);
     for &system in systems {
         eprintln!("{}: {FAULTS} faults, {fault:?}", system.name());
@@ -72,7 +81,9 @@ pub fn measure(fault: Fault, systems: &[System]) -> Result<String> {
             &outage(&forth),
             &outage(&back),
             &format!("{} + {}", forth.lost_on_return, back.lost_on_return),
+            &format!("{} + {}", forth.lost_before, back.lost_before),
             &format!("{} + {}", forth.duplicated, back.duplicated),
+            &forth.held_up.max(back.held_up).as_millis().to_string(),
         ]);
     }
     Ok(format!("{}, {FAULTS} times, under {RATE} packets a second each way.\n\n{table}", fault.text()))
@@ -94,40 +105,52 @@ fn faults(fault: Fault, system: System) -> Result<[Way; 2]> {
 }
 
 fn one_fault(fault: Fault, network: &Network, ways: &mut [Way; 2]) -> Result<()> {
-    let port = busy_port(network)?;
     let at = QUIET + random_phase()?;
     let repair = at + FAULT;
     let (guest, host) = network.ends();
+    // Which port is busy is seen just before the fault: a system may have moved the traffic meanwhile.
+    let before = Cell::new([0; 2]);
+    let port = Cell::new(0);
     let record = Flow::new(guest, host, RATE, repair + REPAIRED)
-        .event(at, "fault", || match fault {
-            Fault::Carrier => network.cut(port),
-            Fault::Silent => network.cut_silently(port),
+        .event(at - LOOK, "look", || {
+            before.set(traffic(network)?);
+            Ok(())
+        })
+        .event(at, "fault", || {
+            let (before, after) = (before.get(), traffic(network)?);
+            port.set(usize::from(after[1] - before[1] > after[0] - before[0]));
+            match fault {
+                Fault::Carrier => network.cut(port.get()),
+                Fault::Silent => network.cut_silently(port.get()),
+            }
         })
         .event(repair, "repair", || match fault {
-            Fault::Carrier => network.mend(port),
-            Fault::Silent => network.mend_silently(port),
+            Fault::Carrier => network.mend(port.get()),
+            Fault::Silent => network.mend_silently(port.get()),
         })
         .run()?;
+    // The commands that break and mend take their time on a busy machine; a fault cut short measures nothing.
+    let lasted = record.events[2].began.saturating_sub(record.events[1].done);
+    let end = record.forth.sent.last().copied().unwrap_or_default();
+    ensure!(
+        lasted >= FAULT / 2 && record.events[2].done < end,
+        "the fault lasted {lasted:?} instead of {FAULT:?}, or outlasted the flow: the machine is too busy to measure"
+    );
     for (way, stream) in ways.iter_mut().zip([&record.forth, &record.back]) {
-        let after_fault = stream.report(record.after_event(0));
+        let after_fault = stream.report(record.after_event(1));
         way.outages.push(after_fault.outage.map_or(0.0, |outage| outage.length.as_secs_f64() * 1e3));
-        way.lost_on_return += stream.report(record.after_event(1)).lost;
+        way.lost_on_return += stream.report(record.after_event(2)).lost;
+        way.lost_before += stream.report(Duration::ZERO..record.events[1].began).lost;
+        way.held_up = way.held_up.max(stream.total().held_up);
         way.duplicated += stream.total().duplicated;
     }
     Ok(())
 }
 
-/// The index of the port that most packets of a short flow pass.
-fn busy_port(network: &Network) -> Result<usize> {
-    let count = || -> Result<[u64; 2]> {
-        let [first, second] = PORTS.map(|port| packets(&network.guest, port));
-        Ok([first?, second?].map(|both| both.iter().sum()))
-    };
-    let before = count()?;
-    let (guest, host) = network.ends();
-    Flow::new(guest, host, RATE, Duration::from_millis(200)).run()?;
-    let after = count()?;
-    Ok(usize::from(after[1] - before[1] > after[0] - before[0]))
+/// Packets that passed each port so far, both ways.
+fn traffic(network: &Network) -> Result<[u64; 2]> {
+    let [first, second] = PORTS.map(|port| packets(&network.guest, port));
+    Ok([first?, second?].map(|both| both.iter().sum()))
 }
 
 /// A time below [`PHASE`] that depends on nothing the systems do.

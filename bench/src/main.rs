@@ -3,12 +3,14 @@
 //!
 //! - `dlmp-bench`: on the running kernel.
 //! - `dlmp-bench programs`: of that only the cost of the BPF programs.
-//! - `dlmp-bench peers [NAME]`: beside bonding, teamd and Open vSwitch, on a kernel that has them (scripts/vm).
+//! - `dlmp-bench peers [NAME]`: beside bonding, teamd and Open vSwitch, on a kernel that has them (scripts/vm);
+//!   NAME is part of a heading ("Carrier loss") or of a system's name.
 //! - `dlmp-bench cost`: what one daemon with 256 probed aggregations of 4 ports takes.
 //! - `dlmp-bench starved`: false failovers in 10 minutes with every core saturated.
 
 mod aggregator;
 mod cost;
+mod crossing;
 mod datapath;
 mod failover;
 mod flood;
@@ -79,12 +81,16 @@ fn starved() -> Result<()> {
 fn peers() -> Result<()> {
     println!("## Beside others\n\n{}", report::machine());
     let only = std::env::args().nth(2).unwrap_or_default();
-    let chosen = |systems: &[System]| -> Vec<System> {
-        systems.iter().copied().filter(|system| system.name().contains(&only)).collect()
-    };
-    let by_link = chosen(&[System::Dlmp, System::Bonding, System::Teamd, System::OpenVswitch]);
-    let by_probes = chosen(&[System::DlmpProbing("1s"), System::DlmpProbing("10ms"), System::BondingArp]);
-    println!("### Silent fault\n\n{}", failover::measure(Fault::Silent, &by_probes)?);
-    println!("### Carrier loss\n\n{}", failover::measure(Fault::Carrier, &by_link)?);
+    let by_link = [System::Dlmp, System::Bonding, System::Teamd, System::OpenVswitch];
+    let by_probes = [System::DlmpProbing("1s"), System::DlmpProbing("10ms"), System::BondingArp];
+    for (title, fault, systems) in
+        [("Silent fault", Fault::Silent, &by_probes[..]), ("Carrier loss", Fault::Carrier, &by_link[..])]
+    {
+        let is_chosen = |system: &&System| title.contains(&only) || system.name().contains(&only);
+        let chosen: Vec<System> = systems.iter().filter(is_chosen).copied().collect();
+        if !chosen.is_empty() {
+            println!("### {title}\n\n{}", failover::measure(fault, &chosen)?);
+        }
+    }
     Ok(())
 }

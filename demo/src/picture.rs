@@ -269,7 +269,6 @@ mod tests {
                 interval: ms(1),
                 sent: (0..1000).map(ms).collect(),
                 arrivals: arrivals.map(|sequence| Arrival { sequence, at: ms(sequence as u64) }).collect(),
-                refused: 0,
             }
         };
         let samples = (0..1000).map(|at| {

@@ -28,6 +28,12 @@ pub const GUEST: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 2));
 /// The guest's ports and the ports of the switch that they are connected to.
 const CONNECTIONS: [(&str, &str); 2] = [("net0", "p0"), ("net1", "p1")];
 
+/// How many echoes tell which port is busy, and their size in bytes with and without headers. So long, they
+/// outweigh the probes, of which a slow machine sends as many meanwhile.
+const ECHOES: u64 = 50;
+const ECHO: u64 = 1442;
+const ECHO_DATA: u64 = ECHO - 14 - 20 - 8;
+
 /// The guest with all that is around it, and dlmp installed in it.
 #[derive(Debug)]
 pub struct Guest {
@@ -101,6 +107,14 @@ impl Guest {
         self.switch.ip(&format!("link set dev {} nomaster", end_of(port))).unwrap();
     }
 
+    /// Has nobody answer an echo to all hosts (`echo_ignore_multicast` in ip-sysctl; for IPv4 that is the default).
+    pub fn ignore_multicast_echoes(&self) {
+        for namespace in [&self.host, &self.switch] {
+            let file = "/proc/sys/net/ipv6/icmp/echo_ignore_multicast";
+            namespace.enter(|| fs::write(file, "1")).unwrap().unwrap();
+        }
+    }
+
     /// Undoes [`cut_off`](Self::cut_off).
     pub fn reconnect(&self, port: &str) {
         self.switch.ip(&format!("link set dev {} master br0", end_of(port))).unwrap();
@@ -132,14 +146,16 @@ impl Guest {
 
     /// The port that the guest's traffic leaves through, and the other one.
     pub fn busy_and_idle_port(&self) -> (&'static str, &'static str) {
-        let sent = || CONNECTIONS.map(|(port, _)| packets_sent(&self.namespace, port));
+        let sent = || CONNECTIONS.map(|(port, _)| bytes_sent(&self.namespace, port));
         let before = sent();
         let host = HOST.to_string();
-        let outcome = run(self.namespace.command("ping").args(["-q", "-c", "50", "-i", "0.002", "-W", "5", &host]));
+        let (count, size) = (ECHOES.to_string(), ECHO_DATA.to_string());
+        let ping = ["-q", "-c", &count, "-l", &count, "-s", &size, "-W", "5", &host];
+        let outcome = run(self.namespace.command("ping").args(ping));
         assert_eq!(outcome.code, 0, "{outcome:?}");
         let after = sent();
         let [net0, net1] = [after[0] - before[0], after[1] - before[1]];
-        assert_eq!(net0 > net1, net0 >= 50, "both ports were busy: net0 {net0}, net1 {net1} packets");
+        assert_eq!(net0 > net1, net0 >= ECHOES * ECHO, "both ports were busy: net0 {net0}, net1 {net1} bytes");
         if net0 > net1 { ("net0", "net1") } else { ("net1", "net0") }
     }
 
@@ -237,10 +253,10 @@ fn has_ended(pid: u32) -> bool {
     zombie && fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count) <= 1
 }
 
-fn packets_sent(namespace: &Namespace, link: &str) -> u64 {
+fn bytes_sent(namespace: &Namespace, link: &str) -> u64 {
     let links = ip_json(namespace, &format!("-s link show dev {link}"));
     // A link that is gone has sent nothing.
-    links[0]["stats64"]["tx"]["packets"].as_u64().unwrap_or(0)
+    links[0]["stats64"]["tx"]["bytes"].as_u64().unwrap_or(0)
 }
 
 /// Asserts that a flow arrived whole, each packet once, both ways.

@@ -19,8 +19,6 @@ unsafe impl aya::Pod for dlmp_counters {}
 unsafe impl aya::Pod for dlmp_event {}
 // SAFETY: as above.
 unsafe impl aya::Pod for dlmp_pair {}
-// SAFETY: as above.
-unsafe impl aya::Pod for dlmp_vnic {}
 
 /// The compiled programs, aligned as the ELF reader wants them.
 pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dlmp.o"));

@@ -187,6 +187,13 @@ pub trait Datapath {
     /// Whether a learned client has sent since this was last asked.
     fn was_used(&mut self, slot: SlotIndex) -> bool;
 
+    /// Says how many clients may be learned at a time, at most [`MAX_LEARNED`], which it is at first. Those that
+    /// are learned already stay.
+    ///
+    /// # Errors
+    /// The write did not happen.
+    fn set_learn_limit(&mut self, clients: usize) -> Result<(), Error>;
+
     /// Says whether a bridge sits above: then unicast for nobody here may be for a silent guest of it (rule 4).
     ///
     /// # Errors

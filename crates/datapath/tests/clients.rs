@@ -416,6 +416,21 @@ fn a_flood_of_sources_fills_the_table_and_harms_nobody() {
 }
 
 #[test]
+fn no_more_clients_are_learned_than_the_limit_allows() {
+    scene(|scene| {
+        scene.pair.both(|d| d.set_learn_limit(1));
+        assert_eq!(scene.link(&frame(STRANGER, GUEST, &IP)), sent(NET1));
+        assert_eq!(scene.link(&frame(STRANGER, OTHER_GUEST, &IP)), Verdict::Drop);
+        assert_eq!(scene.link(&frame(STRANGER, GUEST, &IP)), sent(NET1), "it is known");
+        assert_eq!(scene.aggregation(Counter::TxClientsFull), 1);
+        scene.pair.both(|d| d.forget(ClientAddress { mac: GUEST, vlan: 0 }, FIRST_LEARNED_SLOT));
+        assert_eq!(scene.link(&frame(STRANGER, OTHER_GUEST, &IP)), sent(NET1));
+        scene.pair.both(|d| d.set_learn_limit(0));
+        assert_eq!(scene.link(&frame(STRANGER, GUEST, &IP)), Verdict::Drop);
+    });
+}
+
+#[test]
 fn learned_clients_survive_a_new_load_with_their_slots_and_seats() {
     scene(|scene| {
         for last in 0..10 {

@@ -11,7 +11,7 @@ use crate::output::{Column, Format, Table};
 use crate::table::Run;
 
 /// The properties that there are; a comma before one of them ends the value before it.
-const NAMES: [&str; 3] = ["probe-fdt", "probe-ip", "probe-vlan-id"];
+const NAMES: [&str; 4] = ["learn-limit", "probe-fdt", "probe-ip", "probe-vlan-id"];
 
 /// Set properties of a link
 #[derive(Debug, Args)]

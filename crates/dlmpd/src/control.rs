@@ -323,6 +323,7 @@ impl Control {
             ports: config.ports.clone(),
             before: self.before(&config.ports),
             vnics: self.vnic_specs(name),
+            learn_limit: config.properties.learn_limit(),
         }
     }
 

@@ -137,6 +137,8 @@ impl Stores {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+
     use crate::property::VlanId;
     use dlmp_wire::MacAddr;
 
@@ -204,7 +206,7 @@ mod tests {
         };
         stores.commit(|kept, _| drop(kept.vnics.insert("vnic1".into(), vnic(1)))).unwrap();
         assert_eq!(stores.vnics(), BTreeMap::from([("vnic1".into(), (vnic(1), false))]));
-        stores.commit(|_, state| drop(state.absent_vnics.insert("vnic1".into()))).unwrap();
+        stores.commit(|_, state| state.absent_vnics = BTreeSet::from(["vnic1".into()])).unwrap();
         assert!(stores.vnics().is_empty());
         // A temporary one takes its place until then.
         stores.commit(|_, state| drop(state.temporary.vnics.insert("vnic1".into(), vnic(2)))).unwrap();

@@ -27,6 +27,39 @@ pub fn packet_address(ifindex: u32) -> SockAddr {
     unsafe { SockAddr::new(storage, len) }
 }
 
+/// Frames that [`send_frames`] takes at most: few, since the last of them leaves as much later as all before it
+/// take, which is part of its round-trip time.
+pub const BATCH: usize = 16;
+
+/// Sends whole frames through the links of these indexes by one system call, at most [`BATCH`].
+/// Returns how many have left; the one after them was refused, if there is one.
+///
+/// # Errors
+/// Those of sendmsg(2): the first was refused.
+pub fn send_frames<'a>(socket: &Socket, frames: impl Iterator<Item = (&'a [u8], u32)>) -> io::Result<usize> {
+    // SAFETY: all three are plain data, for which zeroes are a value.
+    let (mut links, mut parts, mut messages): (
+        [libc::sockaddr_ll; BATCH],
+        [libc::iovec; BATCH],
+        [libc::mmsghdr; BATCH],
+    ) = unsafe { std::mem::zeroed() };
+    let mut count = 0;
+    for (at, (frame, ifindex)) in frames.take(BATCH).enumerate() {
+        count += 1;
+        links[at].sll_family = libc::AF_PACKET as u16;
+        links[at].sll_ifindex = ifindex.cast_signed();
+        parts[at] = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
+        let message = &mut messages[at].msg_hdr;
+        message.msg_name = (&raw mut links[at]).cast();
+        message.msg_namelen = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+        message.msg_iov = &raw mut parts[at];
+        message.msg_iovlen = 1;
+    }
+    // SAFETY: there are that many messages; what they point at lives through the call, and it is only read.
+    let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), count, 0) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
 /// Gives the calling thread a real-time priority, so that busy programs do not delay it.
 ///
 /// # Errors
@@ -40,6 +73,15 @@ pub fn run_before_ordinary_threads() -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// Gives freed memory back to the system (malloc_trim(3)). The allocator keeps most of a peak for itself.
+pub fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes the allocator's own locks and touches no memory that is in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// The listening socket that systemd handed over (sd_listen_fds(3)).

@@ -189,9 +189,9 @@ pub fn is_aggregation(link: &Link) -> bool {
     link.alias.as_deref() == Some(AGGREGATION_ALIAS)
 }
 
-/// Whether a link is the upper end of a VNIC of ours.
+/// Whether a link is the upper end of a VNIC of ours. One whose lower end is elsewhere is a link as any other.
 pub fn is_vnic(link: &Link) -> bool {
-    link.alias.as_deref().is_some_and(|alias| alias.starts_with(VNIC_ALIAS))
+    link.peer_index.is_some() && link.alias.as_deref().is_some_and(|alias| alias.starts_with(VNIC_ALIAS))
 }
 
 fn is_lower_end(link: &Link) -> bool {

@@ -80,6 +80,13 @@ impl Aggregation {
         // Strays move nobody, and what probes bring only when a port's health changes.
         let mut decide = true;
         match event {
+            // By far the most frequent one. It says nothing new of any port before the next beat looks at it.
+            Event::PortAnswered { from, to, sequence, rtt } => {
+                if let Some(probing) = &mut self.probing {
+                    probing.pair_answered(from, to, sequence, rtt, counted);
+                }
+                return;
+            }
             Event::PortAdded(port) => drop(self.ports.insert(port, Port::default())),
             Event::PortRemoved(port) => {
                 self.ports.remove(&port);
@@ -203,9 +210,6 @@ impl Aggregation {
                 Event::Found(host) => probing.found(host, counted),
                 Event::Answered { question, rtt } => probing.answered(question, rtt, counted),
                 Event::NotSent(question) => probing.not_sent(question),
-                Event::PortAnswered { from, to, sequence, rtt } => {
-                    probing.pair_answered(from, to, sequence, rtt, counted);
-                }
                 _ => {}
             }
         }

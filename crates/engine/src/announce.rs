@@ -61,7 +61,7 @@ impl Announcements {
 
     /// The slots to announce now.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<SlotIndex> {
-        if self.not_before.is_some_and(|earliest| now < earliest) {
+        if self.rows.is_empty() || self.not_before.is_some_and(|earliest| now < earliest) {
             return Vec::new();
         }
         let due = self.waiting.iter().flat_map(|step| step.iter().take_while(|(due, _)| *due <= now));

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
 
@@ -19,8 +19,13 @@ use crate::stream::{Arrival, Stream};
 use crate::sys;
 use crate::watch::{self, PortTraffic};
 
-/// How long packets may still come in after the last one was sent.
+/// How long after the last one was sent or came in a packet may still come in.
 const LINGER: Duration = Duration::from_millis(500);
+/// So many packets a sender that was held up sends at once; for the others it takes the time they
+/// need, since a longer burst overruns queues on its way and would look like a fault of the network.
+const BURST: u32 = 5;
+/// A sender that can send nothing for so long gives up.
+const STUCK: Duration = Duration::from_secs(10);
 /// How often a silent receiver looks whether it should end.
 const RECEIVE_TIMEOUT: Duration = Duration::from_millis(20);
 /// Between the start of the threads and the first packet.
@@ -58,7 +63,7 @@ pub struct Flow<'a> {
 struct Planned<'a> {
     at: Duration,
     label: String,
-    action: Box<dyn FnOnce() -> Result<()> + Send + 'a>,
+    action: Box<dyn FnOnce() -> Result<()> + 'a>,
 }
 
 /// Something that happened during a flow. Times count from the start of the flow.
@@ -112,7 +117,7 @@ impl<'a> Flow<'a> {
     /// Has `action` carried out `at` this time after the start. Events are given in the order of
     /// time and happen one after the other; one that takes long delays the next.
     #[must_use]
-    pub fn event(mut self, at: Duration, label: &str, action: impl FnOnce() -> Result<()> + Send + 'a) -> Self {
+    pub fn event(mut self, at: Duration, label: &str, action: impl FnOnce() -> Result<()> + 'a) -> Self {
         let label = label.to_owned();
         self.events.push(Planned { at, label, action: Box::new(action) });
         self
@@ -130,7 +135,11 @@ impl<'a> Flow<'a> {
     ///
     /// # Errors
     /// When a namespace or address does not exist, or an event's action fails (the flow runs to
-    /// its end even so). A packet that cannot be sent is no error: it counts as lost.
+    /// its end even so), or a sender finds no room in its own send buffer for 10 s. A packet that the
+    /// network refuses, for example for want of a route, is no error: it counts as lost.
+    ///
+    /// Where the machine holds a sender up, or its send buffer is full, its packets are sent later:
+    /// the flow takes longer, and [`Report::held_up`](crate::Report::held_up) tells.
     pub fn run(self) -> Result<Record> {
         let [first, second] = &self.ends;
         let (forth, back) = (Direction::new(first, second)?, Direction::new(second, first)?);
@@ -154,10 +163,10 @@ impl<'a> Flow<'a> {
             let [got_forth, got_back] = receivers.map(join);
             let ports = watcher.map(join).transpose()?.unwrap_or_default();
 
-            let stream = |(sent, refused), arrivals| Stream { interval: self.interval, sent, arrivals, refused };
+            let stream = |sent, arrivals| Stream { interval: self.interval, sent, arrivals };
             Ok(Record {
-                forth: stream(sent_forth, got_forth?),
-                back: stream(sent_back, got_back?),
+                forth: stream(sent_forth?, got_forth?),
+                back: stream(sent_back?, got_back?),
                 events: events?,
                 ports,
             })
@@ -178,12 +187,16 @@ fn carry_out(events: Vec<Planned<'_>>, start: Duration) -> Result<Vec<Event>> {
     done.into_iter().collect()
 }
 
-/// Waits until every packet has come in, at most [`LINGER`].
-fn wait_for_the_rest(directions: &[&Direction], packets: usize) {
-    let deadline = clock::now() + LINGER;
-    let complete = |way: &&Direction| way.received.load(Ordering::Relaxed) >= packets;
-    while clock::now() < deadline && !directions.iter().all(complete) {
+/// Waits until every packet has come in, or none for [`LINGER`].
+fn wait_for_the_rest(directions: &[&Direction; 2], packets: usize) {
+    let received = || directions.map(|way| way.received.load(Ordering::Relaxed));
+    let (mut before, mut deadline) = (received(), clock::now() + LINGER);
+    while clock::now() < deadline && before.iter().any(|&count| count < packets) {
         thread::sleep(Duration::from_millis(5));
+        let now = received();
+        if now != before {
+            (before, deadline) = (now, clock::now() + LINGER);
+        }
     }
 }
 
@@ -222,22 +235,28 @@ impl Direction {
         })
     }
 
-    /// Sends `count` packets from `start` on. Returns when each was sent, and how many were refused.
-    fn send(&self, start: Duration, count: usize, interval: Duration) -> (Vec<Duration>, u64) {
+    /// Sends `count` packets from `start` on and returns when each was sent.
+    fn send(&self, start: Duration, count: usize, interval: Duration) -> Result<Vec<Duration>> {
         sys::prefer_this_thread();
         let mut sent = Vec::with_capacity(count);
-        let mut refused = 0;
-        let mut due = start;
-        for sequence in 0..count {
+        let (mut due, mut progress) = (start, start);
+        while sent.len() < count {
             clock::sleep_until(due);
-            sent.push(clock::now().saturating_sub(start));
-            let payload = encode(self.identity, sequence as u64);
-            if self.sender.send_to(&payload, self.target).is_err() {
-                refused += 1;
+            let now = clock::now();
+            let payload = encode(self.identity, sent.len() as u64);
+            match self.sender.send_to(&payload, self.target) {
+                // The send buffer is full: the packet has not left, and is sent when it is due next.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    ensure!(now < progress + STUCK, "the send buffer was full for {STUCK:?}: {error}");
+                }
+                _ => {
+                    sent.push(now.saturating_sub(start));
+                    progress = now;
+                }
             }
-            due += interval;
+            due = (due + interval).max(now.saturating_sub(interval * BURST));
         }
-        (sent, refused)
+        Ok(sent)
     }
 
     /// Receives until `stop` is set and nothing is left to read.

@@ -12,8 +12,6 @@ pub struct Stream {
     pub sent: Vec<Duration>,
     /// What arrived, in the order of arrival, copies included.
     pub arrivals: Vec<Arrival>,
-    /// How many packets the sender's own kernel refused; they count as sent, and as lost.
-    pub refused: u64,
 }
 
 /// A packet that arrived.
@@ -47,6 +45,9 @@ pub struct Report {
     pub reordered: u64,
     /// The longest of the outages that began in the window.
     pub outage: Option<Outage>,
+    /// The longest time by which the sender was late for a packet after the one before: no fault of the
+    /// network, but an outage within it cannot be told from a shorter one.
+    pub held_up: Duration,
 }
 
 /// A run of consecutive losses.
@@ -94,6 +95,9 @@ impl Stream {
                 report.reordered += u64::from(fate.reordered);
             }
         }
+        let pauses =
+            self.sent.windows(2).filter(|pair| window.contains(&pair[1])).map(|pair| pair[1].saturating_sub(pair[0]));
+        report.held_up = pauses.max().unwrap_or_default().saturating_sub(self.interval);
         report.outage = self
             .outages(&fates)
             .into_iter()
@@ -156,7 +160,6 @@ mod tests {
             interval: ms(1),
             sent: (0..sent).map(ms).collect(),
             arrivals: arriving.iter().map(|&sequence| Arrival { sequence, at: ms(sequence as u64) }).collect(),
-            refused: 0,
         }
     }
 
@@ -179,6 +182,15 @@ mod tests {
         let mut stream = stream(4, &[0, 3]);
         stream.sent = vec![ms(0), ms(1), ms(2), ms(9)];
         assert_eq!(stream.total().outage.unwrap().length, ms(8));
+    }
+
+    #[test]
+    fn a_sender_that_was_held_up_is_reported_and_is_no_outage() {
+        let mut stream = stream(4, &[0, 1, 2, 3]);
+        stream.sent = vec![ms(0), ms(1), ms(8), ms(9)];
+        let report = stream.total();
+        assert_eq!((report.outage, report.held_up), (None, ms(6)));
+        assert_eq!(stream.report(ms(0)..ms(8)).held_up, ms(0));
     }
 
     #[test]

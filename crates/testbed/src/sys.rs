@@ -6,8 +6,12 @@ use std::os::fd::AsRawFd;
 
 /// Gives the calling thread the real-time scheduling class SCHED_FIFO (sched(7)), so that other
 /// load on the machine does not look like a fault of the network. Without the privilege the thread
-/// stays as it is.
+/// stays as it is, and also on a single processor: there it would keep ksoftirqd, which is in the
+/// ordinary class, from delivering what was sent.
 pub(crate) fn prefer_this_thread() {
+    if std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1) {
+        return;
+    }
     let parameters = libc::sched_param { sched_priority: 10 };
     // SAFETY: `parameters` lives through the call, which only reads it; 0 is the calling thread.
     unsafe {

@@ -1,6 +1,7 @@
 //! Builds links: veth pairs between namespaces, bridges, taps with a speed.
 
 use std::fs::File;
+use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
@@ -61,8 +62,8 @@ pub fn bridge(namespace: &Namespace, name: &str, ports: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// A tap device, the one virtual Ethernet device whose speed can be set. It has a carrier as long
-/// as this value lives. Unless its holder reads them ([`device`](Self::device)), nothing reads the frames that it sends.
+/// A tap device, the one virtual Ethernet device whose speed can be set, and the port of a guest that is a
+/// virtual machine. It has a carrier as long as this value lives; nothing but its holder reads the frames that it sends.
 #[derive(Debug)]
 pub struct Tap {
     device: File,
@@ -86,9 +87,17 @@ impl Tap {
         Ok(Self { device })
     }
 
-    /// The other side of the link: a read takes a frame that the tap sent, a write is one that it receives.
+    /// Has the device receive a frame: what its guest sends.
+    ///
+    /// # Errors
+    /// Those of write(2), such as that the device is down.
+    pub fn send(&self, frame: &[u8]) -> std::io::Result<()> {
+        (&self.device).write_all(frame)
+    }
+
+    /// The guest's side: a read takes a frame that the device sent, whole.
     #[must_use]
-    pub fn device(&self) -> &File {
+    pub const fn device(&self) -> &File {
         &self.device
     }
 }

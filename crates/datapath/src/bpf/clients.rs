@@ -1,5 +1,6 @@
 //! The clients in the maps: their addresses, slots and what they are behind.
 
+use std::mem::offset_of;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dlmp_wire::MacAddr;
@@ -7,9 +8,14 @@ use dlmp_wire::MacAddr;
 use super::{Bpf, failed, key, own};
 use crate::abi::{self, dlmp_address, dlmp_client, dlmp_slot, dlmp_vnic};
 use crate::{
-    Above, ClientAddress, Error, FIRST_LEARNED_SLOT, Learned, MAX_LEARNED, Placement, PortIndex, SlotIndex, Vnic,
-    VnicIndex,
+    Above, ClientAddress, Error, FIRST_LEARNED_SLOT, Learned, MAX_LEARNED, MAX_PORTS, Placement, PortIndex, SlotIndex,
+    Vnic, VnicIndex,
 };
+
+/// Offsets in bytes into the map `seating`.
+const GIVEN_OUT: usize = offset_of!(abi::dlmp_seating, given_out);
+const LEARNED: usize = offset_of!(abi::dlmp_seating, learned);
+const ON_PORT: usize = offset_of!(abi::dlmp_seating, on_port);
 
 impl Bpf {
     /// Places a slot where it was already: no move, so rule 3's window does not start.
@@ -37,10 +43,16 @@ impl Bpf {
             self.seat(one.slot, placement, 0)?;
             let owner = dlmp_client { link: self.link_of(one.above), ..learned_owner(one.slot) };
             self.know_address(key(one.client.mac, one.client.vlan), owner)?;
+            if let Above::Vnic(index) = one.above {
+                let [trunk0, trunk1] = 1u16.to_ne_bytes();
+                let trunk = u64::from_ne_bytes([0, 0, 0, 0, 0, 0, trunk0, trunk1]);
+                self.vnics.word(usize::from(index.0) * size_of::<dlmp_vnic>() + 8).fetch_or(trunk, Ordering::AcqRel);
+            }
             // It may be about to send: its first look finds it in use.
-            self.used.word(usize::from(one.slot.0) * 8).store(1, Ordering::Release);
+            (self.used.set(one.slot.0.into(), 1, 0)).map_err(|error| failed("restore a client", &error))?;
         }
-        self.given_out.word(0).store(given_out as u64, Ordering::Release);
+        self.seating.word(GIVEN_OUT).store(given_out as u64, Ordering::Release);
+        self.seating.word(LEARNED).store(learned.len() as u64, Ordering::Release);
         for (at, _) in free.iter().enumerate().take(given_out).filter(|(_, free)| **free) {
             self.give_back(SlotIndex(FIRST_LEARNED_SLOT.0 + at as u16))?;
         }
@@ -88,20 +100,48 @@ impl Bpf {
         self.know_address(key(client.mac, client.vlan), owner)
     }
 
-    pub(super) fn write_vnic(&mut self, index: VnicIndex, vnic: Option<Vnic>) -> Result<(), Error> {
-        let value = vnic.map_or_else(dlmp_vnic::default, |vnic| dlmp_vnic {
-            ifindex: vnic.lower,
-            vlan: vnic.vlan,
-            mac: vnic.mac.0,
-            slot: index.slot().0.into(),
-        });
-        (self.vnics.set(index.0.into(), value, 0)).map_err(|error| failed("set a VNIC", &error))
+    /// Writes the two words of struct dlmp_vnic. That with the interface comes last, and goes first.
+    pub(super) fn write_vnic(&mut self, index: VnicIndex, vnic: Option<Vnic>) {
+        let at = usize::from(index.0) * size_of::<dlmp_vnic>();
+        let Some(vnic) = vnic else {
+            self.vnics.word(at).store(0, Ordering::Release);
+            return self.vnics.word(at + 8).store(0, Ordering::Release);
+        };
+        let [a, b, c, d, e, f] = vnic.mac.0;
+        let [lower0, lower1, lower2, lower3] = vnic.lower.to_ne_bytes();
+        let ([vlan0, vlan1], [slot0, slot1]) = (vnic.vlan.to_ne_bytes(), index.slot().0.to_ne_bytes());
+        let first = u64::from_ne_bytes([lower0, lower1, lower2, lower3, vlan0, vlan1, a, b]);
+        self.vnics.word(at + 8).store(u64::from_ne_bytes([c, d, e, f, slot0, slot1, 0, 0]), Ordering::Release);
+        self.vnics.word(at).store(first, Ordering::Release);
+    }
+
+    /// Makes every port absent for new clients.
+    pub(super) fn seat_nobody(&self) {
+        for port in 0..MAX_PORTS as u8 {
+            self.on_port(PortIndex(port)).store(abi::DLMP_ON_PORT_ABSENT, Ordering::Release);
+        }
+    }
+
+    /// Says whether a port is one, and usable, for new clients. The clients on it stay counted.
+    pub(super) fn offer(&self, port: PortIndex, there: bool, usable: bool) {
+        const REASONS: u64 = abi::DLMP_ON_PORT_ABSENT | abi::DLMP_ON_PORT_UNUSABLE;
+        let reason = match (there, usable) {
+            (false, _) => abi::DLMP_ON_PORT_ABSENT,
+            (true, false) => abi::DLMP_ON_PORT_UNUSABLE,
+            (true, true) => 0,
+        };
+        self.on_port(port).fetch_and(!REASONS, Ordering::AcqRel);
+        self.on_port(port).fetch_or(reason, Ordering::AcqRel);
     }
 
     /// Empties a slot, and gives it back if it was learned.
     pub(super) fn empty_slot(&mut self, slot: SlotIndex) -> Result<(), Error> {
         self.seat(slot, None, 0)?;
-        if slot >= FIRST_LEARNED_SLOT { self.give_back(slot) } else { Ok(()) }
+        if slot < FIRST_LEARNED_SLOT {
+            return Ok(());
+        }
+        self.seating.word(LEARNED).fetch_sub(1, Ordering::AcqRel);
+        self.give_back(slot)
     }
 
     fn give_back(&mut self, slot: SlotIndex) -> Result<(), Error> {
@@ -113,10 +153,10 @@ impl Bpf {
         let old = self.slots.get(&slot.0.into(), 0).map_err(|error| failed("read a slot", &error))?;
         self.write_slot(slot, placement, moved_ns)?;
         if let Some(port) = port_index(old.port) {
-            self.clients_on(port).fetch_sub(1, Ordering::AcqRel);
+            self.on_port(port).fetch_sub(abi::DLMP_ON_PORT_ONE.into(), Ordering::AcqRel);
         }
         if let Some(placement) = placement {
-            self.clients_on(placement.port).fetch_add(1, Ordering::AcqRel);
+            self.on_port(placement.port).fetch_add(abi::DLMP_ON_PORT_ONE.into(), Ordering::AcqRel);
         }
         Ok(())
     }
@@ -132,8 +172,8 @@ impl Bpf {
         (self.slots.set(slot.0.into(), value, 0)).map_err(|error| failed("place a slot", &error))
     }
 
-    fn clients_on(&self, port: PortIndex) -> &AtomicU64 {
-        self.loads.word(usize::from(port.0) * 8)
+    fn on_port(&self, port: PortIndex) -> &AtomicU64 {
+        self.seating.word(ON_PORT + usize::from(port.0) * 8)
     }
 
     pub(super) fn above(&self, link: u32) -> Above {

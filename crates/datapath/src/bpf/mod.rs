@@ -4,7 +4,9 @@ mod attach;
 mod clients;
 mod observe;
 mod own;
+mod pairs;
 mod previous;
+mod programs;
 mod sys;
 mod test_run;
 mod write;
@@ -16,8 +18,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use aya::maps::stack::Stack;
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
-use aya::programs::SchedClassifier;
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::{Ebpf, EbpfLoader};
 use dlmp_netlink::Netlink;
 use dlmp_wire::MacAddr;
@@ -29,13 +30,10 @@ use previous::read_row;
 pub use previous::{Previous, PreviousClient};
 pub use test_run::Entry;
 
-use crate::abi::{self, dlmp_aggregation, dlmp_client, dlmp_counters, dlmp_port, dlmp_slot, dlmp_vnic};
+use crate::abi::{self, dlmp_aggregation, dlmp_client, dlmp_counters, dlmp_port, dlmp_slot};
 use crate::{
-    ANNOUNCE_INTERVAL, ClientAddress, Counters, Error, FRESH_MOVE, MAX_PORTS, PortIndex, Probing, Vnic, VnicIndex,
+    ANNOUNCE_INTERVAL, ClientAddress, Counters, Error, FRESH_MOVE, MAX_LEARNED, PortIndex, Probing, Vnic, VnicIndex,
 };
-
-/// Entries of the map of pairs.
-const PAIRS: usize = MAX_PORTS * MAX_PORTS;
 
 /// The link that a datapath serves.
 #[derive(Debug, Clone)]
@@ -52,27 +50,29 @@ pub struct Served {
 pub struct Bpf {
     served: Served,
     attachment: Attachment,
-    programs: Ebpf,
+    programs: programs::Programs,
     aggregation: Array<MapData, dlmp_aggregation>,
     ports: Array<MapData, dlmp_port>,
     port_by_ifindex: HashMap<MapData, u32, u32>,
     addresses: HashMap<MapData, abi::dlmp_address, dlmp_client>,
     own: sys::Words,
     slots: Array<MapData, dlmp_slot>,
-    vnics: Array<MapData, dlmp_vnic>,
+    vnics: sys::Words,
     vnic_by_ifindex: HashMap<MapData, u32, u32>,
     free_slots: Stack<MapData, u32>,
-    given_out: sys::Words,
-    used: sys::Words,
-    loads: sys::Words,
+    seating: sys::Words,
+    used: Array<MapData, u64>,
     counters: PerCpuArray<MapData, dlmp_counters>,
     carried: Array<MapData, dlmp_counters>,
-    pairs: sys::Words,
+    pairs: pairs::Pairs,
+    /// Until it is taken.
+    events: Option<RingBuf<MapData>>,
     multicast_port: Option<PortIndex>,
     /// The address of the primary interface.
     primary: Option<ClientAddress>,
     known_vnics: BTreeMap<VnicIndex, Vnic>,
     bridged: bool,
+    learn_limit: usize,
     probing: Option<Probing>,
 }
 
@@ -82,41 +82,37 @@ impl Bpf {
     /// # Errors
     /// What the kernel refused: often a missing capability, or a kernel without the needed features.
     pub fn load(served: Served, attachment: Attachment) -> Result<Self, Error> {
-        let mut programs = EbpfLoader::new().load(abi::OBJECT).map_err(|error| failed("load its programs", &error))?;
-        for hook in [Hook::Egress, Hook::Ingress, Hook::Vnic] {
-            program(&mut programs, hook)?.load().map_err(|error| failed("load its programs", &error))?;
-        }
-        bind_carried(&mut programs)?;
-        let words = |name, bytes| look_into(&programs, name, bytes);
-        let (own, pairs) = (words("own", own::BYTES)?, words("pairs", PAIRS * size_of::<abi::dlmp_pair>())?);
-        let (used, loads) = (words("used", abi::DLMP_MAX_SLOTS as usize * 8)?, words("loads", MAX_PORTS * 8)?);
-        let given_out = words("given_out", 8)?;
+        let mut object = EbpfLoader::new().load(abi::OBJECT).map_err(|error| failed("load its programs", &error))?;
+        let mut programs = programs::Programs::load(&mut object)?;
+        bind_carried(&mut programs, &object)?;
         let mut bpf = Self {
-            aggregation: map(&mut programs, "aggregation")?,
-            ports: map(&mut programs, "ports")?,
-            port_by_ifindex: map(&mut programs, "port_by_ifindex")?,
-            addresses: map(&mut programs, "addresses")?,
-            slots: map(&mut programs, "slots")?,
-            vnics: map(&mut programs, "vnics")?,
-            vnic_by_ifindex: map(&mut programs, "vnic_by_ifindex")?,
-            free_slots: map(&mut programs, "free_slots")?,
-            own,
-            given_out,
-            used,
-            loads,
-            counters: map(&mut programs, "counters")?,
-            carried: map(&mut programs, "carried")?,
-            pairs,
+            own: look_into(&object, "own", own::BYTES)?,
+            seating: look_into(&object, "seating", size_of::<abi::dlmp_seating>())?,
+            vnics: look_into(&object, "vnics", size_of::<abi::dlmp_vnics>())?,
+            aggregation: map(&mut object, "aggregation")?,
+            ports: map(&mut object, "ports")?,
+            port_by_ifindex: map(&mut object, "port_by_ifindex")?,
+            addresses: map(&mut object, "addresses")?,
+            slots: map(&mut object, "slots")?,
+            used: map(&mut object, "used")?,
+            vnic_by_ifindex: map(&mut object, "vnic_by_ifindex")?,
+            free_slots: map(&mut object, "free_slots")?,
+            counters: map(&mut object, "counters")?,
+            carried: map(&mut object, "carried")?,
+            pairs: pairs::Pairs::new(object.take_map("pairs"))?,
+            events: Some(map(&mut object, "events")?),
             multicast_port: None,
             primary: None,
             known_vnics: BTreeMap::new(),
             bridged: false,
+            learn_limit: MAX_LEARNED,
             probing: None,
             served,
             attachment,
             programs,
         };
         bpf.write_aggregation()?;
+        bpf.seat_nobody();
         Ok(bpf)
     }
 
@@ -145,7 +141,7 @@ impl Bpf {
             self.pin_maps(&pins)?;
         }
         let place = Place { ifindex: self.served.ifindex, name: &self.served.name, hook: Hook::Egress };
-        let program = program(&mut self.programs, Hook::Egress)?;
+        let program = self.programs.get(Hook::Egress);
         attach::attach(program, place, &self.attachment, netlink).await
     }
 
@@ -154,7 +150,7 @@ impl Bpf {
     /// # Errors
     /// What the kernel refused.
     pub async fn attach_port(&mut self, ifindex: u32, name: &str, netlink: &Netlink) -> Result<(), Error> {
-        let program = program(&mut self.programs, Hook::Ingress)?;
+        let program = self.programs.get(Hook::Ingress);
         attach::attach(program, ingress(ifindex, name), &self.attachment, netlink).await
     }
 
@@ -171,7 +167,7 @@ impl Bpf {
     /// # Errors
     /// What the kernel refused.
     pub async fn attach_vnic(&mut self, ifindex: u32, name: &str, netlink: &Netlink) -> Result<(), Error> {
-        let program = program(&mut self.programs, Hook::Vnic)?;
+        let program = self.programs.get(Hook::Vnic);
         attach::attach(program, Place { ifindex, name, hook: Hook::Vnic }, &self.attachment, netlink).await
     }
 
@@ -214,8 +210,8 @@ impl Bpf {
         netlink: &Netlink,
     ) -> Result<Vec<String>, Error> {
         let mut missing = Vec::new();
-        let (egress_id, ingress_id) = (self.program_id(Hook::Egress)?, self.program_id(Hook::Ingress)?);
-        let vnic_id = self.program_id(Hook::Vnic)?;
+        let (egress_id, ingress_id) = (self.programs.id(Hook::Egress)?, self.programs.id(Hook::Ingress)?);
+        let vnic_id = self.programs.id(Hook::Vnic)?;
         let mut places = vec![(self.egress(), egress_id)];
         places.extend(ports.iter().map(|(ifindex, name)| (ingress(*ifindex, name), ingress_id)));
         let vnic = |(ifindex, name)| (Place { ifindex, name, hook: Hook::Vnic }, vnic_id);
@@ -261,16 +257,11 @@ impl Bpf {
         Place { ifindex: self.served.ifindex, name: &self.served.name, hook: Hook::Egress }
     }
 
-    fn program_id(&mut self, hook: Hook) -> Result<u32, Error> {
-        let info = program(&mut self.programs, hook)?.info();
-        info.map(|info| info.id()).map_err(|error| failed("look at its program", &error))
-    }
-
     /// Pins the maps too, under their names, so that they can be looked at with bpftool.
     fn pin_maps(&mut self, pins: &Path) -> Result<(), Error> {
         let failed = |error: &dyn std::fmt::Display| Error::new("pin its maps", format!("{}: {error}", pins.display()));
         std::fs::create_dir_all(pins).map_err(|error| failed(&error))?;
-        let info = program(&mut self.programs, Hook::Egress)?.info();
+        let info = self.programs.get(Hook::Egress).info();
         let ids = info.and_then(|info| info.map_ids()).map_err(|error| failed(&error))?;
         for id in ids.unwrap_or_default() {
             let map = MapData::from_id(id).map_err(|error| failed(&error))?;
@@ -298,7 +289,9 @@ impl Bpf {
             fresh_ns: nanoseconds(FRESH_MOVE),
             announce_ns: nanoseconds(ANNOUNCE_INTERVAL),
             vnics: self.known_vnics.keys().next_back().map_or(0, |last| u32::from(last.0) + 1),
+            learn_limit: self.learn_limit as u32,
             bridged: self.bridged.into(),
+            vlans: self.known_vnics.values().filter(|vnic| vnic.vlan != 0).count() as u32,
             primary: self.primary.map_or_else(Default::default, |client| key(client.mac, client.vlan)),
             probe_key: self.probing.map_or([0; 2], |probing| key_words(probing.key)),
             name,
@@ -315,34 +308,26 @@ fn ingress(ifindex: u32, name: &str) -> Place<'_> {
     Place { ifindex, name, hook: Hook::Ingress }
 }
 
-fn program(programs: &mut Ebpf, hook: Hook) -> Result<&mut SchedClassifier, Error> {
-    (programs.program_mut(hook.program()))
-        .and_then(|program| program.try_into().ok())
-        .ok_or_else(|| Error::new("find its program", hook.program()))
-}
-
 /// Only the daemon uses the map of carried counts; tied to a program, the next daemon finds it.
-fn bind_carried(programs: &mut Ebpf) -> Result<(), Error> {
-    let failed = |error: &dyn std::error::Error| failed("bind its map", error);
-    let program = program(programs, Hook::Egress)?.fd().map_err(|error| failed(&error))?;
-    let program = program.as_fd().try_clone_to_owned().map_err(|error| failed(&error))?;
-    let Some(Map::Array(carried)) = programs.map("carried") else {
+fn bind_carried(programs: &mut programs::Programs, object: &Ebpf) -> Result<(), Error> {
+    let Some(Map::Array(carried)) = object.map("carried") else {
         return Err(Error::new("find its map", "carried"));
     };
-    sys::bind_map(program.as_fd(), carried.fd().as_fd()).map_err(|error| failed(&error))
+    let program = programs.get(Hook::Egress).fd().map_err(|error| failed("bind its map", &error))?;
+    sys::bind_map(program.as_fd(), carried.fd().as_fd()).map_err(|error| failed("bind its map", &error))
 }
 
 /// Sees a map as memory.
-fn look_into(programs: &Ebpf, name: &str, bytes: usize) -> Result<sys::Words, Error> {
-    let Some(Map::Array(map)) = programs.map(name) else {
+fn look_into(object: &Ebpf, name: &str, bytes: usize) -> Result<sys::Words, Error> {
+    let Some(Map::Array(map)) = object.map(name) else {
         return Err(Error::new("find its map", name));
     };
     sys::Words::map(map.fd().as_fd(), bytes).map_err(|error| failed("look into its maps", &error))
 }
 
 /// Takes a map out of the loaded object and gives it its type.
-fn map<M: TryFrom<Map>>(programs: &mut Ebpf, name: &str) -> Result<M, Error> {
-    (programs.take_map(name)).and_then(|map| M::try_from(map).ok()).ok_or_else(|| Error::new("find its map", name))
+fn map<M: TryFrom<Map>>(object: &mut Ebpf, name: &str) -> Result<M, Error> {
+    (object.take_map(name)).and_then(|map| M::try_from(map).ok()).ok_or_else(|| Error::new("find its map", name))
 }
 
 /// The key as the program has it in memory.

@@ -4,8 +4,8 @@ use std::mem::size_of;
 
 use aya::maps::{MapData, RingBuf};
 
+use super::Bpf;
 use super::clients::{client_address, port_index};
-use super::{Bpf, map};
 use crate::abi::{self, dlmp_event};
 use crate::{Error, Learned, Observation, SlotIndex};
 
@@ -15,7 +15,7 @@ impl Bpf {
     /// # Errors
     /// It was taken already, or the kernel refused.
     pub fn take_events(&mut self) -> Result<Events, Error> {
-        map(&mut self.programs, "events").map(Events)
+        self.events.take().map(Events).ok_or_else(|| Error::new("find its map", "events"))
     }
 
     /// What an event says, with the links that it names as this datapath knows them.

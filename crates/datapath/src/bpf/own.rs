@@ -21,5 +21,5 @@ pub(super) fn insert(filter: &Words, address: dlmp_address) {
 /// The same hash is in bpf/place.h.
 fn hash(address: dlmp_address) -> usize {
     let octet = |at: usize| usize::from(address.mac[at]);
-    ((octet(3) << 13) ^ (octet(4) << 8) ^ octet(5) ^ (usize::from(address.vlan) << 4)) % abi::DLMP_OWN_BITS as usize
+    ((octet(3) << 13) ^ (octet(4) << 8) ^ octet(5)) % abi::DLMP_OWN_BITS as usize
 }

@@ -234,6 +234,11 @@ impl Words {
         Ok(Self { start, bytes })
     }
 
+    /// How much is seen.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The word at this offset in bytes, which the programs may write at any time.
     pub(super) fn word(&self, at: usize) -> &AtomicU64 {
         assert!(at.is_multiple_of(8) && at + 8 <= self.bytes, "an entry of the map");

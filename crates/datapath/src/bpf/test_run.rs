@@ -5,7 +5,7 @@ use std::time::Duration;
 use aya::programs::{TestRun, TestRunOptions};
 
 use super::attach::Hook;
-use super::{Bpf, failed, program};
+use super::{Bpf, failed};
 use crate::abi::{self, dlmp_port, dlmp_slot};
 use crate::{Error, MAX_PORTS, PortIndex};
 
@@ -43,8 +43,7 @@ impl Bpf {
         options.data_out = Some(&mut out);
         options.ctx_in = Some(&context);
         options.repeat = repeat;
-        let result =
-            program(&mut self.programs, hook)?.test_run(options).map_err(|error| failed("run its program", &error))?;
+        let result = self.programs.get(hook).test_run(options).map_err(|error| failed("run its program", &error))?;
         out.truncate(result.data_size_out as usize);
         Ok((result.return_value, out, result.duration))
     }

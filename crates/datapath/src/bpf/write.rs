@@ -1,24 +1,20 @@
 //! What the daemon tells the datapath, as writes to the maps.
 
-use std::mem::{offset_of, size_of};
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-
 use dlmp_wire::MacAddr;
 
 use super::{Bpf, failed, key, nanoseconds, port_owner};
 use crate::abi::{self, dlmp_port};
-use crate::{
-    Answered, ClientAddress, Datapath, Error, MAX_PORTS, Placement, PortIndex, Probing, SlotIndex, Vnic, VnicIndex,
-};
+use crate::{Answered, ClientAddress, Datapath, Error, Placement, PortIndex, Probing, SlotIndex, Vnic, VnicIndex};
 
 impl Datapath for Bpf {
     fn set_port(&mut self, port: PortIndex, ifindex: u32, mac: MacAddr) -> Result<(), Error> {
         self.clear_port(port)?;
+        self.pairs.make_room(port)?;
         let index = u32::from(port.0);
         let value = dlmp_port { ifindex, flags: 0, mac: mac.0, reserved: [0; 2] };
         (self.ports.set(index, value, 0)).map_err(|error| failed("set a port", &error))?;
         self.know_address(key(mac, 0), port_owner(port))?;
+        self.offer(port, true, false);
         (self.port_by_ifindex.insert(ifindex, index, 0)).map_err(|error| failed("set a port", &error))
     }
 
@@ -27,6 +23,7 @@ impl Datapath for Bpf {
         if old.ifindex == 0 {
             return Ok(());
         }
+        self.offer(port, false, false);
         // Absent entries are what is wanted.
         let _ = self.port_by_ifindex.remove(&old.ifindex);
         self.forget_address(key(MacAddr(old.mac), 0));
@@ -36,6 +33,7 @@ impl Datapath for Bpf {
     fn set_usable(&mut self, port: PortIndex, usable: bool) -> Result<(), Error> {
         let mut value = self.port(port)?;
         value.flags = if usable { abi::DLMP_PORT_USABLE } else { 0 };
+        self.offer(port, value.ifindex != 0, usable);
         (self.ports.set(port.0.into(), value, 0)).map_err(|error| failed("mark a port", &error))
     }
 
@@ -52,12 +50,12 @@ impl Datapath for Bpf {
         if let Some(old) = self.known_vnics.remove(&index) {
             // An absent entry is what is wanted.
             let _ = self.vnic_by_ifindex.remove(&old.lower);
-            self.write_vnic(index, None)?;
+            self.write_vnic(index, None);
             self.forget(old.client(), index.slot())?;
         }
         if let Some(vnic) = vnic {
             self.know_client(vnic.client(), index.slot(), vnic.lower)?;
-            self.write_vnic(index, Some(vnic))?;
+            self.write_vnic(index, Some(vnic));
             (self.vnic_by_ifindex.insert(vnic.lower, u32::from(index.0), 0))
                 .map_err(|error| failed("set a VNIC", &error))?;
             self.known_vnics.insert(index, vnic);
@@ -66,17 +64,28 @@ impl Datapath for Bpf {
     }
 
     fn forget(&mut self, client: ClientAddress, slot: SlotIndex) -> Result<(), Error> {
-        self.forget_address(key(client.mac, client.vlan));
+        let address = key(client.mac, client.vlan);
+        // One that was released may have been learned anew since, with another slot.
+        if self.addresses.get(&address, 0).is_ok_and(|known| known.place == slot.0) {
+            self.forget_address(address);
+        }
         self.empty_slot(slot)
     }
 
     fn was_used(&mut self, slot: SlotIndex) -> bool {
-        self.used.word(usize::from(slot.0) * 8).swap(0, Ordering::AcqRel) != 0
+        let slot = u32::from(slot.0);
+        // A use that comes between the two is found by the next look, or was the last for long.
+        self.used.get(&slot, 0).is_ok_and(|used| used != 0) && self.used.set(slot, 0, 0).is_ok()
     }
 
     fn set_bridged(&mut self, bridged: bool) -> Result<(), Error> {
         let before = std::mem::replace(&mut self.bridged, bridged);
         self.write_aggregation().inspect_err(|_| self.bridged = before)
+    }
+
+    fn set_learn_limit(&mut self, clients: usize) -> Result<(), Error> {
+        let before = std::mem::replace(&mut self.learn_limit, clients);
+        self.write_aggregation().inspect_err(|_| self.learn_limit = before)
     }
 
     fn place(&mut self, slot: SlotIndex, placement: Placement) -> Result<(), Error> {
@@ -100,16 +109,6 @@ impl Datapath for Bpf {
     }
 
     fn answered(&self, port: PortIndex, by: PortIndex) -> Option<Answered> {
-        let at = (usize::from(port.0) * MAX_PORTS + usize::from(by.0)) * size_of::<abi::dlmp_pair>();
-        // The program writes the sequence number last, so it is read before and after the rest.
-        let sequence = || self.pairs.u32(at + offset_of!(abi::dlmp_pair, answered));
-        let first = sequence();
-        let answered = Answered {
-            sequence: first,
-            sent: Duration::from_nanos(self.pairs.u64(at + offset_of!(abi::dlmp_pair, answered_sent_ns))),
-            at: Duration::from_nanos(self.pairs.u64(at + offset_of!(abi::dlmp_pair, answered_ns))),
-        };
-        // A newer one is just being written: it is read the next time.
-        (first != 0 && first == sequence()).then_some(answered)
+        self.pairs.answered(port, by)
     }
 }

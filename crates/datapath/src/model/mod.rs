@@ -89,6 +89,10 @@ pub struct Model {
     given_out: usize,
     /// Slots of learned clients that have sent since that was last asked.
     used: BTreeSet<SlotIndex>,
+    /// Absent: as many as there is room for.
+    learn_limit: Option<usize>,
+    /// VNICs without a VLAN of their own that have sent tagged frames.
+    trunks: BTreeSet<VnicIndex>,
     bridged: bool,
     multicast_port: Option<PortIndex>,
     counters: BTreeMap<PortIndex, Counters>,
@@ -146,7 +150,7 @@ impl Model {
                 }
                 *slot
             }
-            None if !source.mac.is_group() && !self.is_port(source) => match self.learn(source, Above::Link) {
+            None if !source.mac.is_group() && !self.is_port(source.mac) => match self.learn(source, Above::Link) {
                 Some(slot) => slot,
                 None => return self.refuse(Counter::TxClientsFull),
             },
@@ -169,6 +173,9 @@ impl Model {
         }
         let vlan = if vnic.vlan == 0 { frame.vlan() } else { vnic.vlan };
         let source = ClientAddress { mac: vnic.mac, vlan };
+        if vlan != vnic.vlan && self.clients.get(&source).is_none_or(|client| client.above == Above::Vnic(index)) {
+            self.trunks.insert(index);
+        }
         let slot = match self.clients.get(&source) {
             Some(client) if client.above == Above::Vnic(index) => {
                 if client.learned {
@@ -265,7 +272,9 @@ impl Model {
         }
         let destination = ClientAddress { mac: frame.destination(), vlan: frame.vlan() };
         let Some(&client) = self.clients.get(&destination) else {
-            let may_be_above = self.bridged && self.multicast_port == Some(here) && !self.is_port(destination);
+            let may_be_above = self.bridged
+                && self.multicast_port == Some(here)
+                && !(destination.vlan == 0 && self.is_port(destination.mac));
             return if may_be_above {
                 self.take(here, TO_LINK, bytes.len())
             } else {
@@ -292,7 +301,7 @@ impl Model {
     fn own_source(&mut self, here: PortIndex, frame: &Frame<'_>) -> Option<Verdict> {
         let source = ClientAddress { mac: frame.source(), vlan: frame.vlan() };
         let Some(&client) = self.clients.get(&source) else {
-            let owner = (self.ports.iter()).find(|(_, port)| source.vlan == 0 && port.mac == source.mac);
+            let owner = (self.ports.iter()).find(|(_, port)| port.mac == source.mac);
             let own_port = *owner?.0 == here;
             return Some(self.drop(here, own_source_counter(own_port)));
         };
@@ -311,9 +320,7 @@ impl Model {
     /// Copies a group-addressed frame to the VNICs in its VLAN, but not to the one that it came from.
     fn copy_to_vnics(&mut self, from: Above, vlan: u16) {
         let others = || self.vnics.iter().filter(move |&(&index, _)| Above::Vnic(index) != from);
-        let as_it_is = others().filter(|(_, vnic)| {
-            vnic.vlan == 0 && (vlan == 0 || self.clients.contains_key(&ClientAddress { mac: vnic.mac, vlan }))
-        });
+        let as_it_is = others().filter(|(index, vnic)| vnic.vlan == 0 && (vlan == 0 || self.trunks.contains(index)));
         let as_it_is = as_it_is.map(|(&index, _)| Delivery { to: Above::Vnic(index), untagged: false });
         let configured = others().filter(|(_, vnic)| vlan != 0 && vnic.vlan == vlan);
         let configured = configured.map(|(&index, _)| Delivery { to: Above::Vnic(index), untagged: true });
@@ -323,6 +330,10 @@ impl Model {
 
     /// Seats a new client on the usable port with the fewest, or on the first port; its slot, if there is one.
     fn learn(&mut self, client: ClientAddress, above: Above) -> Option<SlotIndex> {
+        let in_use = self.given_out - self.free_slots.len();
+        if in_use >= self.learn_limit.unwrap_or(MAX_LEARNED) {
+            return None;
+        }
         let slot = match self.free_slots.pop() {
             Some(slot) => slot,
             None if self.given_out < MAX_LEARNED => {
@@ -332,8 +343,8 @@ impl Model {
             None => return None,
         };
         let load = |port: PortIndex| self.slots.values().filter(|slot| slot.port == Some(port)).count();
-        let usable = self.ports.iter().filter(|(_, port)| port.usable).map(|(&index, _)| index);
-        let port = usable.min_by_key(|&port| (load(port), port)).or_else(|| self.ports.keys().next().copied());
+        let port = self.ports.iter().min_by_key(|&(&index, port)| (!port.usable, load(index), index));
+        let port = port.map(|(&index, _)| index);
         self.slots.insert(slot, Slot { port, ..Slot::empty(self.now) });
         self.clients.insert(client, Client { slot, above, learned: true });
         self.used.insert(slot);
@@ -342,8 +353,8 @@ impl Model {
         Some(slot)
     }
 
-    fn is_port(&self, address: ClientAddress) -> bool {
-        address.vlan == 0 && self.ports.values().any(|port| port.mac == address.mac)
+    fn is_port(&self, mac: MacAddr) -> bool {
+        self.ports.values().any(|port| port.mac == mac)
     }
 
     /// An unusable port counts as none at all only when there is a usable backup: with every port

@@ -39,6 +39,7 @@ impl Datapath for Model {
     }
 
     fn set_vnic(&mut self, index: VnicIndex, vnic: Option<Vnic>) -> Result<(), Error> {
+        self.trunks.remove(&index);
         if let Some(old) = self.vnics.remove(&index) {
             self.forget(old.client(), index.slot())?;
         }
@@ -60,6 +61,11 @@ impl Datapath for Model {
 
     fn was_used(&mut self, slot: SlotIndex) -> bool {
         self.used.remove(&slot)
+    }
+
+    fn set_learn_limit(&mut self, clients: usize) -> Result<(), Error> {
+        self.learn_limit = Some(clients);
+        Ok(())
     }
 
     fn set_bridged(&mut self, bridged: bool) -> Result<(), Error> {

@@ -114,14 +114,19 @@ impl Pair {
             sent[..answer.len()].copy_from_slice(&answer);
         }
         self.copies = std::iter::from_fn(|| self.model.poll_copy()).collect();
-        let delivered = if let Verdict::Deliver(delivery) = verdict { Some(delivery) } else { None };
-        // A tag that was off for some is put back into the frame's metadata, which does not come out.
-        if frame.len() > 16
-            && frame[12..14] == [0x81, 0]
-            && self.copies.iter().chain(&delivered).any(|copy| copy.untagged)
-        {
-            sent.drain(12..16);
+        let untagged = matches!(verdict, Verdict::Deliver(Delivery { untagged: true, .. }));
+        // A tag that was off while copies were made is back in the frame's metadata, which does not come out.
+        let is_group = frame.first().is_some_and(|first| first & 1 == 1);
+        let strip = |frame: &mut Vec<u8>| {
+            if (untagged || is_group) && frame.get(12..14) == Some(&[0x81, 0]) {
+                frame.drain(12..16);
+            }
+        };
+        let mut out = out;
+        if is_group {
+            strip(&mut out);
         }
+        strip(&mut sent);
         assert_eq!(out, sent, "the frame left changed");
         while let Some(event) = self.events.poll() {
             let observed = self.bpf.understand(event);

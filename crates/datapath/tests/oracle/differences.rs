@@ -8,7 +8,7 @@ use dlmp_wire::MacAddr;
 use dlmp_wire::ethernet::Frame;
 use dlmp_wire::membership;
 
-use crate::frames::{CDP, Outputs, PORTS, Payload, Place, Sent, VNIC};
+use crate::frames::{CDP, Outputs, PORTS, Payload, Place, Sent};
 
 /// A difference that is meant.
 pub struct Difference {
@@ -218,13 +218,13 @@ pub const LISTED: &[Difference] = &[
         },
     },
     Difference {
-        name: "vlan-of-a-client",
+        name: "groups-of-vlans",
         rule: "2",
-        why: "a VNIC gets the groups of a VLAN once it has sent in it, not those of every VLAN",
+        why: "a VNIC gets the groups of VLANs once it has sent a tagged frame; Open vSwitch gives them to every trunk",
         is: |frame, at| {
-            let vnic = ClientAddress { mac: VNIC, vlan: frame.sent.in_vlan() };
-            let member = frame.clients.contains_key(&vnic);
-            frame.to_group() && at.place == Place::VNIC && !member && at.who == Who::Theirs
+            let is_trunk = frame.clients.iter().any(|(client, &place)| client.vlan != 0 && place == Place::VNIC);
+            let to_vlan = frame.to_group() && frame.sent.in_vlan() != 0;
+            to_vlan && !is_trunk && at.place == Place::VNIC && at.who == Who::Theirs
         },
     },
     Difference {

@@ -179,7 +179,7 @@ pub fn named() -> Vec<Named> {
         ),
         named(
             "clients in a VLAN talk to each other here",
-            &["vlan-of-a-client"],
+            &["groups-of-vlans"],
             vec![
                 ip(Place::VLAN_VNIC, VLAN_VNIC, ALL),
                 in_vlan(Link, GUEST, ALL),

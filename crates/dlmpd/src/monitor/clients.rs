@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use dlmp_api::Client;
 use dlmp_datapath::bpf::{self, Previous, PreviousClient};
 use dlmp_datapath::{
-    Above, ClientAddress, Counter, Datapath, FIRST_LEARNED_SLOT, Learned, MAX_VNICS, Observation, Placement, SlotIndex,
-    VnicIndex,
+    Above, ClientAddress, Counter, Datapath, FIRST_LEARNED_SLOT, Learned, MAX_LEARNED, MAX_VNICS, Observation,
+    Placement, SlotIndex, VnicIndex,
 };
 use dlmp_engine::Event;
 use dlmp_netlink::{Link, Netlink};
@@ -29,14 +29,32 @@ const BRIDGES: [&str; 2] = ["bridge", "openvswitch"];
 const VLAN_SLOTS: std::ops::Range<u16> = 1 + MAX_VNICS as u16..FIRST_LEARNED_SLOT.0;
 
 /// The clients that come and go by themselves.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Clients {
+    /// How many may be learned.
+    limit: usize,
     learned: BTreeMap<SlotIndex, LearnedClient>,
+    /// The slots of the learned ones.
+    slots: BTreeMap<ClientAddress, SlotIndex>,
     vlans: BTreeMap<SlotIndex, VlanDevice>,
     /// Counts of the datapath at the last look.
     events_lost: u64,
     refused: u64,
     last_look: Option<Instant>,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self {
+            limit: MAX_LEARNED,
+            learned: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            vlans: BTreeMap::new(),
+            events_lost: 0,
+            refused: 0,
+            last_look: None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +75,16 @@ struct VlanDevice {
 }
 
 impl Running {
+    /// Lets so many clients be learned and no more.
+    ///
+    /// # Errors
+    /// The datapath did not take it.
+    pub fn set_learn_limit(&mut self, clients: usize) -> Result<(), dlmp_api::Error> {
+        self.bpf.set_learn_limit(clients).map_err(failed)?;
+        self.clients.limit = clients;
+        Ok(())
+    }
+
     /// What the datapath has observed.
     pub fn observed(&mut self, events: &[bpf::Event]) {
         let now = Instant::now();
@@ -118,6 +146,7 @@ impl Running {
             }
             let known = LearnedClient { address: client, above, silent: 0, proven: false };
             self.clients.learned.insert(slot, known);
+            self.clients.slots.insert(client, slot);
             self.receive(client.mac);
             match port {
                 Some(port) => seated.push((slot, port)),
@@ -142,6 +171,7 @@ impl Running {
         self.act();
         for slot in slots {
             let Some(client) = self.clients.learned.remove(&slot) else { continue };
+            self.clients.slots.remove(&client.address);
             if let Err(error) = self.bpf.forget(client.address, slot) {
                 tracing::error!(aggregation = self.name, %error, "a slot is lost");
             }
@@ -153,8 +183,7 @@ impl Running {
     /// none, those that never sent again are forgotten at the next look.
     pub fn age(&mut self, now: Instant) {
         let refused = self.bpf.aggregation_counters().map_or(0, |counters| counters.get(Counter::TxClientsFull));
-        let full = refused > self.clients.refused;
-        if full {
+        if refused > self.clients.refused {
             tracing::warn!(
                 aggregation = self.name,
                 frames = refused - self.clients.refused,
@@ -163,6 +192,7 @@ impl Running {
             );
             self.clients.refused = refused;
         }
+        let full = self.clients.learned.len() >= self.clients.limit;
         if !full && self.clients.last_look.is_some_and(|last| now < last + LOOK) {
             return;
         }
@@ -328,8 +358,9 @@ impl Running {
 
     /// Has the ports no longer receive an address, unless another client has it in another VLAN.
     pub(super) fn receive_no_longer(&self, mac: MacAddr) {
-        let slots = self.own_slots().chain(self.clients.learned.keys().copied());
-        let others = slots.filter_map(|slot| self.client_address(slot)).any(|address| address.mac == mac);
+        let in_any_vlan = ClientAddress { mac, vlan: 0 }..=ClientAddress { mac, vlan: u16::MAX };
+        let others = self.clients.slots.range(in_any_vlan).next().is_some()
+            || self.own_slots().filter_map(|slot| self.client_address(slot)).any(|address| address.mac == mac);
         if !others {
             for device in self.devices() {
                 self.chore(Chore::DeleteFilter { link: device.ifindex, mac });
@@ -380,7 +411,7 @@ impl Running {
     }
 
     fn slot_of(&self, address: ClientAddress) -> Option<SlotIndex> {
-        let mut slots = self.own_slots().chain(self.clients.learned.keys().copied());
-        slots.find(|&slot| self.client_address(slot) == Some(address))
+        let learned = self.clients.slots.get(&address).copied();
+        learned.or_else(|| self.own_slots().find(|&slot| self.client_address(slot) == Some(address)))
     }
 }

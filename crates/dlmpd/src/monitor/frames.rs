@@ -1,7 +1,9 @@
 //! Sends frames through ports: announcements, transitive probes, ARP probes and solicitations.
 
+use std::cell::RefCell;
 use std::io;
 
+use dlmp_wire::transitive::{self, Key, Probe};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::sys;
@@ -10,6 +12,16 @@ use crate::sys;
 #[derive(Debug)]
 pub struct FrameSender {
     socket: Socket,
+    /// Transitive probes that leave together.
+    probes: RefCell<Vec<Waiting>>,
+}
+
+/// A frame that waits for others.
+#[derive(Debug)]
+struct Waiting {
+    buffer: transitive::Buffer,
+    len: usize,
+    ifindex: u32,
 }
 
 impl FrameSender {
@@ -23,7 +35,7 @@ impl FrameSender {
         if let Err(error) = sys::bypass_queues(&socket) {
             tracing::debug!(%error, "frames go through the ports' queues");
         }
-        Ok(Self { socket })
+        Ok(Self { socket, probes: RefCell::default() })
     }
 
     /// Sends one whole frame, without checksum, through a port.
@@ -33,5 +45,35 @@ impl FrameSender {
     pub fn send(&self, frame: &[u8], ifindex: u32) -> io::Result<()> {
         self.socket.send_to(frame, &sys::packet_address(ifindex))?;
         Ok(())
+    }
+
+    /// Sends a transitive probe through a port, together with others: at once when they are enough for one
+    /// system call, else with [`flush`](Self::flush).
+    pub fn send_probe(&self, probe: &Probe, key: &Key, ifindex: u32) {
+        let mut buffer: transitive::Buffer = [0; _];
+        let len = probe.emit(key, &mut buffer).len();
+        let full = {
+            let mut probes = self.probes.borrow_mut();
+            probes.push(Waiting { buffer, len, ifindex });
+            probes.len() == sys::BATCH
+        };
+        if full {
+            self.flush();
+        }
+    }
+
+    /// Sends the probes that wait. One that is refused is passed over: its link just went down, and the
+    /// loss of carrier tells.
+    pub fn flush(&self) {
+        let mut probes = self.probes.borrow_mut();
+        let mut left = 0;
+        while left < probes.len() {
+            let rest = probes[left..].iter().map(|probe| (&probe.buffer[..probe.len], probe.ifindex));
+            left += sys::send_frames(&self.socket, rest).unwrap_or_else(|error| {
+                tracing::trace!(%error, ifindex = probes[left].ifindex, "a transitive probe could not be sent");
+                1
+            });
+        }
+        probes.clear();
     }
 }

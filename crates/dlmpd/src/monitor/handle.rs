@@ -19,6 +19,7 @@ pub(super) enum Command {
     AddVnic(String, VnicSpec, Reply<()>),
     RemoveVnic(String, String, oneshot::Sender<()>),
     Probe(String, Option<ProbePlan>, Reply<()>),
+    LearnLimit(String, usize, Reply<()>),
     List(oneshot::Sender<Vec<dlmp_api::Aggregation>>),
     Clients(oneshot::Sender<Vec<Client>>),
     Statistics(Reply<Vec<PortStatistics>>),
@@ -111,6 +112,14 @@ impl Monitor {
     /// The monitor has ended.
     pub async fn remove_vnic(&self, aggregation: &str, vnic: &str) -> Result<(), Error> {
         self.ask(|reply| Command::RemoveVnic(aggregation.to_owned(), vnic.to_owned(), reply)).await
+    }
+
+    /// Lets the datapath of an aggregation learn so many clients and no more.
+    ///
+    /// # Errors
+    /// What failed; the limit is as before.
+    pub async fn set_learn_limit(&self, name: &str, clients: usize) -> Result<(), Error> {
+        self.ask(|reply| Command::LearnLimit(name.to_owned(), clients, reply)).await?
     }
 
     /// Has an aggregation probed by this plan, or not any more.

@@ -145,6 +145,7 @@ impl Task {
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let asker = self.tools.asker.clone();
         loop {
+            self.tools.frames.flush();
             let wake = self.running.values().filter_map(Running::poll_timeout).min();
             tokio::select! {
                 // Input before timers, links before requests.
@@ -155,7 +156,7 @@ impl Task {
                 Some((name, events)) = self.observed.recv() => self.observed(&name, &events),
                 () = self.timer.until(wake) => self.timeout(),
                 () = self.changes.next() => self.look_at_ground(),
-                Some(ground) = self.look.1.recv() => self.follow(&ground),
+                Some(ground) = self.look.1.recv() => self.follow(ground),
                 command = commands.recv() => match command {
                     Some(command) => self.command(command).await,
                     None => break,
@@ -202,11 +203,14 @@ impl Task {
         };
     }
 
-    fn follow(&mut self, ground: &Ground) {
+    fn follow(&mut self, ground: Ground) {
         for running in self.running.values_mut() {
-            running.follow(ground);
+            running.follow(&ground);
             running.act();
         }
+        // A list of all links with all that the kernel tells of each is the daemon's largest use of memory.
+        drop(ground);
+        crate::sys::give_memory_back();
         if std::mem::replace(&mut self.looking, Looking::No) == Looking::Again {
             self.look_at_ground();
         }
@@ -341,6 +345,10 @@ impl Task {
                     running.remove_vnic(&vnic, &self.tools.netlink).await;
                 }
                 let _ = reply.send(());
+            }
+            Command::LearnLimit(name, clients, reply) => {
+                let running = self.running.get_mut(&name).ok_or_else(|| not_running(&name));
+                let _ = reply.send(running.and_then(|running| running.set_learn_limit(clients)));
             }
             Command::Probe(name, plan, reply) => {
                 let _ = reply.send(self.probe(&name, plan));

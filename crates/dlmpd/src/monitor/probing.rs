@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use dlmp_api::{Error, ProbeNews};
 use dlmp_datapath::{Datapath, PortIndex, Probing};
 use dlmp_engine::{Event, Question, Way};
-use dlmp_wire::transitive::{self, Key, Kind, Probe};
+use dlmp_wire::transitive::{Key, Kind, Probe};
 
 use super::asking::{Answer, Asked};
 use super::clock;
@@ -158,11 +158,7 @@ impl Running {
             asked: asked.mac,
             asking: asking.mac,
         };
-        let mut buffer: transitive::Buffer = [0; _];
-        if let Err(error) = self.frames.send(probe.emit(&self.probed.key, &mut buffer), asking.ifindex) {
-            // A link that just went down; its loss of carrier tells.
-            tracing::trace!(aggregation = self.name, port = port.name, %error, "a transitive probe could not be sent");
-        }
+        self.frames.send_probe(&probe, &self.probed.key, asking.ifindex);
         self.probed.heard.entry((from, to)).or_default();
         self.news.probe(|| ProbeNews {
             time: nanoseconds(sent),

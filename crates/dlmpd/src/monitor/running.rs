@@ -42,6 +42,8 @@ pub struct Spec {
     pub before: BTreeMap<String, Before>,
     /// The VNICs over it whose links are there.
     pub vnics: Vec<VnicSpec>,
+    /// How many clients may be learned at a time.
+    pub learn_limit: usize,
 }
 
 /// An aggregation at work.
@@ -160,6 +162,7 @@ impl Running {
             clients: Clients::default(),
             chores: chores::start(netlink.clone()),
         };
+        running.set_learn_limit(spec.learn_limit)?;
         running.follow_link(link);
         if let Err(error) = running.bring_up(spec, previous, netlink, watched).await {
             running.let_ports_go(&spec.before, netlink, watched).await;
@@ -277,8 +280,14 @@ impl Running {
                 (Some(port), if health.is_active() { "active" } else { "failed" }, reason(health))
             }
             Notice::Detection(now) => (None, "detection", detection(now, name)),
-            Notice::Moved { from, to, .. } => {
-                (Some(to), "moved", format!("{} moved here from {}", self.name, from.map_or("nowhere", name)))
+            Notice::Moved { slot, from, to } => {
+                let from = from.map_or("nowhere", name);
+                let Some(client) = self.client_name(slot) else {
+                    // There can be thousands, moving at once.
+                    let client = self.client_address(slot);
+                    return tracing::debug!(aggregation = self.name, ?client, port = name(to), from, "moved");
+                };
+                (Some(to), "moved", format!("{client} moved here from {from}"))
             }
         };
         tracing::info!(aggregation = self.name, port = port.map(name), state, "{reason}");

@@ -79,7 +79,12 @@ impl Control {
             // A value that is acceptable for one is for the other.
             let _ = config.properties.change(name, &request.changes);
         })?;
-        if let Err(error) = self.send_plan(name, &properties).await {
+        let limited = self.monitor.set_learn_limit(name, properties.learn_limit()).await;
+        let done = match limited {
+            Ok(()) => self.send_plan(name, &properties).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = done {
             self.stores.put_back(before)?;
             return Err(error);
         }

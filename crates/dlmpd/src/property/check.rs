@@ -42,9 +42,8 @@ pub fn sources(interfaces: &[String], probe_ip: &ProbeIp, is_object: impl Fn(&st
 /// # Errors
 /// Which it is, and why it can never answer.
 pub fn targets(interfaces: &[String], probe_ip: &ProbeIp, links: &[Link], addresses: &[Address]) -> Result<(), Error> {
-    let on_own = |address: &Address| {
-        links.iter().any(|link| link.index == address.index && interfaces.iter().any(|own| *own == link.name))
-    };
+    let on_own =
+        |address: &Address| links.iter().any(|link| link.index == address.index && interfaces.contains(&link.name));
     let networks: Vec<Near> = (addresses.iter())
         .filter(|address| address.address.is_ipv4() && on_own(address))
         .map(|own| Near { address: own.address, prefix: own.prefix_len, slot: SlotIndex::PRIMARY })

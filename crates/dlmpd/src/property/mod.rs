@@ -8,17 +8,19 @@ mod probe_ip;
 use std::time::Duration;
 
 use dlmp_api::{Error, LinkProperty, PropertyChange};
+use dlmp_datapath::MAX_LEARNED;
 use serde::{Deserialize, Serialize};
 
 pub use apply::Plans;
 pub use names::{Resolved, resolve};
 pub use probe_ip::{ProbeIp, Source, Target};
 
+const LEARN_LIMIT: &str = "learn-limit";
 const PROBE_IP: &str = "probe-ip";
 const PROBE_VLAN_ID: &str = "probe-vlan-id";
 const PROBE_FDT: &str = "probe-fdt";
 /// All of them, as people name them.
-const NAMES: &str = "probe-fdt, probe-ip, probe-vlan-id";
+const NAMES: &str = "learn-limit, probe-fdt, probe-ip, probe-vlan-id";
 
 /// The highest VLAN id (IEEE 802.1Q reserves 4095).
 const VLAN_MAX: u16 = 4094;
@@ -27,6 +29,9 @@ const VLAN_MAX: u16 = 4094;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Properties {
+    /// How many clients may be learned at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learn_limit: Option<LearnLimit>,
     /// Sources and targets of probes; not set: no probing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe_ip: Option<ProbeIp>,
@@ -37,6 +42,11 @@ pub struct Properties {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe_fdt: Option<Fdt>,
 }
+
+/// How many clients may be learned at a time, 0 to 4096 (Solaris has a property of this name for bridges).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u16")]
+pub struct LearnLimit(u16);
 
 /// A VLAN id, 0 to 4094; 0 is untagged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -71,6 +81,11 @@ impl Properties {
         self.probe_vlan_id.unwrap_or_default().0
     }
 
+    /// How many clients may be learned at a time.
+    pub fn learn_limit(&self) -> usize {
+        self.learn_limit.unwrap_or_default().0.into()
+    }
+
     /// The failure detection time.
     pub fn fdt(&self) -> Duration {
         self.probe_fdt.unwrap_or_default().0
@@ -91,6 +106,12 @@ impl Properties {
                 )
             };
             match property.as_str() {
+                LEARN_LIMIT => {
+                    let number = |text: &str| {
+                        text.parse::<u16>().map_err(|_| LEARN_RANGE.to_owned()).and_then(LearnLimit::try_from)
+                    };
+                    changed.learn_limit = value.map(number).transpose().map_err(refused)?;
+                }
                 PROBE_IP => changed.probe_ip = value.map(str::parse).transpose().map_err(refused)?,
                 PROBE_VLAN_ID => {
                     let number =
@@ -124,6 +145,12 @@ impl Properties {
             possible: possible.to_owned(),
         };
         vec![
+            row(
+                LEARN_LIMIT,
+                self.learn_limit.map(|LearnLimit(limit)| limit.to_string()),
+                Some(MAX_LEARNED.to_string()),
+                &format!("0-{MAX_LEARNED}"),
+            ),
             row(PROBE_FDT, self.probe_fdt.map(Into::into), Some(Fdt::default().into()), "10ms-10m"),
             row(PROBE_IP, self.probe_ip.as_ref().map(ToString::to_string), None, "[SOURCE][+[TARGET]],..."),
             row(
@@ -137,6 +164,22 @@ impl Properties {
 }
 
 const VLAN_RANGE: &str = "a VLAN id is a number from 0 to 4094, 0 for untagged";
+
+const LEARN_RANGE: &str = "a number of clients from 0 to 4096";
+
+impl Default for LearnLimit {
+    fn default() -> Self {
+        Self(MAX_LEARNED as u16)
+    }
+}
+
+impl TryFrom<u16> for LearnLimit {
+    type Error = String;
+
+    fn try_from(limit: u16) -> Result<Self, String> {
+        if usize::from(limit) > MAX_LEARNED { Err(LEARN_RANGE.into()) } else { Ok(Self(limit)) }
+    }
+}
 
 impl TryFrom<u16> for VlanId {
     type Error = String;
@@ -210,7 +253,7 @@ mod tests {
             ("10ms", "10ms"),
         ] {
             let properties = change(PROBE_FDT, text).unwrap();
-            assert_eq!(properties.list("aggr0")[0].value.as_deref(), Some(shown), "{text}");
+            assert_eq!(properties.list("aggr0")[1].value.as_deref(), Some(shown), "{text}");
         }
     }
 
@@ -229,7 +272,9 @@ mod tests {
             (PROBE_VLAN_ID, "4095", "0 to 4094"),
             (PROBE_VLAN_ID, "70000", "0 to 4094"),
             (PROBE_VLAN_ID, "-1", "0 to 4094"),
-            ("mtu", "1500", "probe-fdt, probe-ip, probe-vlan-id"),
+            (LEARN_LIMIT, "4097", "0 to 4096"),
+            (LEARN_LIMIT, "many", "0 to 4096"),
+            ("mtu", "1500", "learn-limit, probe-fdt, probe-ip, probe-vlan-id"),
         ] {
             let error = change(property, value).unwrap_err().to_string();
             assert!(error.contains(reason), "{property}={value}: {error}");
@@ -248,7 +293,7 @@ mod tests {
         assert_eq!(properties.vlan(), 7);
         properties.change("aggr0", &[PropertyChange { property: PROBE_VLAN_ID.into(), value: None }]).unwrap();
         assert!(properties.is_empty());
-        let row = &properties.list("aggr0")[2];
+        let row = &properties.list("aggr0")[3];
         assert_eq!((row.value.as_deref(), row.effective.as_deref()), (None, Some("0")));
     }
 }

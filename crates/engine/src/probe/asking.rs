@@ -23,12 +23,9 @@ impl Probing {
         now: Instant,
         actions: &mut VecDeque<Action>,
     ) {
-        let Some(known) = self.targets.get(target) else { return };
         let source = self.seat(port).filter(|source| source.is_near(target));
-        // Which of the two it answers shows while it is asked both ways in turn.
-        let echo = known.echoes || (known.reached.is_empty() && self.questions.count().is_multiple_of(2));
         let way = match source {
-            Some(source) if echo => Way::Echo { source: source.address },
+            Some(source) if self.targets.choose_echo(target) => Way::Echo { source: source.address },
             _ => Way::Address,
         };
         self.ask_by(way, port, target, purpose, now, actions);

@@ -51,11 +51,6 @@ impl Questions {
         Question { id, port, target, way }
     }
 
-    /// How many have been asked so far.
-    pub(crate) const fn count(&self) -> u32 {
-        self.last
-    }
-
     /// Closes a question that was answered, or could not be sent.
     pub(crate) fn close(&mut self, id: QuestionId) -> Option<Open> {
         self.open.remove(&id)

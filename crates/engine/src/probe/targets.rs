@@ -44,10 +44,15 @@ pub(crate) struct Target {
     pub(crate) reached: PortSet,
     /// It has answered an echo. One that answers ARP alone is asked by ARP alone.
     pub(crate) echoes: bool,
+    /// How often it was asked in turn by echo and by ARP, before it answered an echo.
+    turns: u32,
     pub(crate) rtt: Rtt,
     state: State,
     losses: u32,
 }
+
+/// After so many turns a target that answers ARP is taken to answer no echo.
+const TURNS: u32 = 16;
 
 /// All targets of an aggregation, in the order of preference.
 #[derive(Debug, Default)]
@@ -180,6 +185,18 @@ impl Targets {
         }
     }
 
+    /// Whether the next question to a target, by a port that can, is an echo. Which it answers shows while it is
+    /// asked both ways in turn: until it answers, and a few times more when only ports without a source have
+    /// reached it yet.
+    pub(crate) fn choose_echo(&mut self, address: IpAddr) -> bool {
+        let Some(target) = self.get_mut(address) else { return false };
+        if target.echoes {
+            return true;
+        }
+        target.turns = target.turns.wrapping_add(1);
+        target.turns % 2 == 1 && (target.reached.is_empty() || target.turns < TURNS)
+    }
+
     pub(crate) fn get(&self, address: IpAddr) -> Option<&Target> {
         self.0.iter().find(|target| target.address == address)
     }
@@ -220,6 +237,7 @@ impl Target {
             class,
             reached: PortSet::EMPTY,
             echoes: false,
+            turns: 0,
             rtt: Rtt::default(),
             state: State::Unused,
             losses: 0,
@@ -230,6 +248,21 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_target_that_answered_arp_first_is_asked_by_echo_until_that_seems_hopeless() {
+        let mut targets = Targets::default();
+        targets.set(&[ip(1), ip(2)], &[], Instant::now());
+        for target in [ip(1), ip(2)] {
+            targets.answered(target, PortIndex(1), false, Duration::from_millis(1));
+        }
+        let asked: Vec<bool> = (0..40).map(|_| targets.choose_echo(ip(1))).collect();
+        assert_eq!(asked.iter().filter(|echo| **echo).count(), 8);
+        assert!(!asked[TURNS as usize..].contains(&true));
+        assert!(targets.choose_echo(ip(2)));
+        targets.answered(ip(2), PortIndex(0), true, Duration::from_millis(1));
+        assert!((0..40).all(|_| targets.choose_echo(ip(2))));
+    }
 
     fn ip(last: u8) -> IpAddr {
         IpAddr::from([10, 0, 0, last])
