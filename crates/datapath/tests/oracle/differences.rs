@@ -73,11 +73,11 @@ impl Difference {
 }
 
 impl Situation {
-    fn from_outside(&self) -> bool {
+    fn is_from_outside(&self) -> bool {
         self.sent.at.is_port()
     }
 
-    fn to_group(&self) -> bool {
+    fn is_to_group(&self) -> bool {
         self.sent.destination.is_group()
     }
 
@@ -120,13 +120,13 @@ pub const LISTED: &[Difference] = &[
         name: "reports-by-multicast-port",
         rule: "2",
         why: "a snooping switch sends a group to the port where the report came from, and ours takes it from one",
-        is: |frame, at| !frame.from_outside() && frame.is_report() && at.place.is_port(),
+        is: |frame, at| !frame.is_from_outside() && frame.is_report() && at.place.is_port(),
     },
     Difference {
         name: "link-local-is-sent",
         rule: "0",
         why: "LLDP of a host is for the switch at the other end of the port",
-        is: |frame, at| !frame.from_outside() && frame.sent.destination.is_link_local() && at.who == Who::Ours,
+        is: |frame, at| !frame.is_from_outside() && frame.sent.destination.is_link_local() && at.who == Who::Ours,
     },
     Difference {
         name: "only-standard-link-local",
@@ -185,11 +185,11 @@ pub const LISTED: &[Difference] = &[
         why: "who has moved away or never was a client is outside at once, not when an entry of a table ages",
         is: |frame, at| {
             let gone = |(client, table): (Option<Place>, Option<Place>)| client.is_none() && is_above(table);
-            let sender = frame.from_outside() && at.who == Who::Ours && gone(frame.sender());
+            let sender = frame.is_from_outside() && at.who == Who::Ours && gone(frame.sender());
             let (_, table) = frame.receiver();
             let to_its_old_place = Some(at.place) == table;
             let receiver = gone(frame.receiver()) && to_its_old_place == (at.who == Who::Theirs);
-            sender || (receiver && !frame.to_group())
+            sender || (receiver && !frame.is_to_group())
         },
     },
     Difference {
@@ -204,7 +204,7 @@ pub const LISTED: &[Difference] = &[
         why: "VNICs are known, so what is for nobody can only be for a silent guest of the bridge, and is taken once",
         is: |frame, at| {
             let (client, _) = frame.receiver();
-            frame.from_outside() && !frame.to_group() && client.is_none() && at.who == Who::Theirs
+            frame.is_from_outside() && !frame.is_to_group() && client.is_none() && at.who == Who::Theirs
         },
     },
     Difference {
@@ -214,7 +214,7 @@ pub const LISTED: &[Difference] = &[
         is: |frame, at| {
             let (client, table) = frame.receiver();
             let outside = client.is_none() && table.is_some_and(Place::is_port);
-            frame.from_outside() && outside && at.place == Place::Link && at.who == Who::Ours
+            frame.is_from_outside() && outside && at.place == Place::Link && at.who == Who::Ours
         },
     },
     Difference {
@@ -223,7 +223,7 @@ pub const LISTED: &[Difference] = &[
         why: "a VNIC gets the groups of VLANs once it has sent a tagged frame; Open vSwitch gives them to every trunk",
         is: |frame, at| {
             let is_trunk = frame.clients.iter().any(|(client, &place)| client.vlan != 0 && place == Place::VNIC);
-            let to_vlan = frame.to_group() && frame.sent.in_vlan() != 0;
+            let to_vlan = frame.is_to_group() && frame.sent.in_vlan() != 0;
             to_vlan && !is_trunk && at.place == Place::VNIC && at.who == Who::Theirs
         },
     },
@@ -235,7 +235,7 @@ pub const LISTED: &[Difference] = &[
             let (client, table) = frame.receiver();
             let to_its_place = Some(at.place) == client;
             let apart = client.is_some() && client != table && to_its_place == (at.who == Who::Ours);
-            apart && !frame.to_group() && matches!(frame.refused, None | Some(Counter::TxSameLink))
+            apart && !frame.is_to_group() && matches!(frame.refused, None | Some(Counter::TxSameLink))
         },
     },
     Difference {
@@ -244,8 +244,8 @@ pub const LISTED: &[Difference] = &[
         why: "what is for nobody here leaves by the port; the clients above are known",
         is: |frame, at| {
             let (client, _) = frame.receiver();
-            let above = !frame.from_outside() && !at.place.is_port();
-            above && !frame.to_group() && client.is_none() && at.who == Who::Theirs
+            let above = !frame.is_from_outside() && !at.place.is_port();
+            above && !frame.is_to_group() && client.is_none() && at.who == Who::Theirs
         },
     },
 ];

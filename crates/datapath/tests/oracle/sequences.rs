@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::frames::{
-    CDP, DESTINATIONS, GROUP, GUEST, HOST, LLDP, OTHER_GUEST, PORTS, Payload, Place, SOURCES, STRANGER, Sent, VLAN,
-    VLAN_VNIC, VNIC,
+    CDP, DESTINATIONS, GROUP, GUEST, HOST, LLDP, OTHER_GUEST, OTHER_STRANGER, PORTS, Payload, Place, SOURCES, STRANGER,
+    Sent, VLAN, VLAN_VNIC, VNIC,
 };
 use crate::ours::Seats;
 
@@ -162,7 +162,7 @@ pub fn named() -> Vec<Named> {
         named(
             "what is flooded for somebody outside",
             &["no-table-of-outside"],
-            vec![ip(NET0, STRANGER, ALL), ip(NET0, MacAddr([0x52, 0x54, 0, 9, 9, 10]), STRANGER)],
+            vec![ip(NET0, STRANGER, ALL), ip(NET0, OTHER_STRANGER, STRANGER)],
         ),
         named(
             "clients talk to each other here",
