@@ -140,8 +140,9 @@ pub const LISTED: &[Difference] = &[
         why: "probes carry the ports' addresses; nothing else from them or to them comes from the network",
         is: |frame, at| {
             let source_is_port = frame.own_source() && PORTS.contains(&frame.sent.source);
-            let answers_port = frame.refused == Some(Counter::RxProbeAnswer);
-            (source_is_port || answers_port) && at.who == Who::Theirs
+            let for_port = matches!(frame.refused, Some(Counter::RxProbeAnswer | Counter::RxNobody))
+                && PORTS.contains(&frame.sent.destination);
+            (source_is_port || for_port) && at.who == Who::Theirs
         },
     },
     Difference {
@@ -199,13 +200,16 @@ pub const LISTED: &[Difference] = &[
         is: |frame, at| frame.refused == Some(Counter::RxStalePort) && at.who == Who::Theirs,
     },
     Difference {
-        name: "flooded-for-nobody",
+        name: "flood-taken-once",
         rule: "4",
-        why: "VNICs are known, so what is for nobody can only be for a silent guest of the bridge, and is taken once",
-        is: |frame, at| {
-            let (client, _) = frame.receiver();
-            frame.is_from_outside() && !frame.is_to_group() && client.is_none() && at.who == Who::Theirs
-        },
+        why: "what is for nobody can be for a silent guest of the bridge, and a switch floods it to every port",
+        is: |frame, at| is_for_nobody(frame) && at.place == Place::Link && at.who == Who::Theirs,
+    },
+    Difference {
+        name: "flood-not-for-vnics",
+        rule: "4",
+        why: "a VNIC's addresses are known: what is for nobody is not for a VNIC",
+        is: |frame, at| is_for_nobody(frame) && at.place != Place::Link && at.who == Who::Theirs,
     },
     Difference {
         name: "no-table-of-outside",
@@ -253,4 +257,9 @@ pub const LISTED: &[Difference] = &[
 /// What Open vSwitch takes for an ARP announcement: one for the sender's own address, or any reply, to everybody.
 fn is_gratuitous(sent: &Sent) -> bool {
     sent.destination == MacAddr::BROADCAST && matches!(sent.payload, Payload::ArpAnnouncement | Payload::ProbeAnswer)
+}
+
+/// Unicast from outside for none of our clients.
+fn is_for_nobody(frame: &Situation) -> bool {
+    frame.is_from_outside() && !frame.is_to_group() && frame.receiver().0.is_none()
 }

@@ -156,7 +156,7 @@ pub fn named() -> Vec<Named> {
         ),
         named(
             "what is flooded for a silent guest is taken once",
-            &["flooded-for-nobody"],
+            &["flood-taken-once", "flood-not-for-vnics"],
             vec![ip(NET0, STRANGER, GUEST), ip(NET1, STRANGER, GUEST)],
         ),
         named(
