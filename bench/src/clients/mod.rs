@@ -8,13 +8,11 @@ mod uplinks;
 
 use anyhow::Result;
 
-/// Measures and returns the sections.
-pub fn measure() -> Result<String> {
-    Ok(format!(
-        "### Cost a packet\n\n{}\n{}\n### Failover and return\n\n{}\n### Sum of the uplinks\n\n{}",
-        cost::measure()?,
-        traffic::measure()?,
-        faults::measure()?,
-        uplinks::measure()?
-    ))
+/// Measures and prints the sections, each when it is done.
+pub fn measure() -> Result<()> {
+    println!("### Cost a packet\n\n{}", cost::measure()?);
+    println!("{}", traffic::measure()?);
+    println!("### Failover and return\n\n{}", faults::measure()?);
+    println!("### Sum of the uplinks\n\n{}", uplinks::measure()?);
+    Ok(())
 }

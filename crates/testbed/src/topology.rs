@@ -101,7 +101,7 @@ impl Tap {
 
     /// The other side of the link: a read takes a frame that the tap sent, a write is one that it receives.
     #[must_use]
-    pub fn device(&self) -> &File {
+    pub const fn device(&self) -> &File {
         &self.device
     }
 

@@ -8,7 +8,7 @@ use dlmp_wire::MacAddr;
 use dlmp_wire::ethernet::Frame;
 use dlmp_wire::membership;
 
-use crate::frames::{CDP, Outputs, PORTS, Payload, Place, Sent, VNIC};
+use crate::frames::{CDP, Outputs, PORTS, Payload, Place, Sent};
 
 /// A difference that is meant.
 pub struct Difference {
@@ -77,7 +77,7 @@ impl Situation {
         self.sent.at.is_port()
     }
 
-    fn to_group(&self) -> bool {
+    fn is_to_group(&self) -> bool {
         self.sent.destination.is_group()
     }
 
@@ -140,8 +140,9 @@ pub const LISTED: &[Difference] = &[
         why: "probes carry the ports' addresses; nothing else from them or to them comes from the network",
         is: |frame, at| {
             let source_is_port = frame.own_source() && PORTS.contains(&frame.sent.source);
-            let answers_port = frame.refused == Some(Counter::RxProbeAnswer);
-            (source_is_port || answers_port) && at.who == Who::Theirs
+            let for_port = matches!(frame.refused, Some(Counter::RxProbeAnswer | Counter::RxNobody))
+                && PORTS.contains(&frame.sent.destination);
+            (source_is_port || for_port) && at.who == Who::Theirs
         },
     },
     Difference {
@@ -189,7 +190,7 @@ pub const LISTED: &[Difference] = &[
             let (_, table) = frame.receiver();
             let to_its_old_place = Some(at.place) == table;
             let receiver = gone(frame.receiver()) && to_its_old_place == (at.who == Who::Theirs);
-            sender || (receiver && !frame.to_group())
+            sender || (receiver && !frame.is_to_group())
         },
     },
     Difference {
@@ -199,13 +200,16 @@ pub const LISTED: &[Difference] = &[
         is: |frame, at| frame.refused == Some(Counter::RxStalePort) && at.who == Who::Theirs,
     },
     Difference {
-        name: "flooded-for-nobody",
+        name: "flood-taken-once",
         rule: "4",
-        why: "VNICs are known, so what is for nobody can only be for a silent guest of the bridge, and is taken once",
-        is: |frame, at| {
-            let (client, _) = frame.receiver();
-            frame.is_from_outside() && !frame.to_group() && client.is_none() && at.who == Who::Theirs
-        },
+        why: "what is for nobody can be for a silent guest of the bridge, and a switch floods it to every port",
+        is: |frame, at| is_for_nobody(frame) && at.place == Place::Link && at.who == Who::Theirs,
+    },
+    Difference {
+        name: "flood-not-for-vnics",
+        rule: "4",
+        why: "a VNIC's addresses are known: what is for nobody is not for a VNIC",
+        is: |frame, at| is_for_nobody(frame) && at.place != Place::Link && at.who == Who::Theirs,
     },
     Difference {
         name: "no-table-of-outside",
@@ -218,13 +222,13 @@ pub const LISTED: &[Difference] = &[
         },
     },
     Difference {
-        name: "vlan-of-a-client",
+        name: "groups-of-vlans",
         rule: "2",
-        why: "a VNIC gets the groups of a VLAN once it has sent in it, not those of every VLAN",
+        why: "a VNIC gets the groups of VLANs once it has sent a tagged frame; Open vSwitch gives them to every trunk",
         is: |frame, at| {
-            let vnic = ClientAddress { mac: VNIC, vlan: frame.sent.in_vlan() };
-            let member = frame.clients.contains_key(&vnic);
-            frame.to_group() && at.place == Place::VNIC && !member && at.who == Who::Theirs
+            let is_trunk = frame.clients.iter().any(|(client, &place)| client.vlan != 0 && place == Place::VNIC);
+            let to_vlan = frame.is_to_group() && frame.sent.in_vlan() != 0;
+            to_vlan && !is_trunk && at.place == Place::VNIC && at.who == Who::Theirs
         },
     },
     Difference {
@@ -235,7 +239,7 @@ pub const LISTED: &[Difference] = &[
             let (client, table) = frame.receiver();
             let to_its_place = Some(at.place) == client;
             let apart = client.is_some() && client != table && to_its_place == (at.who == Who::Ours);
-            apart && !frame.to_group() && matches!(frame.refused, None | Some(Counter::TxSameLink))
+            apart && !frame.is_to_group() && matches!(frame.refused, None | Some(Counter::TxSameLink))
         },
     },
     Difference {
@@ -245,7 +249,7 @@ pub const LISTED: &[Difference] = &[
         is: |frame, at| {
             let (client, _) = frame.receiver();
             let above = !frame.is_from_outside() && !at.place.is_port();
-            above && !frame.to_group() && client.is_none() && at.who == Who::Theirs
+            above && !frame.is_to_group() && client.is_none() && at.who == Who::Theirs
         },
     },
 ];
@@ -253,4 +257,9 @@ pub const LISTED: &[Difference] = &[
 /// What Open vSwitch takes for an ARP announcement: one for the sender's own address, or any reply, to everybody.
 fn is_gratuitous(sent: &Sent) -> bool {
     sent.destination == MacAddr::BROADCAST && matches!(sent.payload, Payload::ArpAnnouncement | Payload::ProbeAnswer)
+}
+
+/// Unicast from outside for none of our clients.
+fn is_for_nobody(frame: &Situation) -> bool {
+    frame.is_from_outside() && !frame.is_to_group() && frame.receiver().0.is_none()
 }

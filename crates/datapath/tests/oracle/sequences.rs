@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::frames::{
-    CDP, DESTINATIONS, GROUP, GUEST, HOST, LLDP, OTHER_GUEST, PORTS, Payload, Place, SOURCES, STRANGER, Sent, VLAN,
-    VLAN_VNIC, VNIC,
+    CDP, DESTINATIONS, GROUP, GUEST, HOST, LLDP, OTHER_GUEST, OTHER_STRANGER, PORTS, Payload, Place, SOURCES, STRANGER,
+    Sent, VLAN, VLAN_VNIC, VNIC,
 };
 use crate::ours::Seats;
 
@@ -156,13 +156,13 @@ pub fn named() -> Vec<Named> {
         ),
         named(
             "what is flooded for a silent guest is taken once",
-            &["flooded-for-nobody"],
+            &["flood-taken-once", "flood-not-for-vnics"],
             vec![ip(NET0, STRANGER, GUEST), ip(NET1, STRANGER, GUEST)],
         ),
         named(
             "what is flooded for somebody outside",
             &["no-table-of-outside"],
-            vec![ip(NET0, STRANGER, ALL), ip(NET0, MacAddr([0x52, 0x54, 0, 9, 9, 10]), STRANGER)],
+            vec![ip(NET0, STRANGER, ALL), ip(NET0, OTHER_STRANGER, STRANGER)],
         ),
         named(
             "clients talk to each other here",
@@ -179,7 +179,7 @@ pub fn named() -> Vec<Named> {
         ),
         named(
             "clients in a VLAN talk to each other here",
-            &["vlan-of-a-client"],
+            &["groups-of-vlans"],
             vec![
                 ip(Place::VLAN_VNIC, VLAN_VNIC, ALL),
                 in_vlan(Link, GUEST, ALL),
