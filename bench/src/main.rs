@@ -7,6 +7,7 @@
 //!   NAME is part of a heading ("Carrier loss") or of a system's name.
 //! - `dlmp-bench cost`: what one daemon with 256 probed aggregations of 4 ports takes.
 //! - `dlmp-bench clients`: thousands of clients on one aggregation.
+//! - `dlmp-bench multicast`: streams to groups through faults, and what groups take.
 //! - `dlmp-bench starved`: false failovers in 10 minutes with every core saturated.
 
 mod aggregator;
@@ -16,6 +17,7 @@ mod crossing;
 mod datapath;
 mod failover;
 mod flood;
+mod multicast;
 mod network;
 mod report;
 mod starved;
@@ -56,6 +58,10 @@ fn run() -> Result<()> {
         Some("peers") => peers(),
         Some("clients") => clients(),
         Some("cost") => cost(),
+        Some("multicast") => {
+            println!("## Multicast\n\n{}\n{}", report::machine(), multicast::measure()?);
+            Ok(())
+        }
         Some("starved") => starved(),
         Some(other) => bail!("unknown part {other:?}; see the first lines of bench/src/main.rs"),
     }

@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use dlmp_testbed::{End, Namespace, bridge, up, veth};
+use dlmp_testbed::{End, Hardware, Namespace, PortFilter, bridge, up, veth};
 
 /// The ports of the aggregation. The one at index N leads to switch N.
 pub const PORTS: [&str; 2] = ["net0", "net1"];
@@ -46,7 +46,7 @@ pub struct Network {
     /// The host.
     pub host: Namespace,
     switches: [Namespace; 2],
-    _core: Namespace,
+    core: Namespace,
 }
 
 impl Network {
@@ -68,7 +68,7 @@ impl Network {
             host.ip(&format!("address add {}/24 dev {HOST_LINK}", path.host))?;
         }
         guest.ip(&format!("address add {}/24 dev plain0", OVER_PLAIN.guest))?;
-        Ok(Self { guest, host, switches, _core: core })
+        Ok(Self { guest, host, switches, core })
     }
 
     /// Takes the carrier of the guest's port of this index away.
@@ -89,6 +89,22 @@ impl Network {
     /// Joins it again.
     pub fn mend_silently(&self, port: usize) -> Result<()> {
         self.switches[port].ip(&format!("link set dev u{port} master br0"))
+    }
+
+    /// Has every switch send groups only to ports that have asked for them; the core asks (ip-link(8)).
+    pub fn snoop(&self) -> Result<()> {
+        // Times in hundredths of a second. The other switches find the core, their router, by its questions.
+        self.core.ip("link set dev br0 type bridge mcast_query_response_interval 100 mcast_query_interval 200 \
+             mcast_startup_query_interval 100 mcast_snooping 1 mcast_querier 1")?;
+        self.switches.iter().try_for_each(|switch| switch.ip("link set dev br0 type bridge mcast_snooping 1"))
+    }
+
+    /// Puts a filter before each port of the aggregation, as such a network card has one.
+    pub fn filters(&self, hardware: Hardware) -> Result<[PortFilter; 2]> {
+        let filter = |port: usize| {
+            PortFilter::new((&self.guest, PORTS[port]), (&self.switches[port], &format!("p{port}")), hardware)
+        };
+        Ok([filter(0)?, filter(1)?])
     }
 
     /// The ends of a flow from the guest to the host over the aggregation.

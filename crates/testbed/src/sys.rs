@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Gives the calling thread the real-time scheduling class SCHED_FIFO (sched(7)), so that other
 /// load on the machine does not look like a fault of the network. Without the privilege the thread
@@ -36,6 +36,26 @@ pub(crate) fn attach_tap(tun: &File, name: &str) -> io::Result<()> {
     };
     // SAFETY: TUNSETIFF takes a pointer to an `ifreq`, which lives through the call.
     let result = unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF, &raw const request) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Ties a packet socket (packet(7)) to the link with this index: it gets and sends all frames of that link alone.
+pub(crate) fn bind_to_link(socket: &OwnedFd, index: u32) -> io::Result<()> {
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
+        sll_ifindex: i32::try_from(index).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let length = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: `address` is a sockaddr_ll of that length, which lives through the call.
+    let result = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
