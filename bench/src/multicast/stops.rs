@@ -120,9 +120,8 @@ impl Scene {
             let ports = self.json("dladm show-mcast -j aggr0")?[0]["ports"].clone();
             let ports = ports.as_array().context("show-mcast shows no ports")?;
             let clients = self.json("dladm show-aggr -C -j aggr0")?;
-            let name = |row: &Value| row["port"].as_str().unwrap_or_default().to_owned();
-            seat = name(&clients[0]);
-            active = ports.iter().find(|row| row["role"] == "active").map(name).unwrap_or_default();
+            seat = port_of(&clients[0]);
+            active = ports.iter().find(|row| row["role"] == "active").map(port_of).unwrap_or_default();
             Ok(ports.len() == PORTS.len() && ports.iter().all(|row| row["role"] != "--"))
         })?;
         let index = |name: &str| PORTS.iter().position(|port| *port == name).context("no such port");
@@ -144,26 +143,26 @@ impl Scene {
         let (repair, end) = (at + FAULT, at + FAULT + REPAIRED);
         let group = GROUP.addresses().next().context("no group")?;
         let ((guest, host), member) = (self.network.ends(), End::new(&self.network.guest, group));
-        let (of_group, of_guest) =
-            thread::scope(|scope| {
-                let nothing = || Ok(());
-                // It starts within a moment of the other one: the fault comes after its mark.
-                let of_group = Flow::new(member, host.clone(), RATE, end + MARK)
-                    .event(at - MARK, "fault", nothing)
-                    .event(repair - MARK, "repair", nothing);
-                let of_group = scope.spawn(|| of_group.run());
-                let of_guest = Flow::new(guest, host.clone(), RATE, end)
-                    .event(at, "fault", || match fault {
-                        Fault::Carrier => self.network.cut(port),
-                        Fault::Silent => self.network.cut_silently(port),
-                    })
-                    .event(repair, "repair", || match fault {
-                        Fault::Carrier => self.network.mend(port),
-                        Fault::Silent => self.network.mend_silently(port),
-                    })
-                    .run();
-                (of_group.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), of_guest)
+        let (of_group, of_guest) = thread::scope(|scope| {
+            // It starts within a moment of the other one: the fault comes after its mark.
+            let of_group = scope.spawn(|| {
+                Flow::new(member, host.clone(), RATE, end + MARK)
+                    .event(at - MARK, "fault", || Ok(()))
+                    .event(repair - MARK, "repair", || Ok(()))
+                    .run()
             });
+            let of_guest = Flow::new(guest, host.clone(), RATE, end)
+                .event(at, "fault", || match fault {
+                    Fault::Carrier => self.network.cut(port),
+                    Fault::Silent => self.network.cut_silently(port),
+                })
+                .event(repair, "repair", || match fault {
+                    Fault::Carrier => self.network.mend(port),
+                    Fault::Silent => self.network.mend_silently(port),
+                })
+                .run();
+            (of_group.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), of_guest)
+        });
         // The host sends both.
         let stops = |record: &Record| Stops {
             before: record.back.report(Duration::ZERO..record.events[0].began),
@@ -176,4 +175,9 @@ impl Scene {
     fn json(&self, line: &str) -> Result<Value> {
         Ok(serde_json::from_str(&output(&mut self.dlmp.line(line))?)?)
     }
+}
+
+/// The port in a row that a command prints.
+fn port_of(row: &Value) -> String {
+    row["port"].as_str().unwrap_or_default().to_owned()
 }
