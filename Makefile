@@ -49,6 +49,7 @@ bench:
 	./scripts/vm $(TARGET_DIR)/release/dlmp-bench peers >>docs/benchmarks.md
 	$(TARGET_DIR)/release/dlmp-bench cost >>docs/benchmarks.md
 	$(TARGET_DIR)/release/dlmp-bench clients >>docs/benchmarks.md
+	$(TARGET_DIR)/release/dlmp-bench groups >>docs/benchmarks.md
 
 # False failovers with every core saturated: 20 minutes.
 bench-starved: export DLMP_PACKAGES = $(BUILD_PACKAGES) $(RUN_PACKAGES) stress-ng

@@ -7,6 +7,7 @@
 //!   NAME is part of a heading ("Carrier loss") or of a system's name.
 //! - `dlmp-bench cost`: what one daemon with 256 probed aggregations of 4 ports takes.
 //! - `dlmp-bench clients`: thousands of clients on one aggregation.
+//! - `dlmp-bench groups`: what multicast groups cost, 10 to 100,000 of them.
 //! - `dlmp-bench starved`: false failovers in 10 minutes with every core saturated.
 
 mod aggregator;
@@ -16,6 +17,7 @@ mod crossing;
 mod datapath;
 mod failover;
 mod flood;
+mod groups;
 mod network;
 mod report;
 mod starved;
@@ -56,6 +58,7 @@ fn run() -> Result<()> {
         Some("peers") => peers(),
         Some("clients") => clients(),
         Some("cost") => cost(),
+        Some("groups") => groups(),
         Some("starved") => starved(),
         Some(other) => bail!("unknown part {other:?}; see the first lines of bench/src/main.rs"),
     }
@@ -79,6 +82,12 @@ fn cost() -> Result<()> {
 fn clients() -> Result<()> {
     println!("## Many clients\n\n{}", report::machine());
     clients::measure()
+}
+
+fn groups() -> Result<()> {
+    println!("## Many groups\n\n{}", report::machine());
+    println!("### Cost of the group test\n\n{}", groups::measure()?);
+    Ok(())
 }
 
 fn starved() -> Result<()> {

@@ -138,8 +138,10 @@ impl Running {
         tools: &Tools,
     ) -> Result<Self, Error> {
         let Tools { netlink, watched, .. } = tools;
-        let served = Served { name: spec.name.clone(), ifindex: link.index, netns_cookie: cookie };
+        let served = Served { name: spec.name.clone(), ifindex: link.index, lower, netns_cookie: cookie };
         let mut bpf = Bpf::load(served, attachment).map_err(failed)?;
+        // Nobody follows yet which groups are wanted.
+        bpf.set_all_multicast(true).map_err(failed)?;
         let previous = bpf.previous(netlink).await.map_err(failed)?;
         let events = bpf.take_events().map_err(failed)?;
         let client = ClientAddress { mac: spec.mac, vlan: 0 };
