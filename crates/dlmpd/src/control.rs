@@ -341,7 +341,11 @@ impl Control {
         let Ok(Some(link)) = self.netlink.link(port).await else {
             return;
         };
-        let before = Before { ipv6_disabled: ipv6::disabled(port).ok().flatten().unwrap_or(false), up: link.admin_up };
+        let before = Before {
+            ipv6_disabled: ipv6::disabled(port).ok().flatten().unwrap_or(false),
+            up: link.admin_up,
+            all_multicast: link.all_multicast,
+        };
         self.stores.state.ports.insert(port.to_owned(), before);
     }
 }

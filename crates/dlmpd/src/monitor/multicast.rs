@@ -14,6 +14,7 @@ use dlmp_wire::membership::{self, Sender, Version};
 use dlmp_wire::{MacAddr, ndp};
 
 use super::chores::Chore;
+use super::clients::is_bridged;
 use super::lists::Change;
 use super::running::Running;
 
@@ -30,6 +31,14 @@ pub(super) struct Groups {
     listed: BTreeMap<u32, SlotIndex>,
     /// Ports that took all multicast before they were ports.
     took_all: BTreeSet<PortIndex>,
+    /// Groups of an earlier daemon are still taken.
+    restoring: bool,
+}
+
+impl Groups {
+    fn all_wanted(&self) -> bool {
+        self.all.values().any(|reasons| !reasons.is_empty())
+    }
 }
 
 impl Running {
@@ -40,6 +49,7 @@ impl Running {
         self.tell_groups(GroupEvent::Listed { slot: SlotIndex::PRIMARY, joined, left: Vec::new() }, now);
         let Some(previous) = previous else { return Ok(()) };
         self.bpf.restore_groups(previous)?;
+        self.groups.restoring = true;
         let filters = added_multicast().unwrap_or_else(|error| {
             tracing::error!(%error, "cannot see what is in the ports' filters");
             std::collections::HashMap::new()
@@ -98,7 +108,7 @@ impl Running {
         };
         self.groups.listed.insert(link.index, slot);
         let mut reasons = Vec::new();
-        if slot == SlotIndex::PRIMARY && self.is_bridged(link) {
+        if slot == SlotIndex::PRIMARY && is_bridged(link) {
             reasons.push(format!("bridge above {}", link.name));
         }
         if link.promiscuous {
@@ -120,9 +130,9 @@ impl Running {
     }
 
     fn want_all(&mut self, link: u32, reasons: Vec<String>) {
-        let before = self.groups.all.values().any(|reasons| !reasons.is_empty());
+        let before = self.groups.all_wanted();
         self.groups.all.insert(link, reasons);
-        let now = self.groups.all.values().any(|reasons| !reasons.is_empty());
+        let now = self.groups.all_wanted();
         if now != before {
             self.tell_groups(GroupEvent::AllWanted(now), Instant::now());
         }
@@ -144,6 +154,12 @@ impl Running {
                 self.act();
             }
             self.pass_on(bytes);
+        }
+        // A report of more groups than a program reads lets it take all, until here.
+        if !self.groups.restoring
+            && let Err(error) = self.bpf.set_all_multicast(self.groups.all_wanted())
+        {
+            tracing::error!(aggregation = self.name, %error, "groups that nobody wants may be taken");
         }
         doubtful
     }
@@ -184,8 +200,9 @@ impl Running {
             GroupAction::Dismiss(group) => self.bpf.dismiss(group)?,
             GroupAction::AdmitAll(all) => self.bpf.set_all_multicast(all)?,
             GroupAction::ForgetRestored => {
+                self.groups.restoring = false;
                 self.bpf.forget_restored_groups()?;
-                self.bpf.set_all_multicast(self.groups.all.values().any(|reasons| !reasons.is_empty()))?;
+                self.bpf.set_all_multicast(self.groups.all_wanted())?;
             }
             GroupAction::FilterShort(short) => self.bpf.set_filter_short(short)?,
             GroupAction::Add(port, group) => self.filter(port, |link| Chore::Group { link, group, wanted: true }),
