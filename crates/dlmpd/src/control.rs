@@ -63,6 +63,7 @@ impl Control {
     /// Starts everything that the files name. What cannot be started is logged and stays configured.
     pub async fn restore(&mut self) {
         self.find_vnics().await;
+        self.send_limits().await;
         for (name, (config, _)) in self.stores.aggregations() {
             for port in &config.ports {
                 self.note_before(port).await;

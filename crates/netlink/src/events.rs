@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use netlink_packet_core::{NETLINK_HEADER_LEN, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -200,7 +200,8 @@ impl GroupEvents {
 /// The link of a notification (RTM_NEWMULTICAST, RTM_DELMULTICAST), which the packet crate does not know: the
 /// interface index ends the `struct ifaddrmsg` behind the netlink header. The kernel sends one a datagram.
 fn group_link(datagram: &[u8]) -> Option<u32> {
-    const INDEX_AT: usize = NETLINK_HEADER_LEN + 4;
+    /// Behind the netlink header (`struct nlmsghdr`, 16 bytes) and family, prefix, flags and scope.
+    const INDEX_AT: usize = 16 + 4;
     datagram.get(INDEX_AT..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
 }
 

@@ -23,7 +23,7 @@ pub use address::{Address, Lifetime};
 pub use error::{Error, Result};
 pub use events::{Changes, GroupEvents, LinkEvent, LinkEvents};
 pub use link::{Link, LinkStatistics, NewVeth};
-pub use multicast::MulticastFilter;
+pub use multicast::{MulticastFilter, Outcome};
 pub use multicast_list::{MulticastLists, added_multicast, multicast_lists};
 pub use route::Route;
 pub use tc::{BpfFilter, Direction};

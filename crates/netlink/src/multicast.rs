@@ -21,6 +21,16 @@ const BATCH: usize = 128;
 /// Room for one answer: a header, an error number, the refused message and the kernel's remark.
 const ANSWER_MAX: usize = 4096;
 
+/// What became of changes that were not simply made.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Groups that the kernel or the driver refused, with the reason.
+    pub refused: Vec<(MacAddr, io::Error)>,
+    /// Groups that were to be added and were there already, so somebody else's: taking them out would take them from
+    /// that one.
+    pub present: Vec<MacAddr>,
+}
+
 /// A blocking socket that changes multicast filters, many addresses in one system call.
 ///
 /// Each address takes the kernel's RTNL lock, which others can hold long: use it on a thread that may wait.
@@ -48,9 +58,8 @@ impl MulticastFilter {
         Ok(Self { socket, sequence: 0, messages: Vec::new(), answer: Vec::with_capacity(ANSWER_MAX) })
     }
 
-    /// Adds group addresses to the filter of a link (`true`) or takes them out (`false`), in this order, and
-    /// returns those that the kernel or the driver refused, with the reason. An address that is there already is
-    /// not added, one that is not there is not taken out, and neither is a refusal.
+    /// Adds group addresses to the filter of a link (`true`) or takes them out (`false`), in this order. An address that
+    /// is there already is not added, one that is not there is not taken out, and neither is a refusal.
     ///
     /// The kernel counts the users of an address, but an addition by this way does not count where there is a user
     /// already, while each removal does (dev_mc_add_excl and dev_mc_del in net/core/dev_addr_lists.c). So take out only
@@ -59,20 +68,20 @@ impl MulticastFilter {
     /// # Errors
     /// `ENODEV` when there is no such link (any more); those of send(2) and recv(2). Then some of the
     /// changes may have been made.
-    pub fn change(&mut self, index: u32, changes: &[(MacAddr, bool)]) -> Result<Vec<(MacAddr, io::Error)>> {
+    pub fn change(&mut self, index: u32, changes: &[(MacAddr, bool)]) -> Result<Outcome> {
         let what = || format!("change the multicast filter of link {index}");
-        let mut refused = Vec::new();
+        let mut outcome = Outcome::default();
         for batch in changes.chunks(BATCH) {
-            self.change_batch(index, batch, &mut refused).map_err(|error| Error::new(what(), error))?;
+            self.change_batch(index, batch, &mut outcome).map_err(|error| Error::new(what(), error))?;
         }
-        Ok(refused)
+        Ok(outcome)
     }
 
     fn change_batch(
         &mut self,
         index: u32,
         batch: &[(MacAddr, bool)],
-        refused: &mut Vec<(MacAddr, io::Error)>,
+        outcome: &mut Outcome,
     ) -> io::Result<()> {
         let first = self.sequence.wrapping_add(1);
         self.messages.clear();
@@ -96,11 +105,11 @@ impl MulticastFilter {
             // Answers to a batch that was given up may still come.
             let number = sequence.wrapping_sub(first) as usize;
             let Some(&(mac, wanted)) = batch.get(number) else { continue };
-            let done = if wanted { libc::EEXIST } else { libc::ENOENT };
-            match error {
-                Some(error) if error.raw_os_error() == Some(libc::ENODEV) => return Err(error),
-                Some(error) if error.raw_os_error() != Some(done) => refused.push((mac, error)),
-                _ => {}
+            match error.as_ref().and_then(io::Error::raw_os_error) {
+                Some(libc::ENODEV) => return Err(io::Error::from_raw_os_error(libc::ENODEV)),
+                Some(libc::EEXIST) if wanted => outcome.present.push(mac),
+                Some(libc::ENOENT) if !wanted => {}
+                _ => outcome.refused.extend(error.map(|error| (mac, error))),
             }
             if number + 1 == batch.len() {
                 return Ok(());

@@ -35,16 +35,16 @@ fn many_addresses_are_added_and_taken_out_and_what_is_done_already_is_no_refusal
         let groups = groups(5000);
         let before = list(50);
         for _ in 0..2 {
-            assert!(filter.change(50, &all(&groups, true)).unwrap().is_empty());
+            assert!(filter.change(50, &all(&groups, true)).unwrap().refused.is_empty());
             let now = list(50);
             assert_eq!(now.len(), before.len() + groups.len());
             assert!(groups.iter().all(|group| now.contains(group)));
         }
         for _ in 0..2 {
-            assert!(filter.change(50, &all(&groups, false)).unwrap().is_empty());
+            assert!(filter.change(50, &all(&groups, false)).unwrap().refused.is_empty());
             assert_eq!(list(50), before);
         }
-        assert!(filter.change(50, &[]).unwrap().is_empty());
+        assert!(filter.change(50, &[]).unwrap().refused.is_empty());
     });
 }
 
@@ -70,7 +70,8 @@ fn what_was_added_is_told_from_what_the_host_joined() {
         let joined: MacAddr = "01:00:5e:00:00:01".parse().unwrap();
         let added = groups(1)[0];
         let mut filter = MulticastFilter::open().unwrap();
-        filter.change(50, &all(&[joined, added], true)).unwrap();
+        let outcome = filter.change(50, &all(&[joined, added], true)).unwrap();
+        assert_eq!(outcome.present, [joined]);
         assert!(list(50).is_superset(&HashSet::from([joined, added])));
         assert_eq!(added_multicast().unwrap().remove(&50), Some(vec![added]));
     });
@@ -83,7 +84,7 @@ fn what_is_refused_comes_back_with_the_reason_and_the_rest_is_done() {
         ip("link add br0 index 50 type bridge");
         let mut filter = MulticastFilter::open().unwrap();
         let [one, two] = groups(2)[..] else { panic!() };
-        let refused = filter.change(50, &[(one, true), (MacAddr::default(), true), (two, true)]).unwrap();
+        let refused = filter.change(50, &[(one, true), (MacAddr::default(), true), (two, true)]).unwrap().refused;
         let refused: Vec<_> = refused.iter().map(|(mac, error)| (*mac, error.raw_os_error())).collect();
         assert_eq!(refused, [(MacAddr::default(), Some(libc::EINVAL))]);
         let entries = run("bridge fdb show dev br0");
@@ -97,7 +98,7 @@ fn a_link_that_refuses_everything_is_told_for_each_address() {
         let mut filter = MulticastFilter::open().unwrap();
         let groups = groups(1000);
         // The loopback is no Ethernet link.
-        let refused = filter.change(1, &all(&groups, true)).unwrap();
+        let refused = filter.change(1, &all(&groups, true)).unwrap().refused;
         let addresses: Vec<_> = refused.iter().map(|(mac, _)| *mac).collect();
         assert_eq!(addresses, groups);
     });
@@ -114,7 +115,7 @@ fn a_link_that_is_not_there_is_one_error_and_the_socket_works_on() {
             assert_eq!(error.errno(), Some(libc::ENODEV));
             assert!(error.to_string().contains("link 4711"), "{error}");
         }
-        assert!(filter.change(50, &all(&groups, true)).unwrap().is_empty());
+        assert!(filter.change(50, &all(&groups, true)).unwrap().refused.is_empty());
         assert!(groups.iter().all(|group| list(50).contains(group)));
     });
 }

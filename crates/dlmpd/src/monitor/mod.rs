@@ -18,6 +18,7 @@ mod clock;
 mod following;
 mod frames;
 mod handle;
+mod limits;
 mod lists;
 mod multicast;
 mod news;
@@ -148,6 +149,7 @@ impl Task {
                 observed: sender_of_events,
                 reports: sender_of_reports,
                 chores: sender_of_chores,
+                limits: Rc::default(),
                 news,
                 recording,
                 epoch: Instant::now(),
@@ -441,6 +443,20 @@ impl Task {
             }
             Command::Clients(reply) => {
                 let _ = reply.send(self.running.values().flat_map(Running::clients).collect());
+            }
+            Command::Groups(reply) => {
+                let _ = reply.send(self.running.values().flat_map(Running::groups).collect());
+            }
+            Command::GroupPorts(reply) => {
+                let _ = reply.send(self.running.values().flat_map(Running::group_ports).collect());
+            }
+            Command::GroupLimit(link, limit, reply) => {
+                self.tools.limits.borrow_mut().set(link.clone(), limit);
+                for running in self.running.values_mut() {
+                    running.limit_changed(&link);
+                    running.act();
+                }
+                let _ = reply.send(());
             }
             Command::Statistics(reply) => {
                 let all: Result<Vec<_>, _> = self.running.values().map(Running::statistics).collect();

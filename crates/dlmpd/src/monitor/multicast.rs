@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
+use dlmp_api::{Group, GroupPort};
 use dlmp_datapath::bpf::Previous;
 use dlmp_datapath::{ClientAddress, Datapath, PortIndex, SlotIndex};
-use dlmp_engine::{Event, GroupAction, GroupEvent, Membership};
+use dlmp_engine::{Asker, Event, GroupAction, GroupEvent, Membership, Reception};
 use dlmp_netlink::{Link, added_multicast};
 use dlmp_wire::ethernet::Frame;
 use dlmp_wire::membership::{self, Sender, Version};
@@ -181,8 +182,18 @@ impl Running {
         }
     }
 
-    /// How many groups a port can hold is known now, or nothing is known of it.
-    pub(super) fn set_group_limit(&mut self, port: PortIndex, limit: Option<usize>) {
+    /// Another limit is set for a link.
+    pub(super) fn limit_changed(&mut self, link: &str) {
+        let port = self.ports.iter().find(|(_, port)| port.name == link).map(|(&port, _)| port);
+        if let Some(port) = port {
+            self.find_limit(port);
+        }
+    }
+
+    /// Tells the engine how many groups a port can hold.
+    pub(super) fn find_limit(&mut self, port: PortIndex) {
+        let Some(name) = self.ports.get(&port).map(|port| port.name.clone()) else { return };
+        let limit = self.limits.borrow_mut().of(&name);
         self.tell_groups(GroupEvent::Limit(port, limit), Instant::now());
     }
 
@@ -288,9 +299,68 @@ impl Running {
         }
     }
 
-    /// Why every group is wanted, for displays.
-    pub(super) fn all_wanted_reasons(&self) -> impl Iterator<Item = &String> {
-        self.groups.all.values().flatten()
+    /// The groups that are wanted, for displays.
+    pub fn groups(&self) -> Vec<Group> {
+        let mut addresses: BTreeMap<MacAddr, BTreeSet<IpAddr>> = BTreeMap::new();
+        for Membership { group, .. } in self.engine.multicast().memberships() {
+            addresses.entry(MacAddr::group(group)).or_default().insert(group);
+        }
+        let row = |group: Option<MacAddr>, askedby: Vec<String>| Group {
+            aggregation: self.name.clone(),
+            group: group.map(|group| group.to_string()),
+            addresses: (group.and_then(|group| addresses.get(&group)).into_iter().flatten())
+                .map(ToString::to_string)
+                .collect(),
+            askedby,
+        };
+        let reasons: Vec<String> = self.groups.all.values().flatten().cloned().collect();
+        let mut rows: Vec<Group> = Vec::new();
+        if !reasons.is_empty() {
+            rows.push(row(None, reasons));
+        }
+        let mut last = None;
+        for (group, asker) in self.engine.multicast().entries() {
+            let asker = self.asker_name(asker);
+            match rows.last_mut().filter(|_| last == Some(group)) {
+                Some(row) => row.askedby.push(asker),
+                None => rows.push(row(Some(group), vec![asker])),
+            }
+            last = Some(group);
+        }
+        rows
+    }
+
+    fn asker_name(&self, asker: Asker) -> String {
+        let Asker::Client(slot) = asker else { return "earlier".to_owned() };
+        let address = || self.client_address(slot).map_or_else(|| "?".to_owned(), |client| client.mac.to_string());
+        self.client_name(slot).map_or_else(address, str::to_owned)
+    }
+
+    /// The ports, as far as groups go, for displays.
+    pub fn group_ports(&self) -> Vec<GroupPort> {
+        let multicast = self.engine.multicast();
+        let row = |view: dlmp_engine::GroupPort| {
+            let port = self.ports.get(&view.port)?;
+            Some(GroupPort {
+                aggregation: self.name.clone(),
+                port: port.name.clone(),
+                role: match Some(view.port) {
+                    port if port == multicast.port() => Some("active".to_owned()),
+                    port if port == multicast.successor() => Some("standby".to_owned()),
+                    _ => None,
+                },
+                filter: match view.reception {
+                    Reception::None => "none",
+                    Reception::Exact => "exact",
+                    Reception::All => "all",
+                    Reception::Short => "short",
+                }
+                .to_owned(),
+                groups: i64::try_from(view.held).unwrap_or(i64::MAX),
+                limit: view.limit.and_then(|limit| i64::try_from(limit).ok()),
+            })
+        };
+        multicast.ports().filter_map(row).collect()
     }
 }
 

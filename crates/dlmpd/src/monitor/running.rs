@@ -21,6 +21,7 @@ use super::chores::Chore;
 use super::clients::Clients;
 use super::clock;
 use super::frames::FrameSender;
+use super::limits::Limits;
 use super::multicast::Groups;
 use super::news::News;
 use super::probing::{Probed, nanoseconds};
@@ -70,6 +71,7 @@ pub struct Running {
     pub(super) vnics: Vnics,
     pub(super) clients: Clients,
     pub(super) groups: Groups,
+    pub(super) limits: Rc<RefCell<Limits>>,
     /// Hands the reports that the datapath holds to the monitor.
     reports: AbortHandle,
     /// Does what takes the kernel's lock, in order, without anybody waiting.
@@ -98,6 +100,8 @@ pub struct Tools {
     pub reports: mpsc::UnboundedSender<Reports>,
     /// Does what takes the kernel's lock.
     pub(super) chores: mpsc::UnboundedSender<Chore>,
+    /// How many groups ports can hold.
+    pub(super) limits: Rc<RefCell<Limits>>,
 }
 
 /// Reports of membership that an aggregation's datapath has held, those that there were at a time.
@@ -178,6 +182,7 @@ impl Running {
             vnics: Vnics::default(),
             clients: Clients::default(),
             groups: Groups::default(),
+            limits: tools.limits.clone(),
             reports: forward_reports(lower, spec.name.clone(), tools.reports.clone())?,
             chores: tools.chores.clone(),
         };
