@@ -36,7 +36,7 @@ pub struct Service {
     interface = "io.dlmp.Aggregation",
     types = [
         dlmp_api::DaemonInfo, dlmp_api::NewAggregation, dlmp_api::PortChange, dlmp_api::Aggregation, dlmp_api::Port,
-        dlmp_api::NewVnic, dlmp_api::Vnic, dlmp_api::Client, dlmp_api::PortStatistics, dlmp_api::RuleCount,
+        dlmp_api::NewVnic, dlmp_api::Vnic, dlmp_api::Client, dlmp_api::Group, dlmp_api::GroupPort, dlmp_api::PortStatistics, dlmp_api::RuleCount,
         dlmp_api::LinkProperty, dlmp_api::PropertyChange, dlmp_api::PropertyRequest, dlmp_api::ProbeNews,
         dlmp_api::StateNews, dlmp_api::Interface, dlmp_api::NewAddress, dlmp_api::Address
     ],

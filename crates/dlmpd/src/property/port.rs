@@ -48,7 +48,7 @@ impl PortProperties {
                     format!("dladm show-linkprop {link}"),
                 ));
             }
-            let number = |text: &str| text.parse().map_err(|_| MCAST_RANGE.to_owned()).and_then(McastLimit::try_from);
+            let number = |text: &str| text.parse::<u32>().map_err(|_| MCAST_RANGE.to_owned()).and_then(McastLimit::try_from);
             changed.mcast_limit = value.map(number).transpose().map_err(|reason| {
                 Error::refused(
                     format!("{property}={}: {reason}", value.unwrap_or_default()),
