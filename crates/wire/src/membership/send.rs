@@ -234,7 +234,7 @@ mod tests {
         match (packet.net.unwrap(), packet.transport) {
             (NetHeaders::Ipv4(header, _), Some(TransportHeader::Igmp(igmp))) => {
                 assert_eq!(header.header_checksum, header.calc_header_checksum());
-                assert_eq!(igmp.checksum, igmp.igmp_type.calc_checksum(packet.payload.slice()));
+                assert_eq!(igmp.checksum, igmp.calc_checksum(packet.payload.slice()));
             }
             (NetHeaders::Ipv6(header, extensions), Some(TransportHeader::Icmpv6(icmp))) => {
                 assert!(extensions.hop_by_hop_options.is_some());
