@@ -200,8 +200,7 @@ impl GroupEvents {
 /// The link of a notification (RTM_NEWMULTICAST, RTM_DELMULTICAST), which the packet crate does not know: the
 /// interface index ends the `struct ifaddrmsg` behind the netlink header. The kernel sends one a datagram.
 fn group_link(datagram: &[u8]) -> Option<u32> {
-    /// Behind the netlink header (`struct nlmsghdr`, 16 bytes) and family, prefix, flags and scope.
-    const INDEX_AT: usize = 16 + 4;
+    const INDEX_AT: usize = size_of::<libc::nlmsghdr>() + 4;
     datagram.get(INDEX_AT..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
 }
 

@@ -140,7 +140,6 @@ mod tests {
     extern crate std;
     use super::super::{Change, Version, changes, is_general_query};
     use super::*;
-    use crate::checksum::checksum;
     use crate::ethernet::Frame;
     use core::net::{Ipv4Addr, Ipv6Addr};
     use etherparse::{NetHeaders, PacketHeaders, TransportHeader};
@@ -233,9 +232,9 @@ mod tests {
     fn check(frame: &[u8]) {
         let packet = PacketHeaders::from_ethernet_slice(frame).unwrap();
         match (packet.net.unwrap(), packet.transport) {
-            (NetHeaders::Ipv4(header, _), None) => {
+            (NetHeaders::Ipv4(header, _), Some(TransportHeader::Igmp(igmp))) => {
                 assert_eq!(header.header_checksum, header.calc_header_checksum());
-                assert_eq!(checksum(&[packet.payload.slice()]), 0);
+                assert_eq!(igmp.checksum, igmp.calc_checksum(packet.payload.slice()));
             }
             (NetHeaders::Ipv6(header, extensions), Some(TransportHeader::Icmpv6(icmp))) => {
                 assert!(extensions.hop_by_hop_options.is_some());
