@@ -115,7 +115,7 @@ static __always_inline void admit6(struct dlmp_groups *state, const __be32 group
 	admit(state, IPV6_GROUPS | bpf_ntohl(group[3]), joined & same(bpf_ntohl(group[0]) >> 24, 0xff));
 }
 
-/* Admits what the records of an IGMPv3 report join. They are from `at` to `end`; one that is cut off counts for nothing. */
+/* Admits what the records of an IGMPv3 report join, which are from `at` to `end`: the first so many that are whole. */
 static __always_inline void admit_records4(struct __sk_buff *skb, struct dlmp_groups *state, __u32 at,
 					   __u32 end, __u32 count)
 {

@@ -116,7 +116,7 @@ pub const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(100);
 /// How long after a sign of life of the daemon reports of group membership are held for it (rule 2).
 ///
 /// A daemon that gives one every tenth of a second may be late by as much; one that died delays no report.
-pub const ALIVE: Duration = Duration::from_nanos(abi::DLMP_ALIVE_NS);
+pub const ALIVE: Duration = Duration::from_nanos(abi::DLMP_ALIVE_NS as u64);
 
 /// How transitive probes are told from forged ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

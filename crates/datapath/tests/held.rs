@@ -79,7 +79,9 @@ fn a_held_report_arrives_at_the_lower_end_as_it_was_sent_and_its_group_is_wanted
         let member = UdpSocket::bind("0.0.0.0:0").unwrap();
         member.join_multicast_v4(&Ipv4Addr::new(239, 1, 0, 7), &Ipv4Addr::new(192, 0, 2, 1)).unwrap();
         let mut bytes = [0; 2048];
+        let mut waits = 0;
         let report = loop {
+            assert!(waits < 30_000, "no report has arrived");
             match recvfrom::<LinkAddr>(listener.as_raw_fd(), &mut bytes) {
                 Ok((len, Some(from))) if from.ifindex() == dlmp0.index as usize && from.pkttype() != OUTGOING => {
                     let frame = Frame::parse(&bytes[..len]).unwrap();
@@ -88,7 +90,10 @@ fn a_held_report_arrives_at_the_lower_end_as_it_was_sent_and_its_group_is_wanted
                     }
                 }
                 Ok(_) => {}
-                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+                Err(_) => {
+                    waits += 1;
+                    std::thread::sleep(Duration::from_millis(1));
+                }
             }
         };
         assert_eq!(report.source(), aggr0.mac);
