@@ -122,8 +122,14 @@ impl Counter {
 }
 
 /// One row: the counts of one port, or of the aggregation itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counters(pub(crate) [u64; Counter::ALL.len()]);
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self([0; _])
+    }
+}
 
 impl Counters {
     /// The value of one counter.
