@@ -77,7 +77,7 @@ struct dlmp_own {
 /* The one entry of the map `groups`: a bit for each hash of a group address that somebody above wants
  * (rule 2). The programs set bits for what clients join, the daemon sets and clears them at the same time. */
 #define DLMP_GROUP_BITS 1048576
-#define DLMP_GROUP_HASH 0x9e3779b97f4a7c15ULL /* 2^64 divided by the golden ratio: spreads neighbours evenly */
+#define DLMP_GROUP_HASH 0x61c8864680b583ebULL /* GOLDEN_RATIO_64 of linux/hash.h: spreads neighbours evenly */
 
 struct dlmp_groups {
 	__u64 alive_ns;     /* CLOCK_MONOTONIC of the daemon's last sign of life, 0 for none */
@@ -90,7 +90,7 @@ struct dlmp_groups {
 #define DLMP_ALIVE_NS 200000000ULL
 
 /* Records of a report that are read. One of more makes every group wanted, until the daemon has read it. */
-#define DLMP_MAX_RECORDS 64
+#define DLMP_MAX_RECORDS 32
 
 enum dlmp_owner {
 	DLMP_OWNER_CLIENT = 1,  /* a client that the daemon knows: primary interface, VNIC, VLAN device */

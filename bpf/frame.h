@@ -95,15 +95,15 @@ static __always_inline bool find_igmp_report(struct __sk_buff *skb, __u32 at_ip,
 	__be16 length;
 
 	if (bpf_skb_load_bytes(skb, at_ip, &first, 1) ||
-	    bpf_skb_load_bytes(skb, at_ip + 2, &length, sizeof(length)) ||
 	    bpf_skb_load_bytes(skb, at_ip + 9, &protocol, 1))
 		return false;
 	if (protocol != IPPROTO_IGMP)
 		return false;
 	report->at = at_ip + (first & 0x0f) * 4;
-	report->end = at_ip + bpf_ntohs(length);
-	if (bpf_skb_load_bytes(skb, report->at, &type, 1))
+	if (bpf_skb_load_bytes(skb, report->at, &type, 1) ||
+	    bpf_skb_load_bytes(skb, at_ip + 2, &length, sizeof(length)))
 		return false;
+	report->end = at_ip + bpf_ntohs(length);
 	report->type = type;
 	return type == IGMP_V1_REPORT || type == IGMP_V2_REPORT || type == IGMP_V2_LEAVE ||
 	       type == IGMP_V3_REPORT;
@@ -115,15 +115,15 @@ static __always_inline bool find_mld_report(struct __sk_buff *skb, __u32 at_ip, 
 	__u8 next, hop[2], type;
 	__be16 length;
 
-	if (bpf_skb_load_bytes(skb, at_ip + 4, &length, sizeof(length)) ||
-	    bpf_skb_load_bytes(skb, at_ip + 6, &next, 1) || next != IPPROTO_HOPOPTS)
+	if (bpf_skb_load_bytes(skb, at_ip + 6, &next, 1) || next != IPPROTO_HOPOPTS)
 		return false;
 	if (bpf_skb_load_bytes(skb, at_ip + 40, hop, 2) || hop[0] != IPPROTO_ICMPV6)
 		return false;
 	report->at = at_ip + 40 + (hop[1] + 1) * 8;
-	report->end = at_ip + 40 + bpf_ntohs(length);
-	if (bpf_skb_load_bytes(skb, report->at, &type, 1))
+	if (bpf_skb_load_bytes(skb, report->at, &type, 1) ||
+	    bpf_skb_load_bytes(skb, at_ip + 4, &length, sizeof(length)))
 		return false;
+	report->end = at_ip + 40 + bpf_ntohs(length);
 	report->type = type;
 	return type == MLD_V1_REPORT || type == MLD_V1_DONE || type == MLD_V2_REPORT;
 }

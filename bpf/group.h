@@ -94,6 +94,15 @@ static __always_inline __u32 joins(const struct record *record)
 	       (includes & (same(record->sources, 0) ^ 1));
 }
 
+/* 1 if a number is above another one, both below 2^31, without a branch. */
+static __always_inline __u32 exceeds(__u32 number, __u32 other)
+{
+	__u32 rest = other - number;
+
+	asm volatile("" : "+r"(rest));
+	return rest >> 31;
+}
+
 /* Makes a group wanted if `joined` is 1. */
 static __always_inline void admit(struct dlmp_groups *state, __u64 group, __u64 joined)
 {
@@ -115,7 +124,7 @@ static __always_inline void admit6(struct dlmp_groups *state, const __be32 group
 	admit(state, IPV6_GROUPS | bpf_ntohl(group[3]), joined & same(bpf_ntohl(group[0]) >> 24, 0xff));
 }
 
-/* Admits what the records of an IGMPv3 report join. They are from `at` to `end`; one that is cut off counts for nothing. */
+/* Admits what the records of an IGMPv3 report join, which are from `at` to `end`: the first so many that are whole. */
 static __always_inline void admit_records4(struct __sk_buff *skb, struct dlmp_groups *state, __u32 at,
 					   __u32 end, __u32 count)
 {
@@ -126,7 +135,7 @@ static __always_inline void admit_records4(struct __sk_buff *skb, struct dlmp_gr
 		if (bpf_skb_load_bytes(skb, at, &record, sizeof(record)))
 			return;
 		next = at + sizeof(record) + bpf_ntohs(record.head.sources) * 4 + record.head.extra * 4;
-		if (next > end)
+		if (next > end || next > skb->len)
 			return;
 		admit4(state, record.group, joins(&record.head));
 		at = next;
@@ -144,7 +153,7 @@ static __always_inline void admit_records6(struct __sk_buff *skb, struct dlmp_gr
 		if (bpf_skb_load_bytes(skb, at, &record, sizeof(record)))
 			return;
 		next = at + sizeof(record) + bpf_ntohs(record.head.sources) * 16 + record.head.extra * 4;
-		if (next > end)
+		if (next > end || next > skb->len)
 			return;
 		admit6(state, record.group, joins(&record.head));
 		at = next;
@@ -176,16 +185,13 @@ static __noinline int admit_reported(struct __sk_buff *skb, __u32 at_message, __
 
 	if (!state || !skb)
 		return 0;
-	if (end > skb->len)
-		end = skb->len;
 	if (type == IGMP_V1_REPORT || type == IGMP_V2_REPORT || type == MLD_V1_REPORT)
 		admit_old(skb, state, at_message, end, type);
 	if (type != IGMP_V3_REPORT && type != MLD_V2_REPORT)
 		return 0;
 	if (first > end || bpf_skb_load_bytes(skb, at_message + 6, &count, sizeof(count)))
 		return 0;
-	if (bpf_ntohs(count) > DLMP_MAX_RECORDS)
-		state->all = 1;
+	__sync_fetch_and_or(&state->all, exceeds(bpf_ntohs(count), DLMP_MAX_RECORDS));
 	if (type == IGMP_V3_REPORT)
 		admit_records4(skb, state, first, end, bpf_ntohs(count));
 	else

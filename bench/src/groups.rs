@@ -91,8 +91,11 @@ impl Scene {
         let mut sum = 0.0;
         for frame in 0..FRAMES {
             // 1009 is a prime: the groups of a row are far from each other.
-            let group =
-                if wanted { ipv4_group(frame * 1009 % self.wanted) } else { self.unwanted[frame as usize % self.unwanted.len()] };
+            let group = if wanted {
+                ipv4_group(frame * 1009 % self.wanted)
+            } else {
+                self.unwanted[frame as usize % self.unwanted.len()]
+            };
             let (verdict, nanoseconds) = self.run(group, repeat)?;
             ensure!((verdict == REDIRECT) == wanted, "a packet of group {group} was not judged as it should be");
             sum += nanoseconds;

@@ -19,7 +19,7 @@ use dlmp_wire::{MacAddr, membership};
 use nix::sys::socket::{AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, recvfrom, socket};
 
 use both::reports::{igmp_old, mac4};
-use both::{NET0, STRANGER, frame, port_mac};
+use both::{CLIENT, NET0, STRANGER, frame, port_mac};
 
 const TC_ACT_REDIRECT: u32 = 7;
 /// A frame that the link itself sent (PACKET_OUTGOING, linux/if_packet.h).
@@ -30,8 +30,8 @@ fn scene(test: impl AsyncFnOnce(Netlink, Link, Link) + Send) {
     let namespace = Namespace::new("dlmph", "held").unwrap();
     namespace.without_ipv6().unwrap();
     namespace
-        .ip("link add name aggr0 type veth peer name dlmp0\nlink set dev dlmp0 up\nlink set dev aggr0 up\n\
-             address add 192.0.2.1/24 dev aggr0")
+        .ip(&format!("link add name aggr0 address {CLIENT} type veth peer name dlmp0\nlink set dev dlmp0 up\nlink set dev aggr0 up\n\
+             address add 192.0.2.1/24 dev aggr0"))
         .unwrap();
     namespace
         .enter(|| {
@@ -51,7 +51,7 @@ fn datapath(link: &Link, lower: &Link) -> Bpf {
     let served = Served { name: link.name.clone(), ifindex: link.index, lower: lower.index, netns_cookie: 1 };
     let mut bpf = Bpf::load(served, Attachment::Clsact).unwrap();
     bpf.set_port(NET0, 100, port_mac(NET0)).unwrap();
-    bpf.set_client(ClientAddress { mac: link.mac, vlan: 0 }, SlotIndex::PRIMARY).unwrap();
+    bpf.set_client(ClientAddress { mac: CLIENT, vlan: 0 }, SlotIndex::PRIMARY).unwrap();
     bpf.set_multicast_port(Some(NET0)).unwrap();
     // The test run takes links that exist: this one stands for the port.
     bpf.alias_ifindex(lower.index, NET0).unwrap();
@@ -79,7 +79,9 @@ fn a_held_report_arrives_at_the_lower_end_as_it_was_sent_and_its_group_is_wanted
         let member = UdpSocket::bind("0.0.0.0:0").unwrap();
         member.join_multicast_v4(&Ipv4Addr::new(239, 1, 0, 7), &Ipv4Addr::new(192, 0, 2, 1)).unwrap();
         let mut bytes = [0; 2048];
+        let mut waits = 0;
         let report = loop {
+            assert!(waits < 30_000, "no report has arrived");
             match recvfrom::<LinkAddr>(listener.as_raw_fd(), &mut bytes) {
                 Ok((len, Some(from))) if from.ifindex() == dlmp0.index as usize && from.pkttype() != OUTGOING => {
                     let frame = Frame::parse(&bytes[..len]).unwrap();
@@ -88,10 +90,13 @@ fn a_held_report_arrives_at_the_lower_end_as_it_was_sent_and_its_group_is_wanted
                     }
                 }
                 Ok(_) => {}
-                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+                Err(_) => {
+                    waits += 1;
+                    std::thread::sleep(Duration::from_millis(1));
+                }
             }
         };
-        assert_eq!(report.source(), aggr0.mac);
+        assert_eq!(report.source(), CLIENT);
         assert!(held(&bpf) > 0);
         assert!(takes(&mut bpf, &dlmp0, mac4(7)));
     });
@@ -101,8 +106,8 @@ fn a_held_report_arrives_at_the_lower_end_as_it_was_sent_and_its_group_is_wanted
 fn a_sign_of_life_holds_reports_for_a_while() {
     scene(async |_, aggr0, dlmp0| {
         let mut bpf = datapath(&aggr0, &dlmp0);
-        let report = igmp_old(aggr0.mac, 0x16, 7);
-        let mut is_held = |bpf: &mut Bpf| {
+        let report = igmp_old(CLIENT, 0x16, 7);
+        let is_held = |bpf: &mut Bpf| {
             let before = held(bpf);
             bpf.test_run(Entry::Link, &report, 1).unwrap();
             held(bpf) > before
@@ -128,7 +133,7 @@ fn a_new_daemon_takes_groups_over_and_forgets_those_that_nobody_claims() {
         old.attach_link(&netlink).await.unwrap();
         old.admit(claimed).unwrap();
         old.admit(unclaimed).unwrap();
-        old.test_run(Entry::Link, &igmp_old(aggr0.mac, 0x16, 7), 1).unwrap();
+        old.test_run(Entry::Link, &igmp_old(CLIENT, 0x16, 7), 1).unwrap();
         drop(old);
 
         let mut new = datapath(&aggr0, &dlmp0);
