@@ -49,6 +49,7 @@ bench:
 	./scripts/vm $(TARGET_DIR)/release/dlmp-bench peers >>docs/benchmarks.md
 	$(TARGET_DIR)/release/dlmp-bench cost >>docs/benchmarks.md
 	$(TARGET_DIR)/release/dlmp-bench clients >>docs/benchmarks.md
+	$(TARGET_DIR)/release/dlmp-bench groups >>docs/benchmarks.md
 	$(TARGET_DIR)/release/dlmp-bench multicast >>docs/benchmarks.md
 
 # False failovers with every core saturated: 20 minutes.

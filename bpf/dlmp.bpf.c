@@ -18,6 +18,7 @@
 #include "event.h"
 #include "learn.h"
 #include "local.h"
+#include "group.h"
 #include "send.h"
 #include "egress.h"
 #include "vnic.h"

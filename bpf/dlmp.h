@@ -9,7 +9,7 @@
 
 /* Changes with every change of a map's layout or of a counter's meaning: a daemon that takes over
  * a running datapath of another layout starts from its configuration instead of reading the maps. */
-#define DLMP_ABI 5
+#define DLMP_ABI 6
 
 #define DLMP_MAX_PORTS 32     /* ports of one aggregation */
 #define DLMP_MAX_VNICS 256    /* VNICs over one aggregation */
@@ -44,8 +44,9 @@ struct dlmp_aggregation {
 	__u16 probe_vlan;     /* their VLAN, 0 for none */
 	__u32 vnics;          /* places of the map `vnics` to look at, from the first */
 	__u32 learn_limit;    /* clients that may be learned at a time, at most DLMP_MAX_LEARNED */
-	__u32 bridged;        /* 1: a bridge sits above, unicast for nobody here may be for a guest of its */
-	__u32 vlans;          /* VNICs that are in a VLAN */
+	__u32 lower;          /* ifindex of the other end of the link, where reports are held; 0 for none */
+	__u16 bridged;        /* 1: a bridge sits above, unicast for nobody here may be for a guest of its */
+	__u16 vlans;          /* VNICs that are in a VLAN */
 	__u64 netns_cookie;   /* SO_NETNS_COOKIE of the namespace that it lives in */
 	__u64 fresh_ns;       /* how long after a move a client is served from any port (rule 3) */
 	__u64 announce_ns;    /* least time between two requests to announce a slot (rule 3) */
@@ -72,6 +73,24 @@ struct dlmp_port {
 struct dlmp_own {
 	__u64 bits[DLMP_OWN_BITS / 64];
 };
+
+/* The one entry of the map `groups`: a bit for each hash of a group address that somebody above wants
+ * (rule 2). The programs set bits for what clients join, the daemon sets and clears them at the same time. */
+#define DLMP_GROUP_BITS 1048576
+#define DLMP_GROUP_HASH 0x61c8864680b583ebULL /* GOLDEN_RATIO_64 of linux/hash.h: spreads neighbours evenly */
+
+struct dlmp_groups {
+	__u64 alive_ns;     /* CLOCK_MONOTONIC of the daemon's last sign of life, 0 for none */
+	__u64 all;          /* 1: every group is wanted */
+	__u64 filter_short; /* 1: the multicast port's own filter lacks groups that are wanted */
+	__u64 bits[DLMP_GROUP_BITS / 64];
+};
+
+/* Reports are held for a daemon whose last sign of life is younger. */
+#define DLMP_ALIVE_NS 200000000ULL
+
+/* Records of a report that are read. One of more makes every group wanted, until the daemon has read it. */
+#define DLMP_MAX_RECORDS 32
 
 enum dlmp_owner {
 	DLMP_OWNER_CLIENT = 1,  /* a client that the daemon knows: primary interface, VNIC, VLAN device */
@@ -139,6 +158,9 @@ enum dlmp_counter {
 	DLMP_RX_OWN_ADDRESS,      /* rule 1: own source on its own port: a duplicate address, dropped */
 	DLMP_RX_RELEASED,         /* rule 1: a learned client announces itself from elsewhere: let go */
 	DLMP_RX_GROUP_OTHER_PORT, /* rule 2: group-addressed, not on the multicast port: dropped */
+	DLMP_RX_GROUP,            /* rule 2: group-addressed and wanted, on the multicast port: taken */
+	DLMP_RX_GROUP_UNWANTED,   /* rule 2: group-addressed, on the multicast port, nobody's: dropped */
+	DLMP_RX_GROUP_NO_FILTER,  /* rule 2: wanted, not on the multicast port, whose filter is short: dropped */
 	DLMP_RX_FRESH_MOVE,       /* rule 3: unicast on another port while the move is fresh: taken */
 	DLMP_RX_STALE_PORT,       /* rule 3: unicast on another port later: dropped, announced again */
 	DLMP_RX_NOBODY,           /* rule 4: unicast for nobody here: dropped */
@@ -153,6 +175,7 @@ enum dlmp_counter {
 	DLMP_RX_PROBE_ANSWER,     /* ARP reply or neighbour advertisement for the port: to the daemon */
 	DLMP_TX_BACKUP,           /* sent through the backup, the slot's port being unusable */
 	DLMP_TX_REPORT,           /* rule 2: IGMP or MLD report sent through the multicast port */
+	DLMP_TX_REPORT_HELD,      /* rule 2: IGMP or MLD report given to the daemon, which sends it */
 	DLMP_TX_LOCAL,            /* rule 5: for another client of this aggregation: delivered here */
 	DLMP_TX_SAME_LINK,        /* rule 5: for a client behind the link that it came from: dropped */
 	DLMP_TX_LEARNED,          /* the first frame of a client that was learned by it */

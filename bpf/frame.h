@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Reading frames: addresses, VLAN, and whether a frame reports group membership. */
+/* Reading frames: addresses, VLAN, announcements, and where a report of group membership is. */
 #ifndef DLMP_FRAME_H
 #define DLMP_FRAME_H
 
@@ -82,37 +82,54 @@ static __always_inline bool is_link_local(const __u8 *mac)
 	       (mac[5] & 0xf0) == 0;
 }
 
-static __always_inline bool is_igmp_report(struct __sk_buff *skb, __u32 at_ip)
+/* A report of group membership in a frame. */
+struct report {
+	__u32 at;   /* where the message begins */
+	__u32 end;  /* and ends, as the IP header says */
+	__u32 type; /* of the message: those of IGMP and of MLD are all different */
+};
+
+static __always_inline bool find_igmp_report(struct __sk_buff *skb, __u32 at_ip, struct report *report)
 {
 	__u8 first, protocol, type;
+	__be16 length;
 
 	if (bpf_skb_load_bytes(skb, at_ip, &first, 1) ||
 	    bpf_skb_load_bytes(skb, at_ip + 9, &protocol, 1))
 		return false;
 	if (protocol != IPPROTO_IGMP)
 		return false;
-	if (bpf_skb_load_bytes(skb, at_ip + (first & 0x0f) * 4, &type, 1))
+	report->at = at_ip + (first & 0x0f) * 4;
+	if (bpf_skb_load_bytes(skb, report->at, &type, 1) ||
+	    bpf_skb_load_bytes(skb, at_ip + 2, &length, sizeof(length)))
 		return false;
+	report->end = at_ip + bpf_ntohs(length);
+	report->type = type;
 	return type == IGMP_V1_REPORT || type == IGMP_V2_REPORT || type == IGMP_V2_LEAVE ||
 	       type == IGMP_V3_REPORT;
 }
 
 /* MLD always has a hop-by-hop header with the router alert (RFC 2710, section 3). */
-static __always_inline bool is_mld_report(struct __sk_buff *skb, __u32 at_ip)
+static __always_inline bool find_mld_report(struct __sk_buff *skb, __u32 at_ip, struct report *report)
 {
 	__u8 next, hop[2], type;
+	__be16 length;
 
 	if (bpf_skb_load_bytes(skb, at_ip + 6, &next, 1) || next != IPPROTO_HOPOPTS)
 		return false;
 	if (bpf_skb_load_bytes(skb, at_ip + 40, hop, 2) || hop[0] != IPPROTO_ICMPV6)
 		return false;
-	if (bpf_skb_load_bytes(skb, at_ip + 40 + (hop[1] + 1) * 8, &type, 1))
+	report->at = at_ip + 40 + (hop[1] + 1) * 8;
+	if (bpf_skb_load_bytes(skb, report->at, &type, 1) ||
+	    bpf_skb_load_bytes(skb, at_ip + 4, &length, sizeof(length)))
 		return false;
+	report->end = at_ip + 40 + bpf_ntohs(length);
+	report->type = type;
 	return type == MLD_V1_REPORT || type == MLD_V1_DONE || type == MLD_V2_REPORT;
 }
 
-/* Whether a group-addressed frame tells switches which groups its sender wants. */
-static __always_inline bool is_membership_report(struct __sk_buff *skb, const struct ethernet *eth)
+/* Whether a group-addressed frame tells switches which groups its sender wants, and where. */
+static __always_inline bool find_report(struct __sk_buff *skb, const struct ethernet *eth, struct report *report)
 {
 	__be16 type = eth->type;
 	__u32 at_ip = sizeof(*eth);
@@ -123,9 +140,9 @@ static __always_inline bool is_membership_report(struct __sk_buff *skb, const st
 		at_ip += 4;
 	}
 	if (type == bpf_htons(ETH_P_IP))
-		return is_igmp_report(skb, at_ip);
+		return find_igmp_report(skb, at_ip, report);
 	if (type == bpf_htons(ETH_P_IPV6))
-		return is_mld_report(skb, at_ip);
+		return find_mld_report(skb, at_ip, report);
 	return false;
 }
 

@@ -146,8 +146,8 @@ int dlmp_ingress(struct __sk_buff *skb)
 
 	/* Rule 2: group-addressed frames arrive on every port; one of them is theirs. */
 	if (is_group(destination.mac)) {
-		if (aggr->multicast_port != here)
-			return drop(row, DLMP_RX_GROUP_OTHER_PORT);
+		if (!takes_group(aggr, &destination, here, row))
+			return TC_ACT_SHOT;
 		return take_for_all(skb, row, aggr, destination.vlan);
 	}
 

@@ -19,16 +19,26 @@ static __always_inline int send_through(struct __sk_buff *skb, const struct seat
 	return bpf_redirect(seat->port->ifindex, 0);
 }
 
+/* A report waits at the aggregation's lower end for the daemon, which sends it when the ports' filters are ready. */
+static __always_inline int hold(const struct dlmp_aggregation *aggr)
+{
+	count(counters_of(DLMP_ROW_AGGREGATION), DLMP_TX_REPORT_HELD);
+	return bpf_redirect(aggr->lower, BPF_F_INGRESS);
+}
+
 /*
  * Reports of every client leave through the multicast port, or a snooping switch would send the
  * groups to a port that drops them (rule 2), and with that port's own address: the client's would
  * move the client in the switches.
  */
-static __always_inline int send_report(struct __sk_buff *skb, __u32 index)
+static __always_inline int send_report(struct __sk_buff *skb, const struct dlmp_aggregation *aggr)
 {
+	__u32 index = aggr->multicast_port;
 	struct seat seat = { .port = at(&ports, index), .index = index };
 	struct dlmp_counters *row = counters_of(index);
 
+	if (aggr->lower && is_daemon_alive())
+		return hold(aggr);
 	if (!seat.port)
 		return refuse(DLMP_TX_NO_PORT);
 	if (bpf_skb_store_bytes(skb, offsetof(struct ethernet, source), seat.port->mac,
@@ -68,6 +78,7 @@ static __always_inline int send(struct __sk_buff *skb, const struct dlmp_aggrega
 				__u32 from)
 {
 	struct dlmp_counters *row;
+	struct report report = {};
 	struct ethernet *eth;
 	struct seat seat;
 	int verdict;
@@ -82,8 +93,11 @@ static __always_inline int send(struct __sk_buff *skb, const struct dlmp_aggrega
 		eth = ethernet_of(skb);
 		if (!eth)
 			return refuse(DLMP_TX_SHORT);
-		if (aggr->multicast_port != DLMP_NO_PORT && is_membership_report(skb, eth))
-			return send_report(skb, aggr->multicast_port);
+		if (find_report(skb, eth, &report)) {
+			admit_reported(skb, report.at, report.end, report.type);
+			if (aggr->multicast_port != DLMP_NO_PORT)
+				return send_report(skb, aggr);
+		}
 	} else if ((aggr->vnics || aggr->bridged) &&
 		   send_locally(skb, aggr, destination, from, &verdict)) {
 		return verdict;

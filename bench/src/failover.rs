@@ -24,7 +24,7 @@ const PHASE: Duration = Duration::from_millis(250);
 /// So long before the fault the ports' traffic is looked at.
 const LOOK: Duration = Duration::from_millis(150);
 /// From the fault to the repair, and from there to the end.
-const FAULT: Duration = Duration::from_millis(1000);
+const FAULT: Duration = Duration::from_millis(2000);
 const REPAIRED: Duration = Duration::from_millis(800);
 
 /// What became of one direction over all faults.

@@ -7,6 +7,7 @@
 //!   NAME is part of a heading ("Carrier loss") or of a system's name.
 //! - `dlmp-bench cost`: what one daemon with 256 probed aggregations of 4 ports takes.
 //! - `dlmp-bench clients`: thousands of clients on one aggregation.
+//! - `dlmp-bench groups`: what multicast groups cost, 10 to 100,000 of them.
 //! - `dlmp-bench multicast`: streams to groups through faults, and what groups take.
 //! - `dlmp-bench starved`: false failovers in 10 minutes with every core saturated.
 
@@ -17,6 +18,7 @@ mod crossing;
 mod datapath;
 mod failover;
 mod flood;
+mod groups;
 mod multicast;
 mod network;
 mod report;
@@ -58,6 +60,7 @@ fn run() -> Result<()> {
         Some("peers") => peers(),
         Some("clients") => clients(),
         Some("cost") => cost(),
+        Some("groups") => groups(),
         Some("multicast") => {
             println!("## Multicast\n\n{}\n{}", report::machine(), multicast::measure()?);
             Ok(())
@@ -85,6 +88,12 @@ fn cost() -> Result<()> {
 fn clients() -> Result<()> {
     println!("## Many clients\n\n{}", report::machine());
     clients::measure()
+}
+
+fn groups() -> Result<()> {
+    println!("## Many groups\n\n{}", report::machine());
+    println!("### Cost of the group test\n\n{}", groups::measure()?);
+    Ok(())
 }
 
 fn starved() -> Result<()> {

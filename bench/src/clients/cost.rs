@@ -107,7 +107,7 @@ impl Way {
 impl Scene {
     /// An aggregation of all ports with its primary interface and so many other clients.
     fn new(learned: usize, vnics: usize) -> Result<Self> {
-        let served = Served { name: "bench".into(), ifindex: LOOPBACK, netns_cookie: 0 };
+        let served = Served { name: "bench".into(), ifindex: LOOPBACK, lower: LOOPBACK, netns_cookie: 0 };
         let mut bpf = Bpf::load(served, Attachment::Clsact)?;
         for port in (0..PORTS).map(PortIndex) {
             bpf.set_port(port, 1000 + u32::from(port.0), MacAddr([0, 0x14, 0x4f, 0xf9, 0, port.0]))?;

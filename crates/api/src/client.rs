@@ -3,7 +3,7 @@
 use zlink::proxy;
 
 use crate::{
-    AddressesReply, AggregationsReply, ClientsReply, Error, InfoReply, InterfacesReply, NewAddress, NewAggregation,
+    AddressesReply, AggregationsReply, ClientsReply, Error, GroupPortsReply, GroupsReply, InfoReply, InterfacesReply, NewAddress, NewAggregation,
     NewVnic, ObjectReply, PortChange, ProbeReply, PropertiesReply, PropertyRequest, StateReply, StatisticsReply,
     VnicsReply, socket,
 };
@@ -37,6 +37,8 @@ pub trait Dlmpd {
     async fn create_vnic(&mut self, request: &NewVnic) -> zlink::Result<Result<(), Error>>;
     async fn delete_vnic(&mut self, name: &str, temporary: bool) -> zlink::Result<Result<(), Error>>;
     async fn list_clients(&mut self) -> zlink::Result<Result<ClientsReply, Error>>;
+    async fn list_groups(&mut self) -> zlink::Result<Result<GroupsReply, Error>>;
+    async fn list_group_ports(&mut self) -> zlink::Result<Result<GroupPortsReply, Error>>;
     async fn get_statistics(&mut self) -> zlink::Result<Result<StatisticsReply, Error>>;
     async fn list_link_properties(&mut self) -> zlink::Result<Result<PropertiesReply, Error>>;
     async fn change_link_properties(&mut self, request: &PropertyRequest) -> zlink::Result<Result<(), Error>>;

@@ -8,10 +8,12 @@
 
 mod alias;
 pub mod client;
+mod multicast;
 pub mod socket;
 mod types;
 mod vnic;
 
 pub use alias::{AGGREGATION_ALIAS, LOWER_ALIAS, VNIC_ALIAS};
+pub use multicast::*;
 pub use types::*;
 pub use vnic::*;

@@ -22,6 +22,12 @@ pub enum Counter {
     RxReleased = abi::DLMP_RX_RELEASED,
     /// Rule 2: group-addressed, not on the multicast port.
     RxGroupOtherPort = abi::DLMP_RX_GROUP_OTHER_PORT,
+    /// Rule 2: group-addressed and wanted, taken from the multicast port.
+    RxGroup = abi::DLMP_RX_GROUP,
+    /// Rule 2: group-addressed, on the multicast port, and nobody here wants it.
+    RxGroupUnwanted = abi::DLMP_RX_GROUP_UNWANTED,
+    /// Rule 2: wanted, on another port, while the multicast port's own filter is short of groups.
+    RxGroupNoFilter = abi::DLMP_RX_GROUP_NO_FILTER,
     /// Rule 3: unicast on another port, taken since the move is fresh.
     RxFreshMove = abi::DLMP_RX_FRESH_MOVE,
     /// Rule 3: unicast on another port, dropped.
@@ -50,6 +56,8 @@ pub enum Counter {
     TxBackup = abi::DLMP_TX_BACKUP,
     /// Rule 2: IGMP or MLD report sent through the multicast port.
     TxReport = abi::DLMP_TX_REPORT,
+    /// Rule 2: IGMP or MLD report given to the daemon, which sends it.
+    TxReportHeld = abi::DLMP_TX_REPORT_HELD,
     /// Rule 5: delivered to another client of the aggregation.
     TxLocal = abi::DLMP_TX_LOCAL,
     /// Rule 5: for a client behind the link that it came from.
@@ -79,6 +87,9 @@ impl Counter {
         (Self::RxOwnAddress, "rx-own-address"),
         (Self::RxReleased, "rx-released"),
         (Self::RxGroupOtherPort, "rx-group-other-port"),
+        (Self::RxGroup, "rx-group"),
+        (Self::RxGroupUnwanted, "rx-group-unwanted"),
+        (Self::RxGroupNoFilter, "rx-group-no-filter"),
         (Self::RxFreshMove, "rx-fresh-move"),
         (Self::RxStalePort, "rx-stale-port"),
         (Self::RxNobody, "rx-nobody"),
@@ -93,6 +104,7 @@ impl Counter {
         (Self::RxProbeAnswer, "rx-probe-answer"),
         (Self::TxBackup, "tx-backup"),
         (Self::TxReport, "tx-report"),
+        (Self::TxReportHeld, "tx-report-held"),
         (Self::TxLocal, "tx-local"),
         (Self::TxSameLink, "tx-same-link"),
         (Self::TxLearned, "tx-learned"),
@@ -110,8 +122,14 @@ impl Counter {
 }
 
 /// One row: the counts of one port, or of the aggregation itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counters(pub(crate) [u64; Counter::ALL.len()]);
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self([0; _])
+    }
+}
 
 impl Counters {
     /// The value of one counter.

@@ -6,6 +6,7 @@
 mod abi;
 pub mod bpf;
 mod counter;
+mod group;
 pub mod model;
 
 use std::fmt;
@@ -112,6 +113,11 @@ pub const FRESH_MOVE: Duration = Duration::from_secs(1);
 /// The least time between two requests to announce one slot (rule 3).
 pub const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How long after a sign of life of the daemon reports of group membership are held for it (rule 2).
+///
+/// A daemon that gives one every tenth of a second may be late by as much; one that died delays no report.
+pub const ALIVE: Duration = Duration::from_nanos(abi::DLMP_ALIVE_NS as u64);
+
 /// How transitive probes are told from forged ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probing {
@@ -211,6 +217,34 @@ pub trait Datapath {
     /// # Errors
     /// The write did not happen.
     fn set_multicast_port(&mut self, port: Option<PortIndex>) -> Result<(), Error>;
+
+    /// Makes a group wanted above: its frames are taken (rule 2). Each group is admitted once; a report that a
+    /// client sends makes its groups wanted by itself, until they were admitted and are dismissed. Groups share
+    /// bits of a filter, so that a few frames of groups that nobody admitted are taken too.
+    ///
+    /// # Errors
+    /// The write did not happen.
+    fn admit(&mut self, group: MacAddr) -> Result<(), Error>;
+
+    /// Takes back [`admit`](Self::admit). A group that was not admitted is left as it is.
+    ///
+    /// # Errors
+    /// The write did not happen.
+    fn dismiss(&mut self, group: MacAddr) -> Result<(), Error>;
+
+    /// Says whether every group is wanted. A client's report of more groups than the programs read says so
+    /// by itself.
+    ///
+    /// # Errors
+    /// The write did not happen.
+    fn set_all_multicast(&mut self, all: bool) -> Result<(), Error>;
+
+    /// Says whether the multicast port's own filter lacks groups that are wanted: what arrives for them on
+    /// other ports is counted as lost for that reason.
+    ///
+    /// # Errors
+    /// The write did not happen.
+    fn set_filter_short(&mut self, short: bool) -> Result<(), Error>;
 
     /// Takes transitive probes made with this key, or none.
     ///

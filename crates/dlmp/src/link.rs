@@ -258,6 +258,8 @@ pub mod tests {
             mtu: 1500,
             admin_up: true,
             lower_up: true,
+            all_multicast: false,
+            promiscuous: false,
             loopback: name == "lo",
             ethernet: true,
             kind: kind.map(Into::into),

@@ -12,6 +12,7 @@ mod ip;
 mod ip_show;
 mod ip_view;
 mod link;
+mod multicast;
 mod names;
 mod output;
 mod property;

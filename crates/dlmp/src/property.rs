@@ -11,7 +11,7 @@ use crate::output::{Column, Format, Table};
 use crate::table::Run;
 
 /// The properties that there are; a comma before one of them ends the value before it.
-const NAMES: [&str; 4] = ["learn-limit", "probe-fdt", "probe-ip", "probe-vlan-id"];
+const NAMES: [&str; 5] = ["learn-limit", "mcast-limit", "probe-fdt", "probe-ip", "probe-vlan-id"];
 
 /// Set properties of a link
 #[derive(Debug, Args)]
@@ -81,8 +81,8 @@ impl Run for Set {
 
 impl Run for Reset {
     async fn run(self) -> Result<()> {
-        let names = if self.properties.is_empty() { NAMES.map(String::from).to_vec() } else { self.properties };
-        let changes = names.into_iter().map(|property| PropertyChange { property, value: None }).collect();
+        // Without a change the daemon resets all that the link has.
+        let changes = self.properties.into_iter().map(|property| PropertyChange { property, value: None }).collect();
         let request = PropertyRequest { link: self.link, changes, temporary: self.temporary };
         answer(daemon::require()?.change_link_properties(&request).await)
     }
@@ -98,7 +98,7 @@ impl Run for Show {
             properties.retain(|property| property.link == *link);
             if properties.is_empty() {
                 return Err(Failure::refused(
-                    format!("there is no aggregation {link}; other links have no properties here"),
+                    format!("there is no aggregation or port {link}; other links have no properties here"),
                     "dladm show-aggr",
                 ));
             }

@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command};
 
 use crate::failure::{Failure, Result};
-use crate::{aggr, ip, ip_show, link, property, stat, vnic, watch};
+use crate::{aggr, ip, ip_show, link, multicast, property, stat, vnic, watch};
 
 /// The names that the program is called by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ struct Entry {
     run: fn(&ArgMatches) -> Result<()>,
 }
 
-const TABLE: [Entry; 24] = [
+const TABLE: [Entry; 25] = [
     Entry::new::<aggr::Create>(Program::Dladm, "create-aggr"),
     Entry::new::<aggr::Delete>(Program::Dladm, "delete-aggr"),
     Entry::new::<aggr::Add>(Program::Dladm, "add-aggr"),
@@ -50,6 +50,7 @@ const TABLE: [Entry; 24] = [
     Entry::new::<vnic::Create>(Program::Dladm, "create-vnic"),
     Entry::new::<vnic::Delete>(Program::Dladm, "delete-vnic"),
     Entry::new::<vnic::Show>(Program::Dladm, "show-vnic"),
+    Entry::new::<multicast::Show>(Program::Dladm, "show-mcast"),
     Entry::new::<property::Set>(Program::Dladm, "set-linkprop"),
     Entry::new::<property::Reset>(Program::Dladm, "reset-linkprop"),
     Entry::new::<property::Show>(Program::Dladm, "show-linkprop"),
@@ -264,6 +265,8 @@ mod tests {
             "dladm set-linkprop aggr0",
             "dladm set-linkprop -p probe-fdt=1",
             "dladm show-linkprop -c",
+            "dladm show-mcast a b",
+            "dladm show-mcast -p",
             "dladm monitor",
             "dlstat show-aggr -P x",
             "dlstat show-link -i 0",

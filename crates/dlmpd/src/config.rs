@@ -9,7 +9,7 @@ use dlmp_wire::MacAddr;
 use serde::{Deserialize, Serialize};
 use toml_edit::{DocumentMut, Item, Table, TableLike};
 
-use crate::property::{Properties, VlanId};
+use crate::property::{PortProperties, Properties, VlanId};
 
 /// What is kept over a restart.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ use crate::property::{Properties, VlanId};
 pub struct Config {
     /// Aggregations by name.
     pub aggregations: BTreeMap<String, AggregationConfig>,
+    /// Properties of links that are or may become ports, by name.
+    pub ports: BTreeMap<String, PortProperties>,
     /// VNICs by name.
     pub vnics: BTreeMap<String, VnicConfig>,
     /// IP interfaces by the name of their link.

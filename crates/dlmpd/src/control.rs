@@ -63,6 +63,7 @@ impl Control {
     /// Starts everything that the files name. What cannot be started is logged and stays configured.
     pub async fn restore(&mut self) {
         self.find_vnics().await;
+        self.send_limits().await;
         for (name, (config, _)) in self.stores.aggregations() {
             for port in &config.ports {
                 self.note_before(port).await;
@@ -341,7 +342,11 @@ impl Control {
         let Ok(Some(link)) = self.netlink.link(port).await else {
             return;
         };
-        let before = Before { ipv6_disabled: ipv6::disabled(port).ok().flatten().unwrap_or(false), up: link.admin_up };
+        let before = Before {
+            ipv6_disabled: ipv6::disabled(port).ok().flatten().unwrap_or(false),
+            up: link.admin_up,
+            all_multicast: link.all_multicast,
+        };
         self.stores.state.ports.insert(port.to_owned(), before);
     }
 }

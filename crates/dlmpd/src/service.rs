@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use dlmp_api::{
-    AddressesReply, AggregationsReply, ClientsReply, DaemonInfo, Error, InfoReply, InterfacesReply, NewAddress,
+    AddressesReply, AggregationsReply, ClientsReply, DaemonInfo, Error, GroupPortsReply, GroupsReply, InfoReply, InterfacesReply, NewAddress,
     NewAggregation, NewVnic, ObjectReply, PortChange, ProbeReply, PropertiesReply, PropertyRequest, StateReply,
     StatisticsReply, VnicsReply,
 };
@@ -36,7 +36,7 @@ pub struct Service {
     interface = "io.dlmp.Aggregation",
     types = [
         dlmp_api::DaemonInfo, dlmp_api::NewAggregation, dlmp_api::PortChange, dlmp_api::Aggregation, dlmp_api::Port,
-        dlmp_api::NewVnic, dlmp_api::Vnic, dlmp_api::Client, dlmp_api::PortStatistics, dlmp_api::RuleCount,
+        dlmp_api::NewVnic, dlmp_api::Vnic, dlmp_api::Client, dlmp_api::Group, dlmp_api::GroupPort, dlmp_api::PortStatistics, dlmp_api::RuleCount,
         dlmp_api::LinkProperty, dlmp_api::PropertyChange, dlmp_api::PropertyRequest, dlmp_api::ProbeNews,
         dlmp_api::StateNews, dlmp_api::Interface, dlmp_api::NewAddress, dlmp_api::Address
     ],
@@ -132,6 +132,16 @@ where
     async fn list_clients(&mut self) -> Result<ClientsReply, Error> {
         let clients = self.control.lock().await.monitor.clients().await?;
         Ok(ClientsReply { clients })
+    }
+
+    async fn list_groups(&mut self) -> Result<GroupsReply, Error> {
+        let groups = self.control.lock().await.monitor.groups().await?;
+        Ok(GroupsReply { groups })
+    }
+
+    async fn list_group_ports(&mut self) -> Result<GroupPortsReply, Error> {
+        let ports = self.control.lock().await.monitor.group_ports().await?;
+        Ok(GroupPortsReply { ports })
     }
 
     async fn get_statistics(&mut self) -> Result<StatisticsReply, Error> {

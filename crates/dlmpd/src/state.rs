@@ -20,12 +20,15 @@ pub struct Before {
     pub ipv6_disabled: bool,
     /// It was up.
     pub up: bool,
+    /// It received all multicast.
+    #[serde(default)]
+    pub all_multicast: bool,
 }
 
 impl Default for Before {
     /// What a link is like that nobody asked about: in use as it is.
     fn default() -> Self {
-        Self { ipv6_disabled: false, up: true }
+        Self { ipv6_disabled: false, up: true, all_multicast: false }
     }
 }
 

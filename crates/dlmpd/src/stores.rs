@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use dlmp_api::Error;
 
 use crate::config::{AggregationConfig, Config, ConfigFile, VnicConfig};
+use crate::property::PortProperties;
 use crate::state::{State, StateFile};
 
 /// Both files and what they say.
@@ -49,6 +50,11 @@ impl Stores {
             }
         }
         all
+    }
+
+    /// What is set for links as ports; what is temporary over what is kept.
+    pub(crate) fn ports(&self) -> BTreeMap<String, PortProperties> {
+        self.configured().into_iter().flat_map(|(config, _)| &config.ports).map(|(link, port)| (link.clone(), *port)).collect()
     }
 
     /// VNICs with whether they are temporary: gone after the next boot.

@@ -275,3 +275,62 @@ pub fn receive(socket: &Socket) -> io::Result<Received> {
     let len = message.bytes;
     Ok(Received { bytes: buffer[..len].to_vec(), from, ifindex, stamp: stamp.unwrap_or_default() })
 }
+
+/// A packet socket that receives what comes in by a link, whole, with VLAN tags told apart.
+///
+/// # Errors
+/// Those of socket(2): it takes CAP_NET_RAW.
+pub fn held_report_socket(ifindex: u32) -> io::Result<Socket> {
+    /// Room for a burst of reports until they are read, in bytes; each takes some 800.
+    const BUFFER: i32 = 8 << 20;
+    let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), Some(Protocol::from(0)))?;
+    set_option(&socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, &1i32)?;
+    set_option(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1i32)?;
+    // More than everybody may have takes CAP_NET_ADMIN, which the daemon has.
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &BUFFER)?;
+    let mut storage = SockAddrStorage::zeroed();
+    // SAFETY: sockaddr_ll is one of the structures that the storage is made for.
+    let address: &mut libc::sockaddr_ll = unsafe { storage.view_as() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+    address.sll_ifindex = ifindex.cast_signed();
+    let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the storage holds a sockaddr_ll of that length.
+    socket.bind(&unsafe { SockAddr::new(storage, len) })?;
+    Ok(socket)
+}
+
+/// Reads one frame, with its VLAN tag in its place.
+///
+/// # Errors
+/// Those of recvmsg(2); `WouldBlock` when there is none.
+pub fn receive_frame(socket: &Socket) -> io::Result<Vec<u8>> {
+    /// Behind both Ethernet addresses.
+    const TAG_AT: usize = 12;
+    let mut frame = vec![0u8; 65536];
+    let mut control = nix::cmsg_space!(libc::tpacket_auxdata);
+    let mut slices = [IoSliceMut::new(&mut frame)];
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::empty())?;
+    // The kernel takes the tag out of a frame that comes in (packet(7), PACKET_AUXDATA).
+    let tag = message.cmsgs()?.find_map(|control| match control {
+        ControlMessageOwned::Unknown(message)
+            if message.cmsg_header.cmsg_level == libc::SOL_PACKET
+                && message.cmsg_header.cmsg_type == libc::PACKET_AUXDATA
+                && message.data_bytes.len() >= size_of::<libc::tpacket_auxdata>() =>
+        {
+            // SAFETY: as many bytes as the structure has, which is plain data, are there.
+            let data: libc::tpacket_auxdata = unsafe { message.data_bytes.as_ptr().cast::<libc::tpacket_auxdata>().read_unaligned() };
+            (data.tp_status & libc::TP_STATUS_VLAN_VALID != 0).then_some(data.tp_vlan_tci)
+        }
+        _ => None,
+    });
+    let len = message.bytes;
+    frame.truncate(len);
+    if let Some(tag) = tag
+        && len >= TAG_AT
+    {
+        let [high, low] = tag.to_be_bytes();
+        frame.splice(TAG_AT..TAG_AT, [0x81, 0x00, high, low]);
+    }
+    Ok(frame)
+}

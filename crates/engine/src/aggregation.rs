@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::announce::Announcements;
 use crate::clients::{Clients, Move};
+use crate::multicast::Multicast;
 use crate::probe::{Detection, Probing, Standing, View};
 use crate::{Action, Event, Health, LinkState, Notice, PortIndex, PortView, SlotIndex, Source};
 
@@ -32,7 +33,7 @@ pub struct Aggregation {
     clients: Clients,
     /// When the next batch may move to even the load; nothing while none is under way.
     next_balance: Option<Instant>,
-    multicast_port: Option<PortIndex>,
+    multicast: Multicast,
     carrier: Option<bool>,
     announcements: Announcements,
     sources: Vec<Source>,
@@ -62,7 +63,7 @@ impl Aggregation {
             ports: BTreeMap::new(),
             clients: Clients::default(),
             next_balance: None,
-            multicast_port: None,
+            multicast: Multicast::default(),
             carrier: None,
             announcements: Announcements::default(),
             sources: Vec::new(),
@@ -87,9 +88,13 @@ impl Aggregation {
                 }
                 return;
             }
-            Event::PortAdded(port) => drop(self.ports.insert(port, Port::default())),
+            Event::PortAdded(port) => {
+                self.ports.insert(port, Port::default());
+                self.multicast.add_port(port);
+            }
             Event::PortRemoved(port) => {
                 self.ports.remove(&port);
+                self.multicast.remove_port(port, &mut self.actions);
                 self.failed_before.remove(&port);
                 if let Some(probing) = &mut self.probing {
                     probing.remove(port, counted);
@@ -99,7 +104,8 @@ impl Aggregation {
             Event::ClientsAdded(slots) => slots.into_iter().for_each(|slot| self.clients.add(slot)),
             Event::ClientsSeated(seats) => seats.into_iter().for_each(|(slot, port)| self.clients.seat(slot, port)),
             Event::ClientsRemoved(slots) => self.remove_clients(&slots),
-            Event::MulticastRestored(port) => self.multicast_port = Some(port),
+            Event::MulticastRestored(port) => self.multicast.restore_port(port),
+            Event::Groups(event) => decide = self.multicast.handle_event(event, now, &mut self.actions),
             Event::FailureRestored(port) => match &mut self.probing {
                 Some(probing) => probing.restore_failed(port, counted),
                 None => drop(self.failed_before.insert(port)),
@@ -124,6 +130,7 @@ impl Aggregation {
     /// Does what is due at `now`. May be called at any time.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.announce(now);
+        self.multicast.handle_timeout(now, &mut self.actions);
         let mut decide = self.next_balance.is_some_and(|at| at <= now);
         if let Some(probing) = &mut self.probing {
             let counted = probing.arrive(now);
@@ -139,7 +146,7 @@ impl Aggregation {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let beat = self.probing.as_ref().map(Probing::poll_timeout);
-        [self.announcements.next(), self.next_balance, beat].into_iter().flatten().min()
+        [self.announcements.next(), self.next_balance, self.multicast.poll_timeout(), beat].into_iter().flatten().min()
     }
 
     /// The next thing to do.
@@ -173,10 +180,10 @@ impl Aggregation {
         self.probing.as_ref().map_or(Detection::Link, Probing::detection)
     }
 
-    /// The port that group-addressed frames are taken from.
+    /// Which groups are wanted and which ports take them.
     #[must_use]
-    pub const fn multicast_port(&self) -> Option<PortIndex> {
-        self.multicast_port
+    pub const fn multicast(&self) -> &Multicast {
+        &self.multicast
     }
 
     fn set_probing(&mut self, fdt: Option<Duration>, now: Instant) {
@@ -222,6 +229,9 @@ impl Aggregation {
             return;
         }
         known.link = state;
+        if state == LinkState::Absent {
+            self.multicast.lose_port(port);
+        }
         if let Some(probing) = &mut self.probing
             && state != LinkState::Unknown
         {
@@ -233,6 +243,7 @@ impl Aggregation {
         for &slot in slots {
             self.clients.remove(slot);
             self.announcements.cancel(slot);
+            self.multicast.forget_client(slot, &mut self.actions);
         }
         // What is still to be carried out must not bring one back: its slot may soon be another's.
         let gone: BTreeSet<SlotIndex> = slots.iter().copied().collect();
@@ -331,7 +342,7 @@ impl Aggregation {
             self.actions.push_back(Action::Notify(Notice::Moved { slot, from, to }));
         }
         self.place(&active);
-        self.choose_multicast_port(&active);
+        self.choose_multicast_port(&active, now);
         // The carrier follows the links, never the probes (design, "Datapath").
         self.set_carrier(self.ports.values().any(|port| port.link == LinkState::Up));
         self.seat_sources(now);
@@ -369,20 +380,12 @@ impl Aggregation {
         self.actions.extend(later);
     }
 
-    fn choose_multicast_port(&mut self, active: &[PortIndex]) {
-        if self.multicast_port.is_some_and(|port| active.contains(&port)) {
-            return;
-        }
+    fn choose_multicast_port(&mut self, active: &[PortIndex], now: Instant) {
+        let there = |port: &Port| port.link != LinkState::Absent;
+        let present: Vec<PortIndex> = self.ports.iter().filter(|(_, port)| there(port)).map(|(&port, _)| port).collect();
         // Where the primary client sits, so that a single client has one path for everything.
-        let primary = self.clients.port(SlotIndex::PRIMARY);
-        let chosen = primary.filter(|port| active.contains(port)).or(active.first().copied());
-        // With no active port the old one stays, unless it is no port any more.
-        let kept = self.multicast_port.filter(|port| self.ports.contains_key(port));
-        let port = chosen.or(kept);
-        if port != self.multicast_port {
-            self.multicast_port = port;
-            self.actions.push_back(Action::SetMulticastPort(port));
-        }
+        let preferred = self.clients.port(SlotIndex::PRIMARY);
+        self.multicast.choose(active, &present, preferred, now, &mut self.actions);
     }
 
     fn set_carrier(&mut self, carrier: bool) {

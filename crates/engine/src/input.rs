@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Detection, Health, LinkState, Placement, PortIndex, Question, QuestionId, SlotIndex, Source};
+use crate::{Detection, GroupAction, GroupEvent, Health, LinkState, Placement, PortIndex, Question, QuestionId, SlotIndex, Source};
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub enum Event {
     /// The running datapath has a port marked unusable though its link is up, at a takeover. It is not
     /// used before it has proven itself, or [`Probing`](Self::Probing) says that nothing is to be proven.
     FailureRestored(PortIndex),
+    /// Something about groups or the ports' filters.
+    Groups(GroupEvent),
     /// A frame for a client arrived on a port that is not its own (rule 3): switches do not know
     /// where it sits.
     Stray(SlotIndex),
@@ -76,6 +78,8 @@ pub enum Action {
     Place(SlotIndex, Placement),
     /// Take group-addressed frames from this port.
     SetMulticastPort(Option<PortIndex>),
+    /// Do something about groups or the ports' filters.
+    Groups(GroupAction),
     /// Give the aggregation's link a carrier or take it away.
     SetCarrier(bool),
     /// Announce a client through a port.

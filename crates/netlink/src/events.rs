@@ -156,6 +156,60 @@ impl Changes {
     }
 }
 
+/// Tells that a link has joined or left IP multicast groups; which ones it has now is to be looked at
+/// ([`multicast_lists`](crate::multicast_lists)).
+///
+/// Nothing is told of addresses that come otherwise: by packet sockets, `ip maddress add`, or links above.
+pub struct GroupEvents {
+    socket: TokioSocket,
+    datagram: Vec<u8>,
+}
+
+impl GroupEvents {
+    /// Subscribes to the changes of groups in the calling thread's namespace, inside a tokio runtime. `None` when
+    /// the kernel does not tell of them: they came with Linux 6.14.
+    ///
+    /// # Errors
+    /// Those of socket(2) and bind(2).
+    pub fn open() -> io::Result<Option<Self>> {
+        let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
+        socket.socket_mut().bind_auto()?;
+        for group in [MulticastGroup::Ipv4Mcaddr, MulticastGroup::Ipv6Mcaddr] {
+            match socket.socket_mut().add_membership(group as u32) {
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return Ok(None),
+                other => other?,
+            }
+        }
+        Ok(Some(Self { socket, datagram: Vec::with_capacity(DATAGRAM_MAX) }))
+    }
+
+    /// Waits for the next change and gives the index of its link; `None` when events were lost: look at every
+    /// link. Loses nothing when the wait is given up.
+    pub async fn next(&mut self) -> Option<u32> {
+        loop {
+            self.datagram.clear();
+            match self.socket.recv_from(&mut self.datagram).await {
+                Ok(sender) if sender.port_number() != 0 => {}
+                Ok(_) => return group_link(&self.datagram),
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+/// The link of a notification (RTM_NEWMULTICAST, RTM_DELMULTICAST), which the packet crate does not know: the
+/// interface index ends the `struct ifaddrmsg` behind the netlink header. The kernel sends one a datagram.
+fn group_link(datagram: &[u8]) -> Option<u32> {
+    const INDEX_AT: usize = size_of::<libc::nlmsghdr>() + 4;
+    datagram.get(INDEX_AT..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
+}
+
+impl std::fmt::Debug for GroupEvents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GroupEvents").finish_non_exhaustive()
+    }
+}
+
 impl std::fmt::Debug for Changes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Changes").finish_non_exhaustive()

@@ -11,6 +11,8 @@ mod events;
 mod filter;
 pub mod ipv6;
 mod link;
+mod multicast;
+mod multicast_list;
 pub mod namespace;
 mod request;
 mod route;
@@ -19,8 +21,10 @@ mod tc;
 
 pub use address::{Address, Lifetime};
 pub use error::{Error, Result};
-pub use events::{Changes, LinkEvent, LinkEvents};
+pub use events::{Changes, GroupEvents, LinkEvent, LinkEvents};
 pub use link::{Link, LinkStatistics, NewVeth};
+pub use multicast::{MulticastFilter, Outcome};
+pub use multicast_list::{MulticastLists, added_multicast, multicast_lists};
 pub use route::Route;
 pub use tc::{BpfFilter, Direction};
 

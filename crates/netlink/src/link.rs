@@ -26,6 +26,12 @@ pub struct Link {
     pub admin_up: bool,
     /// The carrier is there (`IFF_LOWER_UP`); always false while the link is administratively down.
     pub lower_up: bool,
+    /// It receives every multicast frame, whoever asked for that: the administrator (`IFF_ALLMULTI`), or a program
+    /// or a link above where the kernel tells of those (`IFLA_ALLMULTI`). No event reports the latter.
+    pub all_multicast: bool,
+    /// It receives every frame, whoever asked for that: the administrator (`IFF_PROMISC`), a capture or a
+    /// bridge.
+    pub promiscuous: bool,
     /// The loopback.
     pub loopback: bool,
     /// An Ethernet link (`ARPHRD_ETHER`).
@@ -95,6 +101,8 @@ impl Link {
             mtu: 0,
             admin_up: flags.contains(LinkFlags::Up),
             lower_up: flags.contains(LinkFlags::LowerUp),
+            all_multicast: flags.contains(LinkFlags::Allmulti),
+            promiscuous: flags.contains(LinkFlags::Promisc),
             loopback: flags.contains(LinkFlags::Loopback),
             ethernet: message.header.link_layer_type == LinkLayerType::Ether,
             kind: None,
@@ -113,6 +121,9 @@ impl Link {
                     link.mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(MacAddr);
                 }
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                // The flags tell only what the administrator asked for (dev_get_flags in net/core/dev.c).
+                LinkAttribute::AllMulticast(users) => link.all_multicast |= *users > 0,
+                LinkAttribute::Promiscuity(users) => link.promiscuous |= *users > 0,
                 LinkAttribute::Controller(index) => link.master = Some(*index),
                 LinkAttribute::IfAlias(alias) if !alias.is_empty() => link.alias = Some(alias.clone()),
                 LinkAttribute::Link(index) => link.peer_index = Some(*index),
@@ -233,7 +244,7 @@ impl Netlink {
             .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]))
             .build();
         let what = format!("switch off IPv6 addresses on link {index}");
-        tolerate(self.change(message, what).await, libc::EAFNOSUPPORT)
+        tolerate(self.change_link(message, what).await, libc::EAFNOSUPPORT)
     }
 
     /// Deletes a link (both ends of a veth).
@@ -252,7 +263,7 @@ impl Netlink {
         let message = LinkUnspec::new_with_index(index);
         let message = if up { message.up() } else { message.down() };
         let direction = if up { "up" } else { "down" };
-        self.change(message.build(), format!("bring link {index} {direction}")).await
+        self.change_link(message.build(), format!("bring link {index} {direction}")).await
     }
 
     /// Sets the MTU in bytes.
@@ -261,7 +272,7 @@ impl Netlink {
     /// The kernel's refusal, such as an MTU outside the device's range.
     pub async fn set_mtu(&self, index: u32, mtu: u32) -> Result<()> {
         let message = LinkUnspec::new_with_index(index).mtu(mtu).build();
-        self.change(message, format!("set the MTU of link {index} to {mtu}")).await
+        self.change_link(message, format!("set the MTU of link {index} to {mtu}")).await
     }
 
     /// Sets the alias, at most 255 bytes.
@@ -270,10 +281,10 @@ impl Netlink {
     /// The kernel's refusal.
     pub async fn set_alias(&self, index: u32, alias: &str) -> Result<()> {
         let message = LinkUnspec::new_with_index(index).alias(alias).build();
-        self.change(message, format!("set the alias of link {index}")).await
+        self.change_link(message, format!("set the alias of link {index}")).await
     }
 
-    async fn change(&self, message: LinkMessage, what: String) -> Result<()> {
+    pub(crate) async fn change_link(&self, message: LinkMessage, what: String) -> Result<()> {
         (self.handle.link().change(message).execute()).await.map_err(explain(what))
     }
 }

@@ -313,7 +313,7 @@ impl Guest {
                 (None, None)
             }
             Verdict::Deliver(_) => (None, self.deliver(bytes, now)),
-            Verdict::Drop | Verdict::Send { .. } => {
+            Verdict::Drop | Verdict::Hold | Verdict::Send { .. } => {
                 while let Some(observation) = self.model.poll_observation() {
                     if let Observation::Stray { slot, .. } = observation {
                         self.inbox.push(Event::Stray(slot));

@@ -10,3 +10,10 @@ pub(crate) fn checksum(parts: &[&[u8]]) -> u16 {
     }
     !(sum as u16)
 }
+
+/// The checksum of an ICMPv6 message, over the pseudo header of its IPv6 header too (RFC 8200, 8.1).
+pub(crate) fn icmpv6_checksum(ip: &[u8], message: &[u8]) -> u16 {
+    const ICMPV6: u8 = 58;
+    let len = (message.len() as u32).to_be_bytes();
+    checksum(&[&ip[8..40], &len, &[0, 0, 0, ICMPV6], message])
+}

@@ -1,6 +1,7 @@
 //! MAC addresses.
 
 use core::fmt;
+use core::net::IpAddr;
 use core::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -16,6 +17,21 @@ impl MacAddr {
     /// Whether it names a group (multicast or broadcast): the low bit of the first octet.
     pub const fn is_group(self) -> bool {
         self.0[0] & 1 == 1
+    }
+
+    /// The address that packets to an IP multicast group are sent to (RFC 1112, 6.4; RFC 2464, 7). Several groups
+    /// share one: it has the group's low 23 bits for IPv4, its low 32 bits for IPv6.
+    pub const fn group(group: IpAddr) -> Self {
+        match group {
+            IpAddr::V4(group) => {
+                let [_, a, b, c] = group.octets();
+                Self([0x01, 0, 0x5e, a & 0x7f, b, c])
+            }
+            IpAddr::V6(group) => {
+                let [.., a, b, c, d] = group.octets();
+                Self([0x33, 0x33, a, b, c, d])
+            }
+        }
     }
 
     /// Whether all octets are zero.
@@ -143,6 +159,18 @@ mod tests {
             "01-02-03-04-05-06",
         ] {
             assert_eq!(text.parse::<MacAddr>(), Err(ParseMacError), "{text}");
+        }
+    }
+
+    #[test]
+    fn groups_have_the_addresses_of_the_rfcs() {
+        for (group, mac) in [
+            ("224.0.0.251", "01:00:5e:00:00:fb"),
+            ("239.129.2.3", "01:00:5e:01:02:03"),
+            ("239.255.255.255", "01:00:5e:7f:ff:ff"),
+            ("ff02::1:ff88:84ba", "33:33:ff:88:84:ba"),
+        ] {
+            assert_eq!(MacAddr::group(group.parse().unwrap()).to_string(), mac, "{group}");
         }
     }
 

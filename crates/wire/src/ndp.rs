@@ -5,7 +5,7 @@
 use core::net::Ipv6Addr;
 
 use crate::MacAddr;
-use crate::checksum::checksum;
+use crate::checksum::icmpv6_checksum;
 use crate::ethernet::{self, Frame, HEADER_LEN, TAG_LEN, ethertype};
 
 const IPV6_LEN: usize = 40;
@@ -39,8 +39,7 @@ impl Solicitation {
         buffer.fill(0);
         let [.., a, b, c] = self.target.octets();
         let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]));
-        let group_mac = MacAddr([0x33, 0x33, 0xff, a, b, c]);
-        let at = ethernet::emit(buffer, group_mac, self.port, self.vlan, ethertype::IPV6);
+        let at = ethernet::emit(buffer, MacAddr::group(group.into()), self.port, self.vlan, ethertype::IPV6);
         let frame = &mut buffer[..at + IPV6_LEN + SOLICITATION_LEN];
         let (source, target) = (link_local(self.port).octets(), self.target.octets());
         let (ip, icmp) = frame[at..].split_at_mut(IPV6_LEN);
@@ -83,12 +82,6 @@ pub fn answer(frame: &Frame<'_>, port: MacAddr) -> Option<Ipv6Addr> {
 pub const fn link_local(mac: MacAddr) -> Ipv6Addr {
     let [a, b, c, d, e, f] = mac.0;
     Ipv6Addr::from_octets([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
-}
-
-/// The checksum of an ICMPv6 message, over the pseudo header too (RFC 8200, 8.1).
-fn icmpv6_checksum(ip: &[u8], icmp: &[u8]) -> u16 {
-    let len = (icmp.len() as u32).to_be_bytes();
-    checksum(&[&ip[8..40], &len, &[0, 0, 0, ICMPV6], icmp])
 }
 
 #[cfg(test)]

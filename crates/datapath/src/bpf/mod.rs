@@ -2,6 +2,7 @@
 
 mod attach;
 mod clients;
+mod groups;
 mod observe;
 mod own;
 mod pairs;
@@ -42,6 +43,8 @@ pub struct Served {
     pub name: String,
     /// Index of its link.
     pub ifindex: u32,
+    /// Index of the other end of that link, where reports of group membership are held for the daemon (rule 2).
+    pub lower: u32,
     /// Cookie of the network namespace.
     pub netns_cookie: u64,
 }
@@ -65,6 +68,7 @@ pub struct Bpf {
     counters: PerCpuArray<MapData, dlmp_counters>,
     carried: Array<MapData, dlmp_counters>,
     pairs: pairs::Pairs,
+    groups: groups::Groups,
     /// Until it is taken.
     events: Option<RingBuf<MapData>>,
     multicast_port: Option<PortIndex>,
@@ -100,6 +104,7 @@ impl Bpf {
             counters: map(&mut object, "counters")?,
             carried: map(&mut object, "carried")?,
             pairs: pairs::Pairs::new(object.take_map("pairs"))?,
+            groups: groups::Groups::new(object.take_map("groups"))?,
             events: Some(map(&mut object, "events")?),
             multicast_port: None,
             primary: None,
@@ -290,8 +295,9 @@ impl Bpf {
             announce_ns: nanoseconds(ANNOUNCE_INTERVAL),
             vnics: self.known_vnics.keys().next_back().map_or(0, |last| u32::from(last.0) + 1),
             learn_limit: self.learn_limit as u32,
+            lower: self.served.lower,
             bridged: self.bridged.into(),
-            vlans: self.known_vnics.values().filter(|vnic| vnic.vlan != 0).count() as u32,
+            vlans: self.known_vnics.values().filter(|vnic| vnic.vlan != 0).count() as u16,
             primary: self.primary.map_or_else(Default::default, |client| key(client.mac, client.vlan)),
             probe_key: self.probing.map_or([0; 2], |probing| key_words(probing.key)),
             name,
@@ -322,7 +328,7 @@ fn look_into(object: &Ebpf, name: &str, bytes: usize) -> Result<sys::Words, Erro
     let Some(Map::Array(map)) = object.map(name) else {
         return Err(Error::new("find its map", name));
     };
-    sys::Words::map(map.fd().as_fd(), bytes).map_err(|error| failed("look into its maps", &error))
+    sys::Words::map(map.fd().as_fd(), 0, bytes).map_err(|error| failed("look into its maps", &error))
 }
 
 /// Takes a map out of the loaded object and gives it its type.
@@ -347,6 +353,12 @@ const fn key(mac: MacAddr, vlan: u16) -> abi::dlmp_address {
 
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// CLOCK_MONOTONIC in nanoseconds, as the programs read it.
+fn now() -> Result<u64, Error> {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    now.map(|now| nanoseconds(now.into())).map_err(|error| failed("read the clock", &error))
 }
 
 /// The error with its causes: aya's say what the kernel refused only in those.

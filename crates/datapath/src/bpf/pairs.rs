@@ -57,5 +57,5 @@ impl Pairs {
 }
 
 fn see(map: &MapData, bytes: usize) -> Result<sys::Words, Error> {
-    sys::Words::map(map.fd().as_fd(), bytes).map_err(|error| failed("look into its pairs", &error))
+    sys::Words::map(map.fd().as_fd(), 0, bytes).map_err(|error| failed("look into its pairs", &error))
 }

@@ -18,6 +18,7 @@ pub struct Previous {
     pub multicast_port: Option<u32>,
     /// The ports that were marked unusable, by ifindex.
     pub unusable: Vec<u32>,
+    pub(super) groups: MapData,
     ports: BTreeMap<u32, u32>,
     counters: PerCpuArray<MapData, dlmp_counters>,
     carried: Array<MapData, dlmp_counters>,
@@ -74,6 +75,7 @@ impl Previous {
                 .filter(|port: &dlmp_port| port.ifindex != 0 && port.flags & abi::DLMP_PORT_USABLE == 0)
                 .map(|port| port.ifindex)
                 .collect(),
+            groups: maps.remove("groups")?,
             ports: (0..MAX_PORTS as u32).filter_map(|index| Some((by_index(index)?, index))).collect(),
             counters: open(&mut maps, "counters")?,
             carried: open(&mut maps, "carried")?,

@@ -210,6 +210,13 @@ pub(super) fn is_live(pin: &Path) -> io::Result<bool> {
     Ok(info[0] == LINK_TYPE_TCX && info[4] != 0)
 }
 
+/// The size of a page of memory in bytes.
+pub(super) fn page_size() -> usize {
+    // SAFETY: asks for a number and touches no memory.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).unwrap_or(4096)
+}
+
 /// A map whose entries are seen as memory (BPF_F_MMAPABLE), without a system call.
 #[derive(Debug)]
 pub(super) struct Words {
@@ -222,11 +229,12 @@ pub(super) struct Words {
 unsafe impl Send for Words {}
 
 impl Words {
-    /// Maps the first `bytes` of a map's entries.
-    pub(super) fn map(map: BorrowedFd<'_>, bytes: usize) -> io::Result<Self> {
+    /// Maps so many bytes of a map's entries from this offset, a multiple of [`page_size`].
+    pub(super) fn map(map: BorrowedFd<'_>, at: usize, bytes: usize) -> io::Result<Self> {
+        let at = libc::off_t::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
         let access = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-        let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, libc::MAP_SHARED, map.as_raw_fd(), 0) };
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, libc::MAP_SHARED, map.as_raw_fd(), at) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }

@@ -65,6 +65,16 @@ impl Bpf {
         Ok(())
     }
 
+    /// Lets the daemon be alive for good, or long dead: whether reports are held, whatever the time.
+    ///
+    /// # Errors
+    /// The clock cannot be read.
+    pub fn set_alive(&mut self, alive: bool) -> Result<(), Error> {
+        const LONG: Duration = Duration::from_secs(3600);
+        self.groups.set_alive(if alive { super::now()? + super::nanoseconds(LONG) } else { 0 });
+        Ok(())
+    }
+
     /// Lets a link stand for a port in [`test_run`](Self::test_run), which takes only links that exist; for
     /// one port at a time.
     ///

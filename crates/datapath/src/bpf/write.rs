@@ -2,7 +2,7 @@
 
 use dlmp_wire::MacAddr;
 
-use super::{Bpf, failed, key, nanoseconds, port_owner};
+use super::{Bpf, failed, key, now, port_owner};
 use crate::abi::{self, dlmp_port};
 use crate::{Answered, ClientAddress, Datapath, Error, Placement, PortIndex, Probing, SlotIndex, Vnic, VnicIndex};
 
@@ -93,14 +93,30 @@ impl Datapath for Bpf {
         if old.port == u32::from(placement.port.0) {
             return self.seat(slot, Some(placement), old.moved_ns);
         }
-        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
-            .map_err(|error| failed("read the clock", &error))?;
-        self.seat(slot, Some(placement), nanoseconds(now.into()))
+        self.seat(slot, Some(placement), now()?)
     }
 
     fn set_multicast_port(&mut self, port: Option<PortIndex>) -> Result<(), Error> {
         let before = std::mem::replace(&mut self.multicast_port, port);
         self.write_aggregation().inspect_err(|_| self.multicast_port = before)
+    }
+
+    fn admit(&mut self, group: MacAddr) -> Result<(), Error> {
+        self.groups.admit(group)
+    }
+
+    fn dismiss(&mut self, group: MacAddr) -> Result<(), Error> {
+        self.groups.dismiss(group)
+    }
+
+    fn set_all_multicast(&mut self, all: bool) -> Result<(), Error> {
+        self.groups.set_all(all);
+        Ok(())
+    }
+
+    fn set_filter_short(&mut self, short: bool) -> Result<(), Error> {
+        self.groups.set_filter_short(short);
+        Ok(())
     }
 
     fn set_probing(&mut self, probing: Option<Probing>) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 //! Written from the rules (docs/datapath.md), not from the programs, in the same order. The simulator
 //! runs on it; table tests feed it and the loaded programs the same frames.
 
+mod groups;
 mod probes;
 mod write;
 
@@ -16,6 +17,7 @@ use crate::{
     ANNOUNCE_INTERVAL, Above, ClientAddress, Counter, Counters, FIRST_LEARNED_SLOT, FRESH_MOVE, Learned, MAX_LEARNED,
     Observation, PortIndex, Probing, SlotIndex, Vnic, VnicIndex,
 };
+use groups::Groups;
 use probes::{Pair, is_probe_answer};
 
 /// What becomes of a frame.
@@ -28,6 +30,8 @@ pub enum Verdict {
         /// The Ethernet source that replaces the client's, for a report (rule 2).
         source: Option<MacAddr>,
     },
+    /// It is a report that waits for the daemon, which sends it (rule 2).
+    Hold,
     /// It is delivered to a client here.
     Deliver(Delivery),
     /// It stays on the port that it arrived on, for programs that listen there.
@@ -95,6 +99,9 @@ pub struct Model {
     trunks: BTreeSet<VnicIndex>,
     bridged: bool,
     multicast_port: Option<PortIndex>,
+    groups: Groups,
+    /// The daemon has given a sign of life lately.
+    alive: bool,
     counters: BTreeMap<PortIndex, Counters>,
     /// Counts that belong to no port.
     aggregation: Counters,
@@ -114,6 +121,11 @@ impl Model {
     /// The clock, as last set.
     pub const fn time(&self) -> Duration {
         self.now
+    }
+
+    /// Says whether the daemon has given a sign of life lately: then reports are held for it (rule 2).
+    pub fn set_alive(&mut self, alive: bool) {
+        self.alive = alive;
     }
 
     /// The counters of a port.
@@ -156,7 +168,7 @@ impl Model {
             },
             _ => return self.refuse(Counter::TxUnknownSource),
         };
-        self.send_from(Above::Link, slot, &frame, source.vlan, bytes.len())
+        self.send_from(Above::Link, slot, &frame, source.vlan, bytes)
     }
 
     /// A frame that a VNIC sends.
@@ -189,10 +201,10 @@ impl Model {
                 None => return self.refuse(Counter::TxClientsFull),
             },
         };
-        self.send_from(Above::Vnic(index), slot, &frame, vlan, bytes.len())
+        self.send_from(Above::Vnic(index), slot, &frame, vlan, bytes)
     }
 
-    fn send_from(&mut self, from: Above, slot: SlotIndex, frame: &Frame<'_>, vlan: u16, len: usize) -> Verdict {
+    fn send_from(&mut self, from: Above, slot: SlotIndex, frame: &Frame<'_>, vlan: u16, bytes: &[u8]) -> Verdict {
         if frame.destination().is_group() {
             // Rule 5.
             if !frame.destination().is_link_local() {
@@ -202,12 +214,20 @@ impl Model {
                 self.copy_to_vnics(from, vlan);
             }
             // Rule 2.
-            if let (true, Some(port)) = (membership::is_report(frame), self.multicast_port) {
+            let is_report = membership::is_report(frame);
+            if is_report {
+                self.groups.admit_reported(bytes);
+            }
+            if let (true, Some(port)) = (is_report, self.multicast_port) {
+                if self.alive {
+                    self.aggregation.bump(Counter::TxReportHeld, 1);
+                    return Verdict::Hold;
+                }
                 let Some(mac) = self.ports.get(&port).map(|port| port.mac) else {
                     return self.refuse(Counter::TxNoPort);
                 };
                 self.count(port, Counter::TxReport, 1);
-                return self.send(port, Some(mac), len);
+                return self.send(port, Some(mac), bytes.len());
             }
         } else if let Some(&client) = self.clients.get(&ClientAddress { mac: frame.destination(), vlan })
             && (!self.vnics.is_empty() || self.bridged)
@@ -227,7 +247,7 @@ impl Model {
         if by_backup {
             self.count(port, Counter::TxBackup, 1);
         }
-        self.send(port, None, len)
+        self.send(port, None, bytes.len())
     }
 
     /// A frame that a port received.
@@ -258,9 +278,12 @@ impl Model {
 
         // Rule 2.
         if frame.destination().is_group() {
-            if self.multicast_port != Some(here) {
-                return self.drop(here, Counter::RxGroupOtherPort);
+            let on_multicast_port = self.multicast_port == Some(here);
+            let counter = self.groups.judge(frame.destination(), on_multicast_port);
+            if counter != Counter::RxGroup {
+                return self.drop(here, counter);
             }
+            self.count(here, counter, 1);
             self.copy_to_vnics(Above::Link, frame.vlan());
             return self.take(here, TO_LINK, bytes.len());
         }

@@ -86,6 +86,26 @@ impl Datapath for Model {
         Ok(())
     }
 
+    fn admit(&mut self, group: MacAddr) -> Result<(), Error> {
+        self.groups.admit(group);
+        Ok(())
+    }
+
+    fn dismiss(&mut self, group: MacAddr) -> Result<(), Error> {
+        self.groups.dismiss(group);
+        Ok(())
+    }
+
+    fn set_all_multicast(&mut self, all: bool) -> Result<(), Error> {
+        self.groups.all = all;
+        Ok(())
+    }
+
+    fn set_filter_short(&mut self, short: bool) -> Result<(), Error> {
+        self.groups.filter_short = short;
+        Ok(())
+    }
+
     fn set_probing(&mut self, probing: Option<Probing>) -> Result<(), Error> {
         self.probing = probing;
         Ok(())

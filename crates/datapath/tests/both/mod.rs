@@ -1,9 +1,13 @@
 //! The model and the loaded programs in the same state, fed with the same frames.
 #![allow(dead_code, missing_docs, reason = "each test uses its own part")]
 
+pub mod reports;
+
 use dlmp_datapath::bpf::{Attachment, Bpf, Entry, Events, Served};
 use dlmp_datapath::model::{Delivery, Model, Verdict};
-use dlmp_datapath::{Above, ClientAddress, Counters, Datapath, Observation, Placement, PortIndex, SlotIndex};
+use dlmp_datapath::{
+    Above, ClientAddress, Counter, Counters, Datapath, Observation, Placement, PortIndex, SlotIndex, VnicIndex,
+};
 use dlmp_wire::MacAddr;
 
 pub const TC_ACT_OK: u32 = 0;
@@ -38,9 +42,9 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Two usable ports; the client sits on net0, its backup is net1, groups are taken from net0.
+    /// Two usable ports; the client sits on net0, its backup is net1, every group is taken from net0.
     pub fn new() -> Self {
-        let served = Served { name: "aggr0".into(), ifindex: LOOPBACK, netns_cookie: 1 };
+        let served = Served { name: "aggr0".into(), ifindex: LOOPBACK, lower: LOOPBACK, netns_cookie: 1 };
         let mut bpf = Bpf::load(served, Attachment::Clsact).expect("the programs load");
         let events = bpf.take_events().expect("the ring is there");
         let mut pair = Self { bpf, model: Model::default(), events, observed: Vec::new(), copies: Vec::new() };
@@ -52,6 +56,7 @@ impl Pair {
         pair.both(|d| d.set_usable(NET1, true));
         pair.both(|d| d.set_client(ClientAddress { mac: CLIENT, vlan: 0 }, SlotIndex::PRIMARY));
         pair.both(|d| d.set_multicast_port(Some(NET0)));
+        pair.both(|d| d.set_all_multicast(true));
         pair.settle(NET0, Some(NET1));
         pair
     }
@@ -98,10 +103,28 @@ impl Pair {
         verdict
     }
 
+    /// Sends a frame from a VNIC whose lower end is the loopback; returns what both did with it.
+    pub fn vnic(&mut self, index: VnicIndex, frame: &[u8]) -> Verdict {
+        let verdict = self.model.vnic(index, frame);
+        self.agree(Entry::Vnic(LOOPBACK), frame, verdict);
+        verdict
+    }
+
+    /// Whether the daemon is alive, for both.
+    pub fn set_alive(&mut self, alive: bool) {
+        self.bpf.set_alive(alive).unwrap();
+        self.model.set_alive(alive);
+    }
+
+    /// A count of the aggregation's, the same in both.
+    pub fn aggregation(&self, counter: Counter) -> u64 {
+        self.bpf.aggregation_counters().unwrap().get(counter)
+    }
+
     pub fn agree(&mut self, entry: Entry, frame: &[u8], verdict: Verdict) {
         let (action, out, _) = self.bpf.test_run(entry, frame, 1).unwrap();
         let wanted = match verdict {
-            Verdict::Send { .. } | Verdict::Deliver(_) | Verdict::Answer(_) => TC_ACT_REDIRECT,
+            Verdict::Send { .. } | Verdict::Hold | Verdict::Deliver(_) | Verdict::Answer(_) => TC_ACT_REDIRECT,
             Verdict::Stay => TC_ACT_OK,
             Verdict::Drop => TC_ACT_SHOT,
         };

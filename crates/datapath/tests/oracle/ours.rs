@@ -46,6 +46,7 @@ impl Ours {
         }
         model.set_bridged(true).unwrap();
         model.set_multicast_port(Some(multicast_port)).unwrap();
+        model.set_all_multicast(true).unwrap();
         let host = ClientAddress { mac: HOST, vlan: 0 };
         model.set_client(host, SlotIndex::PRIMARY).unwrap();
         ours.clients.insert(host, (SlotIndex::PRIMARY, Place::Link));

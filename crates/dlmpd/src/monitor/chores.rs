@@ -1,11 +1,20 @@
-//! What takes the kernel's RTNL lock and may wait for it: done in order by a task of its own, so that a
-//! failover never waits.
+//! What takes the kernel's RTNL lock and may wait for it: done in order by a thread of its own, so that neither a
+//! failover nor a probe waits.
 
-use dlmp_netlink::Netlink;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::thread::JoinHandle;
+
+use dlmp_netlink::{MulticastFilter, Netlink};
 use dlmp_wire::MacAddr;
 use tokio::sync::mpsc;
 
-/// Something to do on the links of an aggregation.
+use super::frames::FrameSender;
+
+/// At most so many chores are looked at together: what they change in the filters is written in few system calls.
+const TOGETHER: usize = 4096;
+
+/// Something to do on links.
 #[derive(Debug)]
 pub(super) enum Chore {
     /// Gives a pair of links a carrier or takes it away, by its lower end.
@@ -16,28 +25,151 @@ pub(super) enum Chore {
     AddFilter { link: u32, mac: MacAddr },
     /// Takes that back.
     DeleteFilter { link: u32, mac: MacAddr },
+    /// Puts a group into a port's filter, or takes it out.
+    Group { link: u32, group: MacAddr, wanted: bool },
+    /// Makes a port receive all groups, or those in its filter. The latter is not done if it has refused a group
+    /// since the former.
+    AllGroups { link: u32, all: bool },
+    /// Sends a report of membership through a port, now that everything before it is done.
+    Report { link: u32, frame: Vec<u8> },
 }
 
-/// Starts the task; it ends when the sender is dropped.
-pub(super) fn start(netlink: Netlink) -> mpsc::UnboundedSender<Chore> {
-    let (sender, mut receiver) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while let Some(chore) = receiver.recv().await {
-            let done = match chore {
-                Chore::Carrier { lower, up } => netlink.set_up(lower, up).await,
-                Chore::Mtu { lower, mtu } => set_mtu(&netlink, lower, mtu).await,
-                Chore::AddFilter { link, mac } => netlink.add_filter(link, mac).await,
-                Chore::DeleteFilter { link, mac } => netlink.delete_filter(link, mac).await,
+/// A port did not take a group into its filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// The port's link.
+    pub(super) link: u32,
+    /// The group.
+    pub(super) group: MacAddr,
+}
+
+/// Starts the thread, which ends when the sender is dropped and everything is done. It tells of refusals.
+///
+/// # Errors
+/// Those of making sockets and threads.
+pub(super) fn start(
+    refusals: mpsc::UnboundedSender<Refusal>,
+) -> io::Result<(mpsc::UnboundedSender<Chore>, JoinHandle<()>)> {
+    let (sender, chores) = mpsc::unbounded_channel();
+    let filters = Filters {
+        socket: MulticastFilter::open()?,
+        changes: BTreeMap::new(),
+        foreign: BTreeSet::new(),
+        refusing: BTreeSet::new(),
+        refusals,
+    };
+    let frames = FrameSender::open()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let thread = std::thread::Builder::new().name("chores".into()).spawn(move || {
+        runtime.block_on(async move {
+            match Netlink::connect() {
+                Ok(netlink) => Worker { netlink, frames, filters }.run(chores).await,
+                Err(error) => tracing::error!(%error, "nothing will be changed on links"),
+            }
+        });
+    })?;
+    Ok((sender, thread))
+}
+
+struct Worker {
+    netlink: Netlink,
+    frames: FrameSender,
+    filters: Filters,
+}
+
+impl Worker {
+    async fn run(mut self, mut chores: mpsc::UnboundedReceiver<Chore>) {
+        let mut waiting = Vec::new();
+        while chores.recv_many(&mut waiting, TOGETHER).await > 0 {
+            for chore in waiting.drain(..) {
+                self.carry_out(chore).await;
+            }
+            self.filters.write();
+        }
+    }
+
+    async fn carry_out(&mut self, chore: Chore) {
+        let netlink = &self.netlink;
+        let done = match chore {
+            Chore::Carrier { lower, up } => netlink.set_up(lower, up).await,
+            Chore::Mtu { lower, mtu } => set_mtu(netlink, lower, mtu).await,
+            Chore::AddFilter { link, mac } => netlink.add_filter(link, mac).await,
+            Chore::DeleteFilter { link, mac } => netlink.delete_filter(link, mac).await,
+            Chore::Group { link, group, wanted } => return self.filters.change(link, group, wanted),
+            Chore::AllGroups { link, all } => {
+                self.filters.write();
+                if !self.filters.may_take_all(link, all) {
+                    return;
+                }
+                netlink.set_all_multicast(link, all).await
+            }
+            Chore::Report { link, ref frame } => {
+                self.filters.write();
+                if let Err(error) = self.frames.send(frame, link) {
+                    tracing::debug!(%error, link, "report not sent");
+                }
+                return;
+            }
+        };
+        match done {
+            // A link that has gone since then needs nothing any more.
+            Err(error) if error.errno() == Some(libc::ENODEV) => tracing::debug!(%error, ?chore, "not done"),
+            Err(error) => tracing::error!(%error, ?chore, "not done"),
+            Ok(()) => {}
+        }
+    }
+}
+
+/// The groups in the ports' filters.
+struct Filters {
+    socket: MulticastFilter,
+    /// What is to be written; of a group that comes and goes the last word.
+    changes: BTreeMap<u32, BTreeMap<MacAddr, bool>>,
+    /// Groups that were in a filter before they were to be put there: somebody else's, who still wants them.
+    foreign: BTreeSet<(u32, MacAddr)>,
+    /// Links that have refused a group since they were told to take all.
+    refusing: BTreeSet<u32>,
+    refusals: mpsc::UnboundedSender<Refusal>,
+}
+
+impl Filters {
+    fn change(&mut self, link: u32, group: MacAddr, wanted: bool) {
+        self.changes.entry(link).or_default().insert(group, wanted);
+    }
+
+    fn may_take_all(&mut self, link: u32, all: bool) -> bool {
+        if all {
+            self.refusing.remove(&link);
+        }
+        all || !self.refusing.contains(&link)
+    }
+
+    fn write(&mut self) {
+        for (link, changes) in std::mem::take(&mut self.changes) {
+            // Out first: the filter may be full.
+            let mut changes: Vec<(MacAddr, bool)> = changes.into_iter().collect();
+            changes.retain(|&(group, wanted)| wanted || !self.foreign.remove(&(link, group)));
+            changes.sort_by_key(|&(_, wanted)| wanted);
+            let outcome = match self.socket.change(link, &changes) {
+                Ok(outcome) => outcome,
+                Err(error) if error.errno() == Some(libc::ENODEV) => {
+                    self.foreign.retain(|&(of, _)| of != link);
+                    tracing::debug!(%error, link, "groups not written");
+                    continue;
+                }
+                Err(error) => {
+                    tracing::error!(%error, link, groups = changes.len(), "groups not written");
+                    continue;
+                }
             };
-            match done {
-                // A link that has gone since then needs nothing any more.
-                Err(error) if error.errno() == Some(libc::ENODEV) => tracing::debug!(%error, ?chore, "not done"),
-                Err(error) => tracing::error!(%error, ?chore, "not done"),
-                Ok(()) => {}
+            self.foreign.extend(outcome.present.into_iter().map(|group| (link, group)));
+            for (group, error) in outcome.refused {
+                tracing::debug!(%error, link, %group, "the port refuses a group");
+                self.refusing.insert(link);
+                let _ = self.refusals.send(Refusal { link, group });
             }
         }
-    });
-    sender
+    }
 }
 
 async fn set_mtu(netlink: &Netlink, lower: u32, mtu: u32) -> dlmp_netlink::Result<()> {

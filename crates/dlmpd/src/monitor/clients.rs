@@ -213,8 +213,7 @@ impl Running {
 
     /// Takes in what the aggregation's own link has become: whether a bridge is above it.
     pub(super) fn follow_link(&mut self, link: &Link) {
-        let bridged = link.master_kind.as_deref().is_some_and(|kind| BRIDGES.contains(&kind));
-        if let Err(error) = self.bpf.set_bridged(bridged) {
+        if let Err(error) = self.bpf.set_bridged(is_bridged(link)) {
             tracing::error!(aggregation = self.name, %error, "guests of the bridge above may not be reached");
         }
     }
@@ -267,10 +266,11 @@ impl Running {
         self.receive_no_longer(device.address.mac);
     }
 
-    /// The VLAN devices that are on the aggregation's link already, at the start.
+    /// The VLAN devices that are on the aggregation's link already, at the start, and what is above it and its VNICs.
     pub(super) async fn find_vlans(&mut self, netlink: &Netlink) -> Result<(), dlmp_api::Error> {
         for link in netlink.links().await.map_err(failed)? {
             self.follow_vlan(&link);
+            self.follow_groups(&link);
         }
         Ok(())
     }
@@ -408,8 +408,18 @@ impl Running {
         self.forget_learned(slots, now);
     }
 
-    fn slot_of(&self, address: ClientAddress) -> Option<SlotIndex> {
+    /// The VLANs of learned clients; one can come more than once.
+    pub(super) fn learned_vlans(&self) -> impl Iterator<Item = u16> {
+        self.clients.learned.values().map(|client| client.address.vlan)
+    }
+
+    pub(super) fn slot_of(&self, address: ClientAddress) -> Option<SlotIndex> {
         let learned = self.clients.slots.get(&address).copied();
         learned.or_else(|| self.own_slots().find(|&slot| self.client_address(slot) == Some(address)))
     }
+}
+
+/// Whether a bridge sits above a link.
+pub(super) fn is_bridged(link: &Link) -> bool {
+    link.master_kind.as_deref().is_some_and(|kind| BRIDGES.contains(&kind))
 }

@@ -178,6 +178,8 @@ mod tests {
             mtu: 1500,
             admin_up: true,
             lower_up: true,
+            all_multicast: false,
+            promiscuous: false,
             loopback: false,
             ethernet: true,
             kind: None,

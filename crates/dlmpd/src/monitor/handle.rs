@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dlmp_api::{Client, Error, PortStatistics, ProbeNews, StateNews};
+use dlmp_api::{Client, Error, Group, GroupPort, PortStatistics, ProbeNews, StateNews};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::news::News;
@@ -22,6 +22,9 @@ pub(super) enum Command {
     LearnLimit(String, usize, Reply<()>),
     List(oneshot::Sender<Vec<dlmp_api::Aggregation>>),
     Clients(oneshot::Sender<Vec<Client>>),
+    Groups(oneshot::Sender<Vec<Group>>),
+    GroupPorts(oneshot::Sender<Vec<GroupPort>>),
+    GroupLimit(String, Option<usize>, oneshot::Sender<()>),
     Statistics(Reply<Vec<PortStatistics>>),
 }
 
@@ -154,6 +157,30 @@ impl Monitor {
     /// The monitor has ended.
     pub async fn clients(&self) -> Result<Vec<Client>, Error> {
         self.ask(Command::Clients).await
+    }
+
+    /// The groups that are wanted above all aggregations.
+    ///
+    /// # Errors
+    /// The monitor has ended.
+    pub async fn groups(&self) -> Result<Vec<Group>, Error> {
+        self.ask(Command::Groups).await
+    }
+
+    /// The ports of all aggregations, as far as groups go.
+    ///
+    /// # Errors
+    /// The monitor has ended.
+    pub async fn group_ports(&self) -> Result<Vec<GroupPort>, Error> {
+        self.ask(Command::GroupPorts).await
+    }
+
+    /// Says how many groups a link can hold in its filter when it is a port; nothing: what its driver is known for.
+    ///
+    /// # Errors
+    /// The monitor has ended.
+    pub async fn set_group_limit(&self, link: &str, limit: Option<usize>) -> Result<(), Error> {
+        self.ask(|reply| Command::GroupLimit(link.to_owned(), limit, reply)).await
     }
 
     /// The counters of all ports.

@@ -18,6 +18,9 @@ mod clock;
 mod following;
 mod frames;
 mod handle;
+mod limits;
+mod lists;
+mod multicast;
 mod news;
 mod ports;
 mod probing;
@@ -33,11 +36,12 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use dlmp_api::Error;
 use dlmp_datapath::bpf::{self, Attachment};
-use dlmp_netlink::{Changes, LinkEvent, LinkEvents, Netlink};
+use dlmp_netlink::{Changes, GroupEvents, LinkEvent, LinkEvents, Netlink};
 use tokio::sync::mpsc;
 
 use crate::plan::ProbePlan;
@@ -46,15 +50,21 @@ use carrier::{Seen, Watched};
 use clock::Timer;
 use following::Ground;
 use frames::FrameSender;
+use chores::Refusal;
 use handle::Command;
 pub use handle::Monitor;
+use lists::{Looked, Looks};
 use news::News;
 pub use running::Spec;
-use running::{Observed, Running, Tools};
+use running::{Observed, Reports, Running, Tools};
 pub use vnics::VnicSpec;
 
 /// How often it is checked that the programs still hang where they should.
 const CHECK: Duration = Duration::from_secs(5);
+
+/// How often the programs are told that reports which they hold are read: several times before they cease to
+/// believe it ([`dlmp_datapath::ALIVE`]).
+const PULSE: Duration = Duration::from_millis(50);
 
 /// What the monitor needs to know of its surroundings.
 #[derive(Debug, Clone)]
@@ -89,6 +99,15 @@ struct Task {
     tools: Tools,
     events: LinkEvents,
     observed: mpsc::UnboundedReceiver<Observed>,
+    reports: mpsc::UnboundedReceiver<Reports>,
+    refusals: mpsc::UnboundedReceiver<Refusal>,
+    chores: JoinHandle<()>,
+    looks: Looks,
+    looked: mpsc::UnboundedReceiver<Looked>,
+    /// Absent where the kernel does not tell.
+    group_events: Option<GroupEvents>,
+    /// When the programs last heard that reports are read.
+    pulse: Option<Instant>,
     seen: mpsc::UnboundedReceiver<Seen>,
     stop_carrier: Arc<AtomicBool>,
     running: BTreeMap<String, Running>,
@@ -114,6 +133,10 @@ impl Task {
         let recording = recording.map(|file| Rc::new(RefCell::new(file)));
         let (sender, seen) = mpsc::unbounded_channel();
         let (sender_of_events, observed) = mpsc::unbounded_channel();
+        let (sender_of_reports, reports) = mpsc::unbounded_channel();
+        let (sender_of_refusals, refusals) = mpsc::unbounded_channel();
+        let (sender_of_looks, looked) = mpsc::unbounded_channel();
+        let (sender_of_chores, chores) = chores::start(sender_of_refusals)?;
         let (watched, stop_carrier) = (Watched::default(), Arc::<AtomicBool>::default());
         carrier::watch(watched.clone(), sender, stop_carrier.clone())?;
         Ok(Self {
@@ -124,6 +147,9 @@ impl Task {
                 frames: Rc::new(FrameSender::open()?),
                 asker: Rc::new(RefCell::new(None)),
                 observed: sender_of_events,
+                reports: sender_of_reports,
+                chores: sender_of_chores,
+                limits: Rc::default(),
                 news,
                 recording,
                 epoch: Instant::now(),
@@ -134,6 +160,13 @@ impl Task {
             looking: Looking::No,
             events: LinkEvents::open()?,
             observed,
+            reports,
+            refusals,
+            chores,
+            looks: Looks::new(sender_of_looks),
+            looked,
+            group_events: GroupEvents::open()?,
+            pulse: None,
             seen,
             stop_carrier,
             running: BTreeMap::new(),
@@ -143,9 +176,12 @@ impl Task {
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut check = tokio::time::interval(CHECK);
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut pulse = tokio::time::interval(PULSE);
+        pulse.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let asker = self.tools.asker.clone();
         loop {
             self.tools.frames.flush();
+            self.give_pulse();
             let wake = self.running.values().filter_map(Running::poll_timeout).min();
             tokio::select! {
                 // Input before timers, links before requests.
@@ -154,9 +190,15 @@ impl Task {
                 Some(seen) = self.seen.recv() => self.seen(seen),
                 () = answers(&asker) => self.read_answers(),
                 Some((name, events)) = self.observed.recv() => self.observed(&name, &events),
+                Some((name, frames)) = self.reports.recv() => self.held(&name, &frames),
+                Some(refusal) = self.refusals.recv() => self.refused(refusal),
                 () = self.timer.until(wake) => self.timeout(),
                 () = self.changes.next() => self.look_at_ground(),
                 Some(ground) = self.look.1.recv() => self.follow(ground),
+                Some(looked) = self.looked.recv() => self.lists_seen(looked),
+                () = group_change(&mut self.group_events) => self.looks.hasten([]),
+                () = until(self.looks.due()) => self.look_at_lists(),
+                _ = pulse.tick() => {}
                 command = commands.recv() => match command {
                     Some(command) => self.command(command).await,
                     None => break,
@@ -165,6 +207,49 @@ impl Task {
             }
         }
         self.stop_carrier.store(true, Ordering::Relaxed);
+        // What was begun on links is finished; then the thread ends, its work being nobody's any more.
+        let Self { chores, tools, running, .. } = self;
+        drop((tools, running));
+        if chores.join().is_err() {
+            tracing::error!("the thread that changes links has failed");
+        }
+    }
+
+    /// Tells the programs in good time that the reports which they hold are read.
+    fn give_pulse(&mut self) {
+        let now = Instant::now();
+        if self.pulse.is_none_or(|last| now >= last + PULSE) {
+            self.pulse = Some(now);
+            self.running.values().for_each(Running::sign_of_life);
+        }
+    }
+
+    fn held(&mut self, name: &str, frames: &[Vec<u8>]) {
+        if let Some(running) = self.running.get_mut(name) {
+            let doubtful = running.reports(frames);
+            self.looks.hasten(doubtful);
+        }
+    }
+
+    fn refused(&mut self, refusal: Refusal) {
+        for running in self.running.values_mut() {
+            running.group_refused(refusal.link, refusal.group);
+        }
+    }
+
+    fn look_at_lists(&mut self) {
+        self.looks.start(self.running.values().flat_map(Running::listed_links).collect());
+    }
+
+    fn lists_seen(&mut self, looked: Looked) {
+        match self.looks.finish(looked) {
+            Ok(changes) => {
+                for (link, change) in &changes {
+                    self.running.values_mut().for_each(|running| running.list_changed(*link, change));
+                }
+            }
+            Err(error) => tracing::error!(%error, "cannot see the kernel's lists of groups"),
+        }
     }
 
     fn timeout(&mut self) {
@@ -359,6 +444,20 @@ impl Task {
             Command::Clients(reply) => {
                 let _ = reply.send(self.running.values().flat_map(Running::clients).collect());
             }
+            Command::Groups(reply) => {
+                let _ = reply.send(self.running.values().flat_map(Running::groups).collect());
+            }
+            Command::GroupPorts(reply) => {
+                let _ = reply.send(self.running.values().flat_map(Running::group_ports).collect());
+            }
+            Command::GroupLimit(link, limit, reply) => {
+                self.tools.limits.borrow_mut().set(link.clone(), limit);
+                for running in self.running.values_mut() {
+                    running.limit_changed(&link);
+                    running.act();
+                }
+                let _ = reply.send(());
+            }
             Command::Statistics(reply) => {
                 let all: Result<Vec<_>, _> = self.running.values().map(Running::statistics).collect();
                 let all = all.map(|nested| nested.into_iter().flatten().collect());
@@ -376,6 +475,22 @@ impl Task {
 
 fn not_running(name: &str) -> Error {
     Error::failed(format!("the aggregation {name} is configured but does not run; the log of dlmpd says why"))
+}
+
+/// Waits until a host joins or leaves a group; forever where the kernel does not tell.
+async fn group_change(events: &mut Option<GroupEvents>) {
+    match events {
+        Some(events) => drop(events.next().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for a time; forever for none.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits for answers; forever while nothing is asked.

@@ -17,9 +17,11 @@ impl Running {
     pub async fn link_changed(&mut self, link: &Link, watched: &Watched, netlink: &Netlink) {
         let now = Instant::now();
         if link.index == self.link {
+            self.follow_groups(link);
             return self.follow_link(link);
         }
         self.follow_vlan(link);
+        self.follow_groups(link);
         if let Some(port) = self.port_of(link.index) {
             self.refresh(port, link);
             self.believe(port, link.lower_up, watched, now);
@@ -69,6 +71,7 @@ impl Running {
             );
         }
         self.forget_vlan(index);
+        self.forget_groups(index);
         let Some(port) = self.port_of(index) else {
             return;
         };
@@ -134,6 +137,7 @@ impl Running {
         let link = netlink.link(name).await.map_err(failed)?.ok_or_else(gone)?;
         let port = self.free_index()?;
         self.ports.insert(port, Port { name: name.to_owned(), device: None });
+        self.note_before(port, before.all_multicast);
         self.engine.handle_event(Event::PortAdded(port), Instant::now());
         let result = match self.enter(port, &link, netlink).await {
             Ok(()) => self.bpf.attach_port(link.index, name, netlink).await.map_err(failed),
@@ -206,11 +210,12 @@ impl Running {
         let Some(mac) = link.mac else {
             return Err(Error::refused(format!("{} is not an Ethernet link", link.name), "dladm show-phys"));
         };
-        let device = Device { ifindex: link.index, mac, mtu: link.mtu };
+        let device = Device { ifindex: link.index, mac, mtu: link.mtu, all_multicast: link.all_multicast };
         self.bpf.set_port(port, link.index, mac).map_err(failed)?;
         if let Some(port) = self.ports.get_mut(&port) {
             port.device = Some(device);
         }
+        self.find_limit(port);
         ipv6::set_disabled(&link.name, true)
             .map_err(|error| Error::failed(format!("cannot switch IPv6 off on {}: {error}", link.name)))?;
         for mac in self.client_macs() {

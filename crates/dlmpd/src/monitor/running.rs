@@ -17,10 +17,12 @@ use tokio::task::AbortHandle;
 
 use super::asking::Asker;
 use super::carrier::Watched;
-use super::chores::{self, Chore};
+use super::chores::Chore;
 use super::clients::Clients;
 use super::clock;
 use super::frames::FrameSender;
+use super::limits::Limits;
+use super::multicast::Groups;
 use super::news::News;
 use super::probing::{Probed, nanoseconds};
 use super::recorded::{Recorded, Recording};
@@ -28,6 +30,9 @@ use super::view::{detection, reason};
 use super::vnics::{VnicSpec, Vnics};
 use crate::state::Before;
 use crate::validate::is_aggregation;
+
+/// Reports that are read at a time; more have to wait for their turn among everything else.
+const REPORTS: usize = 64;
 
 /// What an aggregation is to be.
 #[derive(Debug, Clone)]
@@ -65,6 +70,10 @@ pub struct Running {
     pub(super) ports: BTreeMap<PortIndex, Port>,
     pub(super) vnics: Vnics,
     pub(super) clients: Clients,
+    pub(super) groups: Groups,
+    pub(super) limits: Rc<RefCell<Limits>>,
+    /// Hands the reports that the datapath holds to the monitor.
+    reports: AbortHandle,
     /// Does what takes the kernel's lock, in order, without anybody waiting.
     chores: mpsc::UnboundedSender<Chore>,
 }
@@ -87,7 +96,16 @@ pub struct Tools {
     pub epoch: Instant,
     /// Takes the datapaths' events, each with the aggregation's name.
     pub observed: mpsc::UnboundedSender<Observed>,
+    /// Takes the reports that the datapaths hold.
+    pub reports: mpsc::UnboundedSender<Reports>,
+    /// Does what takes the kernel's lock.
+    pub(super) chores: mpsc::UnboundedSender<Chore>,
+    /// How many groups ports can hold.
+    pub(super) limits: Rc<RefCell<Limits>>,
 }
+
+/// Reports of membership that an aggregation's datapath has held, those that there were at a time.
+pub type Reports = (String, Vec<Vec<u8>>);
 
 /// Events of an aggregation's datapath, those that there were at a time.
 pub type Observed = (String, Vec<bpf::Event>);
@@ -95,6 +113,7 @@ pub type Observed = (String, Vec<bpf::Event>);
 impl Drop for Running {
     fn drop(&mut self) {
         self.events.abort();
+        self.reports.abort();
     }
 }
 
@@ -112,6 +131,8 @@ pub(super) struct Device {
     pub(super) ifindex: u32,
     pub(super) mac: MacAddr,
     pub(super) mtu: u32,
+    /// It receives all multicast.
+    pub(super) all_multicast: bool,
 }
 
 impl Running {
@@ -138,7 +159,7 @@ impl Running {
         tools: &Tools,
     ) -> Result<Self, Error> {
         let Tools { netlink, watched, .. } = tools;
-        let served = Served { name: spec.name.clone(), ifindex: link.index, netns_cookie: cookie };
+        let served = Served { name: spec.name.clone(), ifindex: link.index, lower, netns_cookie: cookie };
         let mut bpf = Bpf::load(served, attachment).map_err(failed)?;
         let previous = bpf.previous(netlink).await.map_err(failed)?;
         let events = bpf.take_events().map_err(failed)?;
@@ -160,10 +181,14 @@ impl Running {
             ports: BTreeMap::new(),
             vnics: Vnics::default(),
             clients: Clients::default(),
-            chores: chores::start(netlink.clone()),
+            groups: Groups::default(),
+            limits: tools.limits.clone(),
+            reports: forward_reports(lower, spec.name.clone(), tools.reports.clone())?,
+            chores: tools.chores.clone(),
         };
         running.set_learn_limit(spec.learn_limit)?;
         running.follow_link(link);
+        running.follow_groups(link);
         if let Err(error) = running.bring_up(spec, previous, netlink, watched).await {
             running.let_ports_go(&spec.before, netlink, watched).await;
             return Err(error);
@@ -184,6 +209,7 @@ impl Running {
         for name in &spec.ports {
             let port = self.free_index()?;
             self.ports.insert(port, Port { name: name.clone(), device: None });
+            self.note_before(port, spec.before.get(name).is_some_and(|before| before.all_multicast));
             self.engine.handle_event(Event::PortAdded(port), now);
             if let Some(link) = netlink.link(name).await.map_err(failed)? {
                 devices.push((port, link));
@@ -199,6 +225,7 @@ impl Running {
         }
         self.find_vlans(netlink).await?;
         self.seat_clients(previous.as_ref(), now)?;
+        self.begin_groups(previous.as_ref(), now).map_err(failed)?;
         if let Some(previous) = &previous {
             self.restore(previous, now)?;
         }
@@ -213,6 +240,7 @@ impl Running {
         }
         if let Some(previous) = &previous {
             self.bpf.carry_counters(previous).map_err(failed)?;
+            self.catch_up_groups(previous);
         }
         self.follow_mtu();
         netlink.set_up(self.link, true).await.map_err(failed)
@@ -254,6 +282,7 @@ impl Running {
             }
             Action::Place(slot, placement) => self.bpf.place(slot, placement)?,
             Action::SetMulticastPort(port) => self.bpf.set_multicast_port(port)?,
+            Action::Groups(action) => self.carry_out_groups(action)?,
             Action::SetCarrier(up) => self.set_carrier(up),
             Action::Announce(slot, port) => {
                 let device = self.ports.get(&port).and_then(|port| port.device);
@@ -393,6 +422,29 @@ fn forward(events: Events, name: String, observed: mpsc::UnboundedSender<Observe
             guard.clear_ready();
             let all = std::iter::from_fn(|| events.get_mut().poll()).collect();
             if observed.send((name.clone(), all)).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(task.abort_handle())
+}
+
+/// Starts a task that hands the reports that the datapath holds on until it is aborted.
+fn forward_reports(lower: u32, name: String, reports: mpsc::UnboundedSender<Reports>) -> Result<AbortHandle, Error> {
+    let socket = crate::sys::held_report_socket(lower).and_then(crate::sys::wait_on).map_err(failed)?;
+    let task = tokio::task::spawn_local(async move {
+        while let Ok(mut guard) = socket.readable().await {
+            let mut frames = Vec::new();
+            while let Ok(frame) = crate::sys::receive_frame(socket.get_ref()) {
+                frames.push(frame);
+                if frames.len() == REPORTS {
+                    break;
+                }
+            }
+            if frames.len() < REPORTS {
+                guard.clear_ready();
+            }
+            if reports.send((name.clone(), frames)).is_err() {
                 return;
             }
         }

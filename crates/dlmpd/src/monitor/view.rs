@@ -41,7 +41,7 @@ impl Running {
             duplex: "unknown".into(),
             temporary: false,
             detection: detection(self.engine.detection(), |port| name(port).unwrap_or_default()),
-            multicast_port: self.engine.multicast_port().and_then(name),
+            multicast_port: self.engine.multicast().port().and_then(name),
             ports,
         }
     }

@@ -118,6 +118,11 @@ impl Running {
         self.vnics.all.values().map(|vnic| vnic.lower.clone()).collect()
     }
 
+    /// The slots of all VNICs, each with its lower end.
+    pub(super) fn vnic_lowers_by_slot(&self) -> impl Iterator<Item = (SlotIndex, u32)> {
+        self.vnics.all.iter().map(|(index, vnic)| (index.slot(), vnic.lower.index))
+    }
+
     /// The VNIC with this lower end.
     pub(super) fn vnic_with(&self, lower: u32) -> Option<VnicIndex> {
         self.vnics.all.iter().find(|(_, vnic)| vnic.lower.index == lower).map(|(&index, _)| index)

@@ -43,7 +43,7 @@ impl Plans {
 }
 
 impl Control {
-    /// The properties of all aggregations.
+    /// The properties of all aggregations and ports.
     pub fn list_properties(&self) -> Vec<LinkProperty> {
         let mut all = Vec::new();
         for (name, (config, _)) in self.stores.aggregations() {
@@ -55,16 +55,20 @@ impl Control {
                 all.push(row);
             }
         }
+        all.extend(self.list_port_properties());
         all
     }
 
-    /// Changes properties of an aggregation; `names` are those of hosts in the new values.
+    /// Changes properties of an aggregation or a port; without changes all are reset. `names` are those of hosts in the
+    /// new values.
     ///
     /// # Errors
     /// Why not; nothing has changed then.
     pub async fn change_properties(&mut self, request: PropertyRequest, names: Vec<Resolved>) -> Result<(), Error> {
         let name = &request.link;
-        let (config, _) = self.stores.known(name)?;
+        let Ok((config, _)) = self.stores.known(name) else {
+            return self.change_port_properties(&request).await;
+        };
         let mut properties = config.properties;
         properties.change(name, &request.changes)?;
         names.into_iter().for_each(|resolved| self.plans.names.insert(resolved));

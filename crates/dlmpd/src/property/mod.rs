@@ -1,8 +1,9 @@
-//! The properties of aggregations (`dladm set-linkprop`): their names, values and defaults.
+//! The properties of aggregations and ports (`dladm set-linkprop`): their names, values and defaults.
 
 mod apply;
 mod check;
 mod names;
+mod port;
 mod probe_ip;
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use apply::Plans;
 pub use names::{Resolved, resolve};
+pub use port::PortProperties;
 pub use probe_ip::{ProbeIp, Source, Target};
 
 const LEARN_LIMIT: &str = "learn-limit";
@@ -91,12 +93,12 @@ impl Properties {
         self.probe_fdt.unwrap_or_default().0
     }
 
-    /// Makes changes, all or none.
+    /// Makes changes, all or none of them; without any, all properties are reset.
     ///
     /// # Errors
     /// A property is unknown, or a value is not acceptable; says why.
     pub fn change(&mut self, link: &str, changes: &[PropertyChange]) -> Result<(), Error> {
-        let mut changed = self.clone();
+        let mut changed = if changes.is_empty() { Self::default() } else { self.clone() };
         for PropertyChange { property, value } in changes {
             let value = value.as_deref();
             let refused = |reason: String| {

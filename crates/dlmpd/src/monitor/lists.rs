@@ -1,0 +1,171 @@
+//! Looks at the kernel's lists of the groups that links want. Many groups are never reported by IGMP or MLD: the
+//! all-hosts groups, whatever is no IP, what a program asks of a packet socket. And what a host's report says it has
+//! left, others on that host may still want.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+use dlmp_netlink::multicast_lists;
+use dlmp_wire::MacAddr;
+use tokio::sync::mpsc;
+
+/// How often to look when nothing tells of a change: kernels before 6.14 tell of none, and none tells of all.
+const EACH: Duration = Duration::from_secs(1);
+/// How soon to look when something tells of a change: others that follow it are seen together.
+const SOON: Duration = Duration::from_millis(2);
+/// A look takes at most this part of the time, however long the lists are.
+const SHARE: u32 = 30;
+
+/// When to look, and what was seen last.
+pub(super) struct Looks {
+    /// Absent while a look is under way.
+    lists: Option<Lists>,
+    due: Instant,
+    /// How long the last look took.
+    took: Duration,
+    results: mpsc::UnboundedSender<Looked>,
+    /// Groups of links about which something was said that the lists may not show.
+    doubtful: Vec<(u32, MacAddr)>,
+}
+
+/// What a look has found.
+pub(super) struct Looked {
+    lists: Lists,
+    took: Duration,
+    /// What has changed, by link.
+    pub(super) changes: io::Result<BTreeMap<u32, Change>>,
+}
+
+/// How a link's list has changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) joined: Vec<MacAddr>,
+    pub(super) left: Vec<MacAddr>,
+}
+
+/// What the kernel listed for the links that were asked for, in order of addresses.
+#[derive(Debug, Default)]
+struct Lists(BTreeMap<u32, Vec<MacAddr>>);
+
+impl Looks {
+    /// Nothing was seen yet; what is found goes to `results`, together with [`finish`](Self::finish).
+    pub(super) fn new(results: mpsc::UnboundedSender<Looked>) -> Self {
+        let (lists, due) = (Some(Lists::default()), Instant::now());
+        Self { lists, due, took: Duration::ZERO, results, doubtful: Vec::new() }
+    }
+
+    /// When to look next; nothing while a look is under way.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.lists.as_ref().map(|_| self.due)
+    }
+
+    /// Something tells of a change. `doubtful` is what it is about, if that is known: whether these groups are in
+    /// the lists is said in any case.
+    pub(super) fn hasten(&mut self, doubtful: impl IntoIterator<Item = (u32, MacAddr)>) {
+        self.doubtful.extend(doubtful);
+        self.due = self.due.min(Instant::now() + SOON.max(self.took * SHARE));
+    }
+
+    /// Has these links looked at, by another thread: the lists can be long.
+    pub(super) fn start(&mut self, links: Vec<u32>) {
+        let Some(mut lists) = self.lists.take() else { return };
+        // A change that comes while the lists are read may be missing there.
+        self.due = Instant::now() + EACH.max(self.took * SHARE);
+        let (results, doubtful) = (self.results.clone(), std::mem::take(&mut self.doubtful));
+        tokio::task::spawn_blocking(move || {
+            let began = Instant::now();
+            let changes = multicast_lists().map(|mut now| {
+                let now = links.into_iter().map(|link| (link, now.remove(&link).unwrap_or_default())).collect();
+                lists.replace(now, &doubtful)
+            });
+            let _ = results.send(Looked { lists, took: began.elapsed(), changes });
+        });
+    }
+
+    /// A look is done.
+    pub(super) fn finish(&mut self, looked: Looked) -> io::Result<BTreeMap<u32, Change>> {
+        self.took = looked.took;
+        self.lists = Some(looked.lists);
+        looked.changes
+    }
+}
+
+impl Lists {
+    /// Takes in what is there now and says what has changed. A link that was not asked for before had nothing.
+    fn replace(&mut self, mut now: BTreeMap<u32, Vec<MacAddr>>, doubtful: &[(u32, MacAddr)]) -> BTreeMap<u32, Change> {
+        let mut changes: BTreeMap<u32, Change> = BTreeMap::new();
+        for (&link, list) in &mut now {
+            list.sort_unstable();
+            list.dedup();
+            let known = self.0.contains_key(&link);
+            let change = difference(self.0.get(&link).map_or(&[], Vec::as_slice), list);
+            if !known || change != Change::default() {
+                changes.insert(link, change);
+            }
+        }
+        self.0 = now;
+        for &(link, group) in doubtful {
+            let Some(list) = self.0.get(&link) else { continue };
+            let change = changes.entry(link).or_default();
+            match list.binary_search(&group) {
+                Ok(_) => change.joined.push(group),
+                Err(_) => change.left.push(group),
+            }
+        }
+        changes
+    }
+}
+
+/// What is only in one of two sorted lists.
+fn difference(before: &[MacAddr], now: &[MacAddr]) -> Change {
+    let mut change = Change::default();
+    let (mut old, mut new) = (before.iter().copied().peekable(), now.iter().copied().peekable());
+    loop {
+        match (old.peek(), new.peek()) {
+            (Some(one), Some(other)) if one == other => {
+                old.next();
+                new.next();
+            }
+            (Some(one), Some(other)) if one > other => change.joined.extend(new.next()),
+            (None, Some(_)) => change.joined.extend(new.next()),
+            (Some(_), _) => change.left.extend(old.next()),
+            (None, None) => return change,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn macs(last: &[u8]) -> Vec<MacAddr> {
+        last.iter().map(|&last| MacAddr([1, 0, 0x5e, 0, 0, last])).collect()
+    }
+
+    fn change(joined: &[u8], left: &[u8]) -> Change {
+        Change { joined: macs(joined), left: macs(left) }
+    }
+
+    #[test]
+    fn a_look_says_what_has_changed_since_the_last_one() {
+        let mut lists = Lists::default();
+        let mut look = |now: &[(u32, &[u8])]| {
+            lists.replace(now.iter().map(|&(link, list)| (link, macs(list))).collect(), &[])
+        };
+        assert_eq!(look(&[(1, &[3, 1, 2]), (2, &[])]), BTreeMap::from([(1, change(&[1, 2, 3], &[])), (2, change(&[], &[]))]));
+        assert_eq!(look(&[(1, &[1, 2, 3]), (2, &[])]), BTreeMap::new());
+        assert_eq!(look(&[(1, &[4, 3, 0]), (2, &[])]), BTreeMap::from([(1, change(&[0, 4], &[1, 2]))]));
+        assert_eq!(look(&[(1, &[])]), BTreeMap::from([(1, change(&[], &[0, 3, 4]))]));
+        assert_eq!(look(&[(2, &[7])]), BTreeMap::from([(2, change(&[7], &[]))]), "it was not asked for in between");
+    }
+
+    #[test]
+    fn what_is_doubtful_is_said_whether_it_has_changed_or_not() {
+        let mut lists = Lists::default();
+        lists.replace(BTreeMap::from([(1, macs(&[1, 2]))]), &[]);
+        let doubtful = [(1, macs(&[1])[0]), (1, macs(&[9])[0]), (5, macs(&[1])[0])];
+        let said = lists.replace(BTreeMap::from([(1, macs(&[1, 2]))]), &doubtful);
+        assert_eq!(said, BTreeMap::from([(1, change(&[1], &[9]))]));
+    }
+}

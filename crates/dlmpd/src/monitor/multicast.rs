@@ -1,0 +1,372 @@
+//! The groups of a running aggregation: who asks for them, the ports' filters, reports that were held and those
+//! that are sent again (rule 2). Decisions are the engine's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Instant;
+
+use dlmp_api::{Group, GroupPort};
+use dlmp_datapath::bpf::Previous;
+use dlmp_datapath::{ClientAddress, Datapath, PortIndex, SlotIndex};
+use dlmp_engine::{Asker, Event, GroupAction, GroupEvent, Membership, Reception};
+use dlmp_netlink::{Link, added_multicast};
+use dlmp_wire::ethernet::Frame;
+use dlmp_wire::membership::{self, Sender, Version};
+use dlmp_wire::{MacAddr, ndp};
+
+use super::chores::Chore;
+use super::clients::is_bridged;
+use super::lists::Change;
+use super::running::Running;
+
+/// Every host is in these from the moment on that its link is up, and nobody reports them (RFC 1112, 4; RFC 4291, 2.8).
+const ALL_HOSTS: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(224, 0, 0, 1)), IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1))];
+
+/// What is known of groups beside what the engine knows.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    /// Why every group is wanted, by the link that says so.
+    all: BTreeMap<u32, Vec<String>>,
+    /// The links of clients in this namespace, whose lists can be seen.
+    listed: BTreeMap<u32, SlotIndex>,
+    /// Ports that took all multicast before they were ports.
+    took_all: BTreeSet<PortIndex>,
+    /// Groups of an earlier daemon are still taken.
+    restoring: bool,
+}
+
+impl Groups {
+    fn all_wanted(&self) -> bool {
+        self.all.values().any(|reasons| !reasons.is_empty())
+    }
+}
+
+impl Running {
+    /// The groups that hosts are in without a word.
+    pub(super) fn begin_groups(&mut self, previous: Option<&Previous>, now: Instant) -> Result<(), dlmp_datapath::Error> {
+        self.groups.listed.insert(self.link, SlotIndex::PRIMARY);
+        let joined = ALL_HOSTS.map(MacAddr::group).to_vec();
+        self.tell_groups(GroupEvent::Listed { slot: SlotIndex::PRIMARY, joined, left: Vec::new() }, now);
+        let Some(previous) = previous else { return Ok(()) };
+        self.bpf.restore_groups(previous)?;
+        self.groups.restoring = true;
+        let filters = added_multicast().unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot see what is in the ports' filters");
+            std::collections::HashMap::new()
+        });
+        let mut known = BTreeSet::new();
+        let ports: Vec<_> = self.ports.iter().filter_map(|(&port, known)| Some((port, known.device?))).collect();
+        for (port, device) in ports {
+            let groups = filters.get(&device.ifindex).cloned().unwrap_or_default();
+            known.extend(groups.iter().copied());
+            let all = device.all_multicast && !self.groups.took_all.contains(&port);
+            self.tell_groups(GroupEvent::FilterRestored { port, groups, all }, now);
+        }
+        self.tell_groups(GroupEvent::Restored(known.into_iter().collect()), now);
+        self.ask_for_reports();
+        Ok(())
+    }
+
+    /// The programs of the earlier daemon have learned of these groups until they were replaced.
+    pub(super) fn catch_up_groups(&mut self, previous: &Previous) {
+        if let Err(error) = self.bpf.restore_groups(previous) {
+            tracing::error!(aggregation = self.name, %error, "groups that were joined just now may be missing");
+        }
+    }
+
+    /// Notes whether a port took all multicast before it was one.
+    pub(super) fn note_before(&mut self, port: PortIndex, all_multicast: bool) {
+        if all_multicast {
+            self.groups.took_all.insert(port);
+        } else {
+            self.groups.took_all.remove(&port);
+        }
+    }
+
+    /// The links whose lists are to be looked at.
+    pub(super) fn listed_links(&self) -> impl Iterator<Item = u32> {
+        self.groups.listed.keys().copied()
+    }
+
+    /// The kernel's list of a link has changed.
+    pub(super) fn list_changed(&mut self, link: u32, change: &Change) {
+        let Some(&slot) = self.groups.listed.get(&link) else { return };
+        let event = GroupEvent::Listed { slot, joined: change.joined.clone(), left: change.left.clone() };
+        self.tell_groups(event, Instant::now());
+        self.act();
+    }
+
+    /// Takes in what a link above has become that is ours or a VNIC's: whether it wants every group, and whether its
+    /// list can be seen.
+    pub(super) fn follow_groups(&mut self, link: &Link) {
+        let slot = match link.index == self.link {
+            true => SlotIndex::PRIMARY,
+            false => match link.peer_index.and_then(|lower| self.vnic_with(lower)) {
+                Some(index) => index.slot(),
+                None => return,
+            },
+        };
+        self.groups.listed.insert(link.index, slot);
+        let mut reasons = Vec::new();
+        if slot == SlotIndex::PRIMARY && is_bridged(link) {
+            reasons.push(format!("bridge above {}", link.name));
+        }
+        if link.promiscuous {
+            reasons.push(format!("{} is promiscuous", link.name));
+        }
+        if link.all_multicast {
+            reasons.push(format!("{} takes all multicast", link.name));
+        }
+        self.want_all(link.index, reasons);
+    }
+
+    /// A link is gone, to nowhere or to another namespace.
+    pub(super) fn forget_groups(&mut self, link: u32) {
+        let Some(slot) = self.groups.listed.remove(&link) else { return };
+        self.want_all(link, Vec::new());
+        if slot != SlotIndex::PRIMARY {
+            self.tell_groups(GroupEvent::Unlisted(slot), Instant::now());
+        }
+    }
+
+    fn want_all(&mut self, link: u32, reasons: Vec<String>) {
+        let before = self.groups.all_wanted();
+        self.groups.all.insert(link, reasons);
+        let now = self.groups.all_wanted();
+        if now != before {
+            self.tell_groups(GroupEvent::AllWanted(now), Instant::now());
+        }
+    }
+
+    /// Reports that the datapath has held. The filters are written before they go on.
+    /// Returns the groups of links whose lists are to be looked at.
+    pub(super) fn reports(&mut self, frames: &[Vec<u8>]) -> Vec<(u32, MacAddr)> {
+        let mut doubtful = Vec::new();
+        for bytes in frames {
+            let Ok(frame) = Frame::parse(bytes) else { continue };
+            let source = ClientAddress { mac: frame.source(), vlan: frame.vlan() };
+            let changes: Vec<_> = membership::changes(&frame).collect();
+            if let Some(slot) = self.slot_of(source).filter(|_| !changes.is_empty()) {
+                let listed = self.groups.listed.iter().find(|&(_, &listed)| listed == slot).map(|(&link, _)| link);
+                let groups = changes.iter().map(|change| MacAddr::group(change.group));
+                doubtful.extend(listed.into_iter().flat_map(|link| groups.clone().map(move |group| (link, group))));
+                self.tell_groups(GroupEvent::Reported { slot, changes }, Instant::now());
+                self.act();
+            }
+            self.pass_on(bytes);
+        }
+        // A report of more groups than a program reads lets it take all, until here.
+        if !self.groups.restoring
+            && let Err(error) = self.bpf.set_all_multicast(self.groups.all_wanted())
+        {
+            tracing::error!(aggregation = self.name, %error, "groups that nobody wants may be taken");
+        }
+        doubtful
+    }
+
+    /// Sends a report that was held through the multicast port, with that port's own address.
+    fn pass_on(&self, bytes: &[u8]) {
+        let port = self.engine.multicast().port().and_then(|port| self.ports.get(&port)?.device);
+        let Some(device) = port else { return };
+        let mut frame = bytes.to_vec();
+        frame[6..12].copy_from_slice(&device.mac.0);
+        self.chore(Chore::Report { link: device.ifindex, frame });
+    }
+
+    /// A port did not take a group.
+    pub(super) fn group_refused(&mut self, link: u32, group: MacAddr) {
+        if let Some(port) = self.port_of(link) {
+            self.tell_groups(GroupEvent::Refused(port, group), Instant::now());
+            self.act();
+        }
+    }
+
+    /// Another limit is set for a link.
+    pub(super) fn limit_changed(&mut self, link: &str) {
+        let port = self.ports.iter().find(|(_, port)| port.name == link).map(|(&port, _)| port);
+        if let Some(port) = port {
+            self.find_limit(port);
+        }
+    }
+
+    /// Tells the engine how many groups a port can hold.
+    pub(super) fn find_limit(&mut self, port: PortIndex) {
+        let Some(name) = self.ports.get(&port).map(|port| port.name.clone()) else { return };
+        let limit = self.limits.borrow_mut().of(&name);
+        self.tell_groups(GroupEvent::Limit(port, limit), Instant::now());
+    }
+
+    fn tell_groups(&mut self, event: GroupEvent, now: Instant) {
+        self.engine.handle_event(Event::Groups(event), now);
+    }
+
+    /// Carries out what the engine wants done about groups.
+    ///
+    /// # Errors
+    /// The datapath did not do its part.
+    pub(super) fn carry_out_groups(&mut self, action: GroupAction) -> Result<(), dlmp_datapath::Error> {
+        match action {
+            GroupAction::Admit(group) => self.bpf.admit(group)?,
+            GroupAction::Dismiss(group) => self.bpf.dismiss(group)?,
+            GroupAction::AdmitAll(all) => self.bpf.set_all_multicast(all)?,
+            GroupAction::ForgetRestored => {
+                self.groups.restoring = false;
+                self.bpf.forget_restored_groups()?;
+                self.bpf.set_all_multicast(self.groups.all_wanted())?;
+            }
+            GroupAction::FilterShort(short) => self.bpf.set_filter_short(short)?,
+            GroupAction::Add(port, group) => self.filter(port, |link| Chore::Group { link, group, wanted: true }),
+            GroupAction::Remove(port, group) => self.filter(port, |link| Chore::Group { link, group, wanted: false }),
+            GroupAction::TakeAll(port, all) => {
+                let all = all || self.groups.took_all.contains(&port);
+                self.filter(port, |link| Chore::AllGroups { link, all });
+            }
+            GroupAction::Report(port) => self.report_again(port),
+            GroupAction::Ask => self.ask_for_reports(),
+        }
+        Ok(())
+    }
+
+    /// Has something done to the filter of a port, if it has a link.
+    fn filter(&self, port: PortIndex, chore: impl FnOnce(u32) -> Chore) {
+        if let Some(device) = self.ports.get(&port).and_then(|port| port.device) {
+            self.chore(chore(device.ifindex));
+        }
+    }
+
+    /// Reports everybody's groups through a port, so that snooping switches send them there at once.
+    fn report_again(&self, port: PortIndex) {
+        let Some(device) = self.ports.get(&port).and_then(|port| port.device) else { return };
+        let mut current: BTreeMap<(u16, bool), Vec<IpAddr>> = BTreeMap::new();
+        let mut buffer: membership::Buffer = [0; _];
+        for Membership { slot, group, version } in self.engine.multicast().memberships() {
+            let vlan = self.client_address(slot).map_or(0, |client| client.vlan);
+            if version == Version::Old {
+                let frame = reporter(device.mac, vlan, group.is_ipv4()).old_report(group, &mut buffer);
+                frame.into_iter().for_each(|frame| self.send_now(frame, device.ifindex));
+            } else {
+                current.entry((vlan, group.is_ipv4())).or_default().push(group);
+            }
+        }
+        for ((vlan, v4), mut groups) in current {
+            // Several clients can be in one group.
+            groups.sort_unstable();
+            groups.dedup();
+            let (reporter, mut groups) = (reporter(device.mac, vlan, v4), groups.into_iter());
+            while let Some(frame) = reporter.report(&mut groups, device.mtu as usize, &mut buffer) {
+                self.send_now(frame, device.ifindex);
+            }
+        }
+    }
+
+    /// Asks those whose lists cannot be seen to report their groups: VNICs in other namespaces, and guests of a bridge.
+    fn ask_for_reports(&self) {
+        let port = self.engine.multicast().port().and_then(|port| self.ports.get(&port)?.device);
+        let Some(asker) = port.or_else(|| self.devices().next()) else { return };
+        let listed: BTreeSet<SlotIndex> = self.groups.listed.values().copied().collect();
+        for (slot, lower) in self.vnic_lowers_by_slot() {
+            if !listed.contains(&slot) {
+                self.query(asker.mac, lower, 0);
+            }
+        }
+        // A VLAN of 0 for guests without, and for none: the host answers as well, and nothing changes.
+        let vlans: BTreeSet<u16> = self.learned_vlans().chain([0]).collect();
+        for vlan in vlans {
+            self.query(asker.mac, self.lower, vlan);
+        }
+    }
+
+    /// Sends a general query out of the lower end of a pair of links, which comes in at the upper one.
+    fn query(&self, mac: MacAddr, lower: u32, vlan: u16) {
+        let mut buffer: membership::Buffer = [0; _];
+        for address in [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(ndp::link_local(mac))] {
+            let querier = Sender { mac, address, vlan };
+            self.send_now(querier.general_query(&mut buffer), lower);
+        }
+    }
+
+    fn send_now(&self, frame: &[u8], link: u32) {
+        if let Err(error) = self.frames.send(frame, link) {
+            tracing::debug!(aggregation = self.name, %error, "report or query not sent");
+        }
+    }
+
+    /// Tells the programs that reports which they hold are read.
+    pub(super) fn sign_of_life(&self) {
+        if let Err(error) = self.bpf.sign_of_life() {
+            tracing::error!(aggregation = self.name, %error, "reports are not held");
+        }
+    }
+
+    /// The groups that are wanted, for displays.
+    pub fn groups(&self) -> Vec<Group> {
+        let mut addresses: BTreeMap<MacAddr, BTreeSet<IpAddr>> = BTreeMap::new();
+        for Membership { group, .. } in self.engine.multicast().memberships() {
+            addresses.entry(MacAddr::group(group)).or_default().insert(group);
+        }
+        let row = |group: Option<MacAddr>, askedby: Vec<String>| Group {
+            aggregation: self.name.clone(),
+            group: group.map(|group| group.to_string()),
+            addresses: (group.and_then(|group| addresses.get(&group)).into_iter().flatten())
+                .map(ToString::to_string)
+                .collect(),
+            askedby,
+        };
+        let reasons: Vec<String> = self.groups.all.values().flatten().cloned().collect();
+        let mut rows: Vec<Group> = Vec::new();
+        if !reasons.is_empty() {
+            rows.push(row(None, reasons));
+        }
+        let mut last = None;
+        for (group, asker) in self.engine.multicast().entries() {
+            let asker = self.asker_name(asker);
+            match rows.last_mut().filter(|_| last == Some(group)) {
+                Some(row) => row.askedby.push(asker),
+                None => rows.push(row(Some(group), vec![asker])),
+            }
+            last = Some(group);
+        }
+        rows
+    }
+
+    fn asker_name(&self, asker: Asker) -> String {
+        let Asker::Client(slot) = asker else { return "earlier".to_owned() };
+        let address = || self.client_address(slot).map_or_else(|| "?".to_owned(), |client| client.mac.to_string());
+        self.client_name(slot).map_or_else(address, str::to_owned)
+    }
+
+    /// The ports, as far as groups go, for displays.
+    pub fn group_ports(&self) -> Vec<GroupPort> {
+        let multicast = self.engine.multicast();
+        let row = |view: dlmp_engine::GroupPort| {
+            let port = self.ports.get(&view.port)?;
+            Some(GroupPort {
+                aggregation: self.name.clone(),
+                port: port.name.clone(),
+                role: match Some(view.port) {
+                    port if port == multicast.port() => Some("active".to_owned()),
+                    port if port == multicast.successor() => Some("standby".to_owned()),
+                    _ => None,
+                },
+                filter: match view.reception {
+                    Reception::None => "none",
+                    Reception::Exact => "exact",
+                    Reception::All => "all",
+                    Reception::Short => "short",
+                }
+                .to_owned(),
+                groups: i64::try_from(view.held).unwrap_or(i64::MAX),
+                limit: view.limit.and_then(|limit| i64::try_from(limit).ok()),
+            })
+        };
+        multicast.ports().filter_map(row).collect()
+    }
+}
+
+/// Who reports for everybody: a host without an address (RFC 3376, 4.2.13; RFC 3590, 4), with the port's own MAC
+/// address, so that no switch moves a client.
+const fn reporter(mac: MacAddr, vlan: u16, v4: bool) -> Sender {
+    let address = if v4 { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    Sender { mac, address, vlan }
+}

@@ -1,0 +1,194 @@
+//! Multicast filters and lists are what the kernel says they are.
+
+// Whatever fails here fails the test.
+#![allow(clippy::expect_used)]
+
+mod common;
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+
+use common::{in_namespace, ip, run};
+use dlmp_netlink::{GroupEvents, MulticastFilter, Netlink, added_multicast, multicast_lists};
+use dlmp_wire::MacAddr;
+
+/// Group addresses that nobody else uses, all different.
+fn groups(count: u32) -> Vec<MacAddr> {
+    let group = |number: u32| {
+        let [_, a, b, c] = number.to_be_bytes();
+        MacAddr([0x03, 0, 0x44, a, b, c])
+    };
+    (0..count).map(group).collect()
+}
+
+fn all(groups: &[MacAddr], wanted: bool) -> Vec<(MacAddr, bool)> {
+    groups.iter().map(|&group| (group, wanted)).collect()
+}
+
+/// The kernel's list of a link.
+fn list(index: u32) -> HashSet<MacAddr> {
+    multicast_lists().expect("/proc/thread-self/net/dev_mcast").remove(&index).unwrap_or_default().into_iter().collect()
+}
+
+#[test]
+fn many_addresses_are_added_and_taken_out_and_what_is_done_already_is_no_refusal() {
+    in_namespace(|| async {
+        ip("link add net0 index 50 type veth peer name net1");
+        let mut filter = MulticastFilter::open().unwrap();
+        let groups = groups(5000);
+        let before = list(50);
+        for _ in 0..2 {
+            assert!(filter.change(50, &all(&groups, true)).unwrap().refused.is_empty());
+            let now = list(50);
+            assert_eq!(now.len(), before.len() + groups.len());
+            assert!(groups.iter().all(|group| now.contains(group)));
+        }
+        for _ in 0..2 {
+            assert!(filter.change(50, &all(&groups, false)).unwrap().refused.is_empty());
+            assert_eq!(list(50), before);
+        }
+        assert!(filter.change(50, &[]).unwrap().refused.is_empty());
+    });
+}
+
+#[test]
+fn changes_are_made_in_their_order() {
+    in_namespace(|| async {
+        ip("link add net0 index 50 type veth peer name net1");
+        let mut filter = MulticastFilter::open().unwrap();
+        let [one, two] = groups(2)[..] else { panic!() };
+        filter.change(50, &[(one, true), (two, true), (one, false)]).unwrap();
+        assert!(list(50).contains(&two) && !list(50).contains(&one));
+        filter.change(50, &[(two, false), (two, true)]).unwrap();
+        assert!(list(50).contains(&two));
+    });
+}
+
+#[test]
+fn what_was_added_is_told_from_what_the_host_joined() {
+    in_namespace(|| async {
+        ip("link add net0 index 50 type veth peer name net1");
+        ip("link set net0 up");
+        // Every IPv4 link that is up has it.
+        let joined: MacAddr = "01:00:5e:00:00:01".parse().unwrap();
+        let added = groups(1)[0];
+        let mut filter = MulticastFilter::open().unwrap();
+        let outcome = filter.change(50, &all(&[joined, added], true)).unwrap();
+        assert_eq!(outcome.present, [joined]);
+        assert!(list(50).is_superset(&HashSet::from([joined, added])));
+        assert_eq!(added_multicast().unwrap().remove(&50), Some(vec![added]));
+    });
+}
+
+#[test]
+fn what_is_refused_comes_back_with_the_reason_and_the_rest_is_done() {
+    in_namespace(|| async {
+        // A bridge refuses the address of nobody.
+        ip("link add br0 index 50 type bridge");
+        let mut filter = MulticastFilter::open().unwrap();
+        let [one, two] = groups(2)[..] else { panic!() };
+        let refused = filter.change(50, &[(one, true), (MacAddr::default(), true), (two, true)]).unwrap().refused;
+        let refused: Vec<_> = refused.iter().map(|(mac, error)| (*mac, error.raw_os_error())).collect();
+        assert_eq!(refused, [(MacAddr::default(), Some(libc::EINVAL))]);
+        let entries = run("bridge fdb show dev br0");
+        assert!(entries.contains(&one.to_string()) && entries.contains(&two.to_string()), "{entries}");
+    });
+}
+
+#[test]
+fn a_link_that_refuses_everything_is_told_for_each_address() {
+    in_namespace(|| async {
+        let mut filter = MulticastFilter::open().unwrap();
+        let groups = groups(1000);
+        // The loopback is no Ethernet link.
+        let refused = filter.change(1, &all(&groups, true)).unwrap().refused;
+        let addresses: Vec<_> = refused.iter().map(|(mac, _)| *mac).collect();
+        assert_eq!(addresses, groups);
+    });
+}
+
+#[test]
+fn a_link_that_is_not_there_is_one_error_and_the_socket_works_on() {
+    in_namespace(|| async {
+        ip("link add net0 index 50 type veth peer name net1");
+        let mut filter = MulticastFilter::open().unwrap();
+        let groups = groups(300);
+        for _ in 0..2 {
+            let error = filter.change(4711, &all(&groups, true)).unwrap_err();
+            assert_eq!(error.errno(), Some(libc::ENODEV));
+            assert!(error.to_string().contains("link 4711"), "{error}");
+        }
+        assert!(filter.change(50, &all(&groups, true)).unwrap().refused.is_empty());
+        assert!(groups.iter().all(|group| list(50).contains(group)));
+    });
+}
+
+#[test]
+fn the_lists_are_those_of_the_threads_own_namespace() {
+    in_namespace(|| async {
+        ip("link add net0 index 50 type veth peer name net1");
+        ip("link set net0 up");
+        ip("maddress add 33:33:00:01:02:03 dev net0");
+        assert!(list(50).contains(&"33:33:00:01:02:03".parse().unwrap()));
+
+        let other = std::thread::spawn(|| {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            multicast_lists().unwrap().contains_key(&50)
+        });
+        assert!(!other.join().unwrap());
+        assert!(list(50).contains(&"33:33:00:01:02:03".parse().unwrap()));
+    });
+}
+
+#[test]
+fn all_multicast_is_set_and_seen_whoever_asked_for_it() {
+    in_namespace(|| async {
+        ip("link add net0 index 50 type veth peer name net1");
+        let netlink = Netlink::connect().unwrap();
+        let modes = async || {
+            let link = netlink.link("net0").await.unwrap().unwrap();
+            (link.all_multicast, link.promiscuous)
+        };
+        assert_eq!(modes().await, (false, false));
+        netlink.set_all_multicast(50, true).await.unwrap();
+        assert_eq!(modes().await, (true, false));
+        assert!(run("ip link show net0").contains("ALLMULTI"));
+        netlink.set_all_multicast(50, false).await.unwrap();
+        assert_eq!(modes().await, (false, false));
+
+        ip("link set net0 promisc on");
+        assert_eq!(modes().await, (false, true));
+        ip("link set net0 promisc off");
+        // A bridge asks its ports for both, without their flags.
+        ip("link add br0 type bridge");
+        ip("link set net0 master br0");
+        assert_eq!(modes().await, (true, true));
+        ip("link set net0 nomaster");
+        assert_eq!(modes().await, (false, false));
+
+        let error = netlink.set_all_multicast(4711, true).await.unwrap_err();
+        assert_eq!(error.errno(), Some(libc::ENODEV));
+    });
+}
+
+#[test]
+fn joining_and_leaving_a_group_names_the_link() {
+    in_namespace(|| async {
+        ip("link add net0 index 50 type veth peer name net1");
+        // IPv6 joins nothing more then.
+        ip("link set net0 addrgenmode none");
+        ip("link set net0 up");
+        ip("address add 192.0.2.1/24 dev net0");
+        // A kernel before 6.14 tells nothing: there is nothing to see then.
+        let Some(mut events) = GroupEvents::open().unwrap() else { return };
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        let (group, near) = (Ipv4Addr::new(239, 1, 2, 3), Ipv4Addr::new(192, 0, 2, 1));
+
+        socket.join_multicast_v4(&group, &near).unwrap();
+        assert_eq!(events.next().await, Some(50));
+        assert!(list(50).contains(&MacAddr::group(group.into())));
+        socket.leave_multicast_v4(&group, &near).unwrap();
+        assert_eq!(events.next().await, Some(50));
+        assert!(!list(50).contains(&MacAddr::group(group.into())));
+    });
+}
