@@ -3,9 +3,9 @@
 use zlink::proxy;
 
 use crate::{
-    AddressesReply, AggregationsReply, ClientsReply, Error, GroupPortsReply, GroupsReply, InfoReply, InterfacesReply, NewAddress, NewAggregation,
-    NewVnic, ObjectReply, PortChange, ProbeReply, PropertiesReply, PropertyRequest, StateReply, StatisticsReply,
-    VnicsReply, socket,
+    AddressesReply, AggregationsReply, ClientsReply, Error, GroupPortsReply, GroupsReply, InfoReply, InterfacesReply,
+    NewAddress, NewAggregation, NewVnic, ObjectReply, PortChange, ProbeReply, PropertiesReply, PropertyRequest,
+    StateReply, StatisticsReply, VnicsReply, socket,
 };
 
 /// A connection to the daemon of this network namespace.

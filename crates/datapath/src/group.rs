@@ -13,7 +13,7 @@ use crate::abi::{DLMP_GROUP_BITS, DLMP_GROUP_HASH};
 pub(crate) fn bit(group: MacAddr) -> u32 {
     let [a, b, c, d, e, f] = group.0;
     let number = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
-    (number.wrapping_mul(DLMP_GROUP_HASH as u64) >> (64 - DLMP_GROUP_BITS.trailing_zeros())) as u32
+    (number.wrapping_mul(DLMP_GROUP_HASH) >> (64 - DLMP_GROUP_BITS.trailing_zeros())) as u32
 }
 
 /// The groups that the daemon has admitted, as a count for each bit.

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use dlmp_api::{
-    AddressesReply, AggregationsReply, ClientsReply, DaemonInfo, Error, GroupPortsReply, GroupsReply, InfoReply, InterfacesReply, NewAddress,
-    NewAggregation, NewVnic, ObjectReply, PortChange, ProbeReply, PropertiesReply, PropertyRequest, StateReply,
-    StatisticsReply, VnicsReply,
+    AddressesReply, AggregationsReply, ClientsReply, DaemonInfo, Error, GroupPortsReply, GroupsReply, InfoReply,
+    InterfacesReply, NewAddress, NewAggregation, NewVnic, ObjectReply, PortChange, ProbeReply, PropertiesReply,
+    PropertyRequest, StateReply, StatisticsReply, VnicsReply,
 };
 use futures_util::Stream;
 use tokio::sync::Mutex;

@@ -54,7 +54,11 @@ impl Stores {
 
     /// What is set for links as ports; what is temporary over what is kept.
     pub(crate) fn ports(&self) -> BTreeMap<String, PortProperties> {
-        self.configured().into_iter().flat_map(|(config, _)| &config.ports).map(|(link, port)| (link.clone(), *port)).collect()
+        self.configured()
+            .into_iter()
+            .flat_map(|(config, _)| &config.ports)
+            .map(|(link, port)| (link.clone(), *port))
+            .collect()
     }
 
     /// VNICs with whether they are temporary: gone after the next boot.

@@ -319,7 +319,8 @@ pub fn receive_frame(socket: &Socket) -> io::Result<Vec<u8>> {
                 && message.data_bytes.len() >= size_of::<libc::tpacket_auxdata>() =>
         {
             // SAFETY: as many bytes as the structure has, which is plain data, are there.
-            let data: libc::tpacket_auxdata = unsafe { message.data_bytes.as_ptr().cast::<libc::tpacket_auxdata>().read_unaligned() };
+            let data: libc::tpacket_auxdata =
+                unsafe { message.data_bytes.as_ptr().cast::<libc::tpacket_auxdata>().read_unaligned() };
             (data.tp_status & libc::TP_STATUS_VLAN_VALID != 0).then_some(data.tp_vlan_tci)
         }
         _ => None,

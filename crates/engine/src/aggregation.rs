@@ -382,7 +382,8 @@ impl Aggregation {
 
     fn choose_multicast_port(&mut self, active: &[PortIndex], now: Instant) {
         let there = |port: &Port| port.link != LinkState::Absent;
-        let present: Vec<PortIndex> = self.ports.iter().filter(|(_, port)| there(port)).map(|(&port, _)| port).collect();
+        let present: Vec<PortIndex> =
+            self.ports.iter().filter(|(_, port)| there(port)).map(|(&port, _)| port).collect();
         // Where the primary client sits, so that a single client has one path for everything.
         let preferred = self.clients.port(SlotIndex::PRIMARY);
         self.multicast.choose(active, &present, preferred, now, &mut self.actions);

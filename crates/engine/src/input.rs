@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Detection, GroupAction, GroupEvent, Health, LinkState, Placement, PortIndex, Question, QuestionId, SlotIndex, Source};
+use crate::{
+    Detection, GroupAction, GroupEvent, Health, LinkState, Placement, PortIndex, Question, QuestionId, SlotIndex,
+    Source,
+};
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

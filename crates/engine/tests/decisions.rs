@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use dlmp_engine::{Action, Aggregation, Event, GroupAction, Health, LinkState, Notice, Placement, PortIndex, SlotIndex};
+use dlmp_engine::{
+    Action, Aggregation, Event, GroupAction, Health, LinkState, Notice, Placement, PortIndex, SlotIndex,
+};
 use proptest::prelude::*;
 
 const NET0: PortIndex = PortIndex(0);

@@ -77,12 +77,7 @@ impl MulticastFilter {
         Ok(outcome)
     }
 
-    fn change_batch(
-        &mut self,
-        index: u32,
-        batch: &[(MacAddr, bool)],
-        outcome: &mut Outcome,
-    ) -> io::Result<()> {
+    fn change_batch(&mut self, index: u32, batch: &[(MacAddr, bool)], outcome: &mut Outcome) -> io::Result<()> {
         let first = self.sequence.wrapping_add(1);
         self.messages.clear();
         for (number, &(mac, wanted)) in batch.iter().enumerate() {

@@ -242,6 +242,8 @@ impl Guest {
                         self.places.insert(slot, (placement.port, now));
                     }
                 }
+                // Nobody in the simulated network asks for groups.
+                Action::Groups(_) => {}
                 Action::SetMulticastPort(port) => {
                     let _ = self.model.set_multicast_port(port);
                     self.multicast_port = port;

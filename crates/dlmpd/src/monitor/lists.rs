@@ -150,10 +150,12 @@ mod tests {
     #[test]
     fn a_look_says_what_has_changed_since_the_last_one() {
         let mut lists = Lists::default();
-        let mut look = |now: &[(u32, &[u8])]| {
-            lists.replace(now.iter().map(|&(link, list)| (link, macs(list))).collect(), &[])
-        };
-        assert_eq!(look(&[(1, &[3, 1, 2]), (2, &[])]), BTreeMap::from([(1, change(&[1, 2, 3], &[])), (2, change(&[], &[]))]));
+        let mut look =
+            |now: &[(u32, &[u8])]| lists.replace(now.iter().map(|&(link, list)| (link, macs(list))).collect(), &[]);
+        assert_eq!(
+            look(&[(1, &[3, 1, 2]), (2, &[])]),
+            BTreeMap::from([(1, change(&[1, 2, 3], &[])), (2, change(&[], &[]))])
+        );
         assert_eq!(look(&[(1, &[1, 2, 3]), (2, &[])]), BTreeMap::new());
         assert_eq!(look(&[(1, &[4, 3, 0]), (2, &[])]), BTreeMap::from([(1, change(&[0, 4], &[1, 2]))]));
         assert_eq!(look(&[(1, &[])]), BTreeMap::from([(1, change(&[], &[0, 3, 4]))]));

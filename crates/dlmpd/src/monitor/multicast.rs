@@ -44,7 +44,11 @@ impl Groups {
 
 impl Running {
     /// The groups that hosts are in without a word.
-    pub(super) fn begin_groups(&mut self, previous: Option<&Previous>, now: Instant) -> Result<(), dlmp_datapath::Error> {
+    pub(super) fn begin_groups(
+        &mut self,
+        previous: Option<&Previous>,
+        now: Instant,
+    ) -> Result<(), dlmp_datapath::Error> {
         self.groups.listed.insert(self.link, SlotIndex::PRIMARY);
         let joined = ALL_HOSTS.map(MacAddr::group).to_vec();
         self.tell_groups(GroupEvent::Listed { slot: SlotIndex::PRIMARY, joined, left: Vec::new() }, now);

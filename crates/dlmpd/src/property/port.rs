@@ -48,7 +48,8 @@ impl PortProperties {
                     format!("dladm show-linkprop {link}"),
                 ));
             }
-            let number = |text: &str| text.parse::<u32>().map_err(|_| MCAST_RANGE.to_owned()).and_then(McastLimit::try_from);
+            let number =
+                |text: &str| text.parse::<u32>().map_err(|_| MCAST_RANGE.to_owned()).and_then(McastLimit::try_from);
             changed.mcast_limit = value.map(number).transpose().map_err(|reason| {
                 Error::refused(
                     format!("{property}={}: {reason}", value.unwrap_or_default()),
@@ -97,7 +98,10 @@ impl Control {
         let is_port = self.stores.aggregations().values().any(|(config, _)| config.ports.contains(link));
         if !is_port && !ports.contains_key(link) {
             let (links, _) = self.look().await?;
-            if !links.iter().any(|known| known.name == *link && known.ethernet && known.kind.as_deref() != Some("bridge")) {
+            if !links
+                .iter()
+                .any(|known| known.name == *link && known.ethernet && known.kind.as_deref() != Some("bridge"))
+            {
                 return Err(Error::refused(
                     format!("there is no aggregation {link}, and no Ethernet link of that name"),
                     "dladm show-link",

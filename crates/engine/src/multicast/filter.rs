@@ -154,13 +154,7 @@ impl Filter {
 
     /// Has written what is missing and taken out what is too much. Whatever is let through before and after is
     /// let through in between.
-    pub(super) fn settle(
-        &mut self,
-        port: PortIndex,
-        table: &Table,
-        all_wanted: bool,
-        actions: &mut VecDeque<Action>,
-    ) {
+    pub(super) fn settle(&mut self, port: PortIndex, table: &Table, all_wanted: bool, actions: &mut VecDeque<Action>) {
         let all = self.serves && self.must_take_all(table, all_wanted);
         if all {
             self.open(port, actions);
@@ -189,7 +183,9 @@ impl Filter {
     fn empty(&mut self, port: PortIndex, table: &Table, actions: &mut VecDeque<Action>) {
         match std::mem::take(&mut self.held) {
             Held::Table => actions.extend(table.groups().map(|group| Action::from(GroupAction::Remove(port, group)))),
-            Held::Some(groups) => actions.extend(groups.into_iter().map(|group| Action::from(GroupAction::Remove(port, group)))),
+            Held::Some(groups) => {
+                actions.extend(groups.into_iter().map(|group| Action::from(GroupAction::Remove(port, group))))
+            }
         }
     }
 

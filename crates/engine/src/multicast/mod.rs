@@ -255,7 +255,8 @@ impl Multicast {
     /// The port that would be the best one if it were not for the multicast port.
     fn fullest(&self, others: &[PortIndex], active: &[PortIndex]) -> Option<PortIndex> {
         // One that is ready already is preferred to one that would have to be filled.
-        let rank = |port: &PortIndex| (!active.contains(port), self.is_short(*port), Some(*port) != self.successor, *port);
+        let rank =
+            |port: &PortIndex| (!active.contains(port), self.is_short(*port), Some(*port) != self.successor, *port);
         others.iter().copied().min_by_key(rank)
     }
 
