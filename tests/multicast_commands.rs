@@ -6,7 +6,6 @@ use std::fs;
 use dlmp_testbed::{Groups, Pins};
 use dlmp_tests::{Guest, LARGE, MulticastGuest, refused, typed, wait_for};
 use nix::sys::signal::Signal;
-use serde_json::json as value;
 
 /// What `show-linkprop` says of `mcast-limit` of a port.
 fn limit(guest: &Guest, port: &str) -> String {
@@ -26,18 +25,15 @@ fn show_mcast_lists_groups_with_addresses_and_askers() {
     let table = typed(&rig.guest.dlmp, "dladm show-mcast aggr0");
     let words = |row: &str| row.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(words(table.lines().next().unwrap()), ["LINK", "GROUP", "ADDRESSES", "ASKEDBY"]);
-    let row = table.lines().map(words).find(|row| row[1] == "01:00:5e:01:00:00").unwrap();
-    assert_eq!(row[0], "aggr0");
-    assert_eq!(row.last().unwrap(), "aggr0");
-    let parseable = typed(&rig.guest.dlmp, "dladm show-mcast -p -o link,group,askedby aggr0");
-    assert!(parseable.lines().any(|row| row == r"aggr0:33\:33\:00\:01\:00\:00:aggr0"), "{parseable}");
+    let row = table.lines().map(words).find(|row| row.len() > 2 && row.contains(&"1:0:5e:1:0:0".into())).unwrap();
+    assert_eq!(row[row.len() - 2..], ["239.1.0.0", "aggr0"]);
+    let parseable = typed(&rig.guest.dlmp, "dladm show-mcast -p -o link,group,addresses,askedby aggr0");
+    let expected = r"aggr0:33\:33\:0\:1\:0\:0:ff15\:\:1\:0:aggr0";
+    assert!(parseable.lines().any(|row| row == expected), "{parseable}");
 
-    let shown = rig.shown();
-    assert_eq!((&shown["link"], &shown["all"]), (&value!("aggr0"), &value!([])));
-    let groups = shown["groups"].as_array().unwrap();
-    let group = groups.iter().find(|row| row["group"] == "33:33:00:01:00:00").unwrap();
-    assert_eq!(group["askedby"], value!(["aggr0"]));
-    assert!(group["addresses"].is_array(), "{group}");
+    let rows = rig.groups();
+    let row = rows.iter().find(|row| row.group == "01:00:5e:01:00:00").unwrap();
+    assert_eq!((row.addresses.as_slice(), row.askers.as_slice()), (&["239.1.0.0".into()][..], &["aggr0".into()][..]));
 
     rig.guest.namespace.ip("link set dev aggr0 allmulticast on").unwrap();
     wait_for("the reason is shown", || {
@@ -58,9 +54,6 @@ fn show_mcast_lists_ports_with_role_and_filter() {
     let mut expected = [format!("aggr0:{active}:active:exact"), format!("aggr0:{standby}:standby:exact")];
     expected.sort_unstable();
     assert_eq!(rows, expected);
-    rig.guest.unplug(standby);
-    wait_for("a port without carrier has no role", || rig.ports()[standby].role == "--");
-    assert_eq!(rig.ports()[standby].filter, "none");
 }
 
 #[test]

@@ -232,7 +232,7 @@ fn groups_of_guests_behind_a_bridge_survive_a_failover_under_a_snooping_switch()
     for row in wanted {
         assert_eq!(askers(&rig, row), BTreeSet::from([vec!["52:54:00:00:00:0a".to_owned()]]));
     }
-    assert_eq!(rig.shown()["all"], serde_json::json!(["bridge br0"]));
+    assert!(rig.reasons()[0].starts_with("bridge "), "{:?}", rig.reasons());
     assert!(rig.ports().values().all(|row| row.filter == "all"), "{:?}", rig.ports());
 
     let receiver = GroupReceiver::start(&vm, "eth0").unwrap();
@@ -248,7 +248,7 @@ fn groups_of_guests_behind_a_bridge_survive_a_failover_under_a_snooping_switch()
     complete();
 
     rig.guest.namespace.ip("link set dev aggr0 nomaster").unwrap();
-    wait_for("nobody needs all groups", || rig.shown()["all"] == serde_json::json!([]));
+    wait_for("nobody needs all groups", || rig.reasons().is_empty());
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn all_groups_are_taken_as_long_as_there_is_a_reason() {
     let (active, _) = rig.active_and_other_port();
     rig.guest.namespace.ip("link set dev aggr0 allmulticast on").unwrap();
     wait_for("the port takes all", || rig.ports()[active].filter == "all" && rig.filter(active).takes_all());
-    assert_eq!(rig.shown()["all"].as_array().unwrap().len(), 1, "{}", rig.shown());
+    assert_eq!(rig.reasons().len(), 1, "{:?}", rig.reasons());
     let stream = rig.stream(&[wanted], 5000);
     stream.assert_brings("without any member", 5, &[wanted], &[]);
     rig.guest.namespace.ip("link set dev aggr0 allmulticast off").unwrap();

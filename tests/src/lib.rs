@@ -11,4 +11,4 @@ mod multicast;
 pub use capture::{Capture, Copies};
 pub use command::{Outcome, ip_json, json, refused, run, typed, wait_for};
 pub use guest::{GUEST, Guest, HOST, assert_whole};
-pub use multicast::{GroupStream, LARGE, MulticastGuest, PortRow, macs};
+pub use multicast::{GroupRow, GroupStream, LARGE, MulticastGuest, PortRow, macs};

@@ -41,6 +41,17 @@ pub struct PortRow {
     pub limit: Value,
 }
 
+/// What `show-mcast` says of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupRow {
+    /// Its MAC address, or `all`.
+    pub group: String,
+    /// The IP addresses by which it was reported.
+    pub addresses: Vec<String>,
+    /// Who wants it.
+    pub askers: Vec<String>,
+}
+
 impl MulticastGuest {
     /// Builds it with these cards as `net0` and `net1`. What is not unlimited is told dlmp by `mcast-limit`.
     pub fn new(hardware: [Hardware; 2]) -> Self {
@@ -65,22 +76,16 @@ impl MulticastGuest {
         &self.filters[usize::from(port == "net1")]
     }
 
-    /// What `show-mcast` says in JSON.
-    pub fn shown(&self) -> Value {
-        json(&self.guest.dlmp, "dladm show-mcast -j aggr0")[0].clone()
-    }
-
     /// What is said of each port.
     pub fn ports(&self) -> BTreeMap<String, PortRow> {
-        let shown = self.shown();
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let shown = json(&self.guest.dlmp, "dladm show-mcast -P -j aggr0");
         let row = |row: &Value| PortRow {
-            role: text(&row["role"]),
+            role: row["role"].as_str().unwrap_or("--").to_owned(),
             filter: text(&row["filter"]),
             groups: row["groups"].as_u64().unwrap(),
             limit: row["limit"].clone(),
         };
-        shown["ports"].as_array().unwrap().iter().map(|port| (text(&port["port"]), row(port))).collect()
+        shown.as_array().unwrap().iter().map(|port| (text(&port["port"]), row(port))).collect()
     }
 
     /// The port that takes multicast, and the other one.
@@ -96,15 +101,27 @@ impl MulticastGuest {
         wait_for(&format!("{port} takes multicast"), || self.ports()[port].role == "active");
     }
 
+    /// What is said of groups.
+    pub fn groups(&self) -> Vec<GroupRow> {
+        let shown = json(&self.guest.dlmp, "dladm show-mcast -j aggr0");
+        let texts = |value: &Value| value.as_array().unwrap().iter().map(text).collect();
+        let row = |row: &Value| GroupRow {
+            group: text(&row["group"]),
+            addresses: texts(&row["addresses"]),
+            askers: texts(&row["askedby"]),
+        };
+        shown.as_array().unwrap().iter().map(row).collect()
+    }
+
+    /// Why every group is wanted, if it is.
+    pub fn reasons(&self) -> Vec<String> {
+        self.groups().into_iter().find(|row| row.group == "all").map(|row| row.askers).unwrap_or_default()
+    }
+
     /// The groups of the table that are of the kind that tests join, by MAC address, with who asked.
     pub fn table(&self) -> BTreeMap<String, Vec<String>> {
-        let shown = self.shown();
-        let row = |row: &Value| {
-            let askers = row["askedby"].as_array().unwrap().iter().map(|asker| asker.as_str().unwrap().to_owned());
-            (row["group"].as_str().unwrap().to_owned(), askers.collect())
-        };
-        let rows = shown["groups"].as_array().unwrap().iter().map(row);
-        rows.filter(|(group, _): &(String, _)| is_of_a_test(group)).collect()
+        let rows = self.groups().into_iter().filter(|row| is_of_a_test(&row.group));
+        rows.map(|row| (row.group, row.askers)).collect()
     }
 
     /// Waits until the table has exactly these of the groups that tests join, and every port that has a filter has them.
@@ -225,6 +242,10 @@ impl GroupStream {
 pub fn macs(groups: &[Groups]) -> BTreeSet<String> {
     let text = |group| mac_of_group(group).map(|byte| format!("{byte:02x}")).join(":");
     groups.iter().flat_map(|row| row.addresses()).map(text).collect()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned()
 }
 
 /// Whether a MAC address is one of [`Groups`], not one that the kernel joins by itself.

@@ -167,6 +167,7 @@ fn frames_to_other_machines_do_not_arrive() {
     };
     entry("add");
     wait_for("the address is admitted", || arrives(other));
+    assert!(!bench.filter.was_promiscuous(), "an address of its own asks for nothing more");
     entry("delete");
     wait_for("the address is no more admitted", || !arrives(other));
 }

@@ -49,8 +49,8 @@ pub(super) struct LinkState {
     pub(super) address: Address,
     /// Whether it is to take all groups.
     pub(super) all_groups: bool,
-    /// Whether it is to take everything.
-    pub(super) promiscuous: bool,
+    /// How many ask that it takes everything.
+    pub(super) promiscuity: u32,
 }
 
 impl Kernel {
@@ -133,11 +133,11 @@ impl Kernel {
         if link.header.index != self.index {
             return None;
         }
-        let mut state = LinkState { address: [0; 6], all_groups: false, promiscuous: false };
+        let mut state = LinkState { address: [0; 6], all_groups: false, promiscuity: 0 };
         for attribute in &link.attributes {
             match attribute {
                 LinkAttribute::Address(address) => state.address = address.as_slice().try_into().ok()?,
-                LinkAttribute::Promiscuity(count) => state.promiscuous = *count > 0,
+                LinkAttribute::Promiscuity(count) => state.promiscuity = *count,
                 // How many ask for it; the flag of that name is about the administrator alone.
                 LinkAttribute::AllMulticast(count) => state.all_groups = *count > 0,
                 _ => {}

@@ -189,7 +189,7 @@ impl State {
             was_promiscuous: false,
             next_look: Instant::now(),
         };
-        state.set_link(link)?;
+        state.set_link(link, true)?;
         Ok(state)
     }
 
@@ -203,7 +203,7 @@ impl State {
             match event {
                 Event::Added(address) => self.change(address, true)?,
                 Event::Removed(address) => self.change(address, false)?,
-                Event::Link(link) => self.set_link(link)?,
+                Event::Link(link) => self.set_link(link, self.table.has_others())?,
                 Event::Lost => self.next_look = Instant::now(),
             }
         }
@@ -219,7 +219,10 @@ impl State {
     fn look(&mut self) -> Result<()> {
         let begin = Instant::now();
         let link = self.kernel.link_state()?;
-        self.set_link(link)?;
+        // Whether there are other addresses was perhaps different when the link was asked.
+        let had_others = self.table.has_others();
+        self.catch_up()?;
+        self.set_link(link, had_others || self.table.has_others())?;
         let groups = self.kernel.groups()?;
         let changes = self.table.replace_groups(&groups);
         self.carry_out(&changes)?;
@@ -231,13 +234,15 @@ impl State {
         changes.iter().try_for_each(|change| self.program.admit(change.address, change.admitted))
     }
 
-    fn set_link(&mut self, link: LinkState) -> Result<()> {
+    /// The kernel makes a link without a filter for other addresses, such as a veth, promiscuous itself while it has
+    /// some (`__dev_set_rx_mode` in net/core/dev.c): this one filters them.
+    fn set_link(&mut self, link: LinkState, has_others: bool) -> Result<()> {
         if link.address != self.link.address {
             self.program.admit(self.link.address, false)?;
             self.program.admit(link.address, true)?;
         }
         self.link = link;
-        self.was_promiscuous |= link.promiscuous;
+        self.was_promiscuous |= link.promiscuity > u32::from(has_others);
         self.program.admit_all_groups(self.takes_all_now())
     }
 }

@@ -69,6 +69,11 @@ impl Table {
         changes
     }
 
+    /// Whether addresses are on the kernel's list that are not groups.
+    pub(super) fn has_others(&self) -> bool {
+        !self.others.is_empty()
+    }
+
     /// How many groups are on the kernel's list.
     pub(super) fn listed_groups(&self) -> usize {
         self.groups.len() + self.waiting.len()
