@@ -20,6 +20,7 @@ mod frames;
 mod handle;
 mod limits;
 mod lists;
+mod measure;
 mod multicast;
 mod news;
 mod ports;
@@ -54,6 +55,7 @@ use frames::FrameSender;
 use handle::Command;
 pub use handle::Monitor;
 use lists::{Looked, Looks};
+use measure::Measured;
 use news::News;
 pub use running::Spec;
 use running::{Observed, Reports, Running, Tools};
@@ -102,6 +104,7 @@ struct Task {
     reports: mpsc::UnboundedReceiver<Reports>,
     refusals: mpsc::UnboundedReceiver<Refusal>,
     chores: JoinHandle<()>,
+    measured: mpsc::UnboundedReceiver<Measured>,
     looks: Looks,
     looked: mpsc::UnboundedReceiver<Looked>,
     /// Absent where the kernel does not tell.
@@ -135,6 +138,7 @@ impl Task {
         let (sender_of_events, observed) = mpsc::unbounded_channel();
         let (sender_of_reports, reports) = mpsc::unbounded_channel();
         let (sender_of_refusals, refusals) = mpsc::unbounded_channel();
+        let (sender_of_findings, measured) = mpsc::unbounded_channel();
         let (sender_of_looks, looked) = mpsc::unbounded_channel();
         let (sender_of_chores, chores) = chores::start(sender_of_refusals)?;
         let (watched, stop_carrier) = (Watched::default(), Arc::<AtomicBool>::default());
@@ -150,6 +154,7 @@ impl Task {
                 reports: sender_of_reports,
                 chores: sender_of_chores,
                 limits: Rc::default(),
+                measured: sender_of_findings,
                 news,
                 recording,
                 epoch: Instant::now(),
@@ -163,6 +168,7 @@ impl Task {
             reports,
             refusals,
             chores,
+            measured,
             looks: Looks::new(sender_of_looks),
             looked,
             group_events: GroupEvents::open()?,
@@ -195,6 +201,7 @@ impl Task {
                 () = self.timer.until(wake) => self.timeout(),
                 () = self.changes.next() => self.look_at_ground(),
                 Some(ground) = self.look.1.recv() => self.follow(ground),
+                Some(measured) = self.measured.recv() => self.measured(&measured),
                 Some(looked) = self.looked.recv() => self.lists_seen(looked),
                 () = group_change(&mut self.group_events) => self.looks.hasten([]),
                 () = until(self.looks.due()) => self.look_at_lists(),
@@ -234,6 +241,12 @@ impl Task {
     fn refused(&mut self, refusal: Refusal) {
         for running in self.running.values_mut() {
             running.group_refused(refusal.link, refusal.group);
+        }
+    }
+
+    fn measured(&mut self, measured: &Measured) {
+        for running in self.running.values_mut() {
+            running.filter_measured(measured);
         }
     }
 
@@ -376,6 +389,7 @@ impl Task {
         for running in self.running.values_mut() {
             running.check(&self.tools.netlink).await;
             running.age(Instant::now());
+            running.measure_filters();
             running.act();
         }
     }

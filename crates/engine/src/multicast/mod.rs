@@ -50,6 +50,8 @@ pub struct GroupPort {
     pub reception: Reception,
     /// How many groups are in it.
     pub held: usize,
+    /// One of them.
+    pub one: Option<MacAddr>,
     /// How many it can hold, as far as is known.
     pub limit: Option<usize>,
 }
@@ -226,6 +228,7 @@ impl Multicast {
                 false => Reception::None,
             },
             held: filter.held(&self.table),
+            one: filter.one(&self.table),
             limit: filter.capacity(),
         })
     }
