@@ -41,6 +41,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use dlmp_api::Error;
+use dlmp_datapath::ALIVE;
 use dlmp_datapath::bpf::{self, Attachment};
 use dlmp_netlink::{Changes, GroupEvents, LinkEvent, LinkEvents, Netlink};
 use tokio::sync::mpsc;
@@ -65,7 +66,7 @@ pub use vnics::VnicSpec;
 const CHECK: Duration = Duration::from_secs(5);
 
 /// How often the programs are told that reports which they hold are read: several times before they cease to
-/// believe it ([`dlmp_datapath::ALIVE`]).
+/// believe it ([`ALIVE`]).
 const PULSE: Duration = Duration::from_millis(50);
 
 /// What the monitor needs to know of its surroundings.
@@ -225,9 +226,14 @@ impl Task {
     /// Tells the programs in good time that the reports which they hold are read.
     fn give_pulse(&mut self) {
         let now = Instant::now();
-        if self.pulse.is_none_or(|last| now >= last + PULSE) {
-            self.pulse = Some(now);
-            self.running.values().for_each(Running::sign_of_life);
+        if self.pulse.is_some_and(|last| now < last + PULSE) {
+            return;
+        }
+        let before = self.pulse.replace(now);
+        self.running.values().for_each(Running::sign_of_life);
+        // Reports went out past us meanwhile.
+        if before.is_some_and(|last| now >= last + ALIVE) {
+            self.running.values().for_each(Running::ask_for_reports);
         }
     }
 

@@ -349,7 +349,7 @@ impl Running {
     }
 
     /// Asks those whose lists cannot be seen to report their groups: VNICs in other namespaces, and guests of a bridge.
-    fn ask_for_reports(&self) {
+    pub(super) fn ask_for_reports(&self) {
         let port = self.engine.multicast().port().and_then(|port| self.ports.get(&port)?.device);
         let Some(asker) = port.or_else(|| self.devices().next()) else { return };
         let listed: BTreeSet<SlotIndex> = self.groups.listed.values().copied().collect();
