@@ -117,7 +117,12 @@ mod tests {
             group("aggr0", Some("01:00:5e:01:01:01"), &["239.1.1.1"], &["aggr0", "vnic1"]),
             group("aggr1", Some("33:33:00:00:00:01"), &[], &["aggr1"]),
         ];
-        insta::assert_snapshot!(Format::default().render(&group_table(&groups).unwrap(), true).unwrap(), @"");
+        insta::assert_snapshot!(Format::default().render(&group_table(&groups).unwrap(), true).unwrap(), @r"
+        LINK        GROUP              ADDRESSES         ASKEDBY
+        aggr0       all                --                bridge above aggr0
+                    1:0:5e:1:1:1       239.1.1.1         aggr0,vnic1
+        aggr1       33:33:0:0:0:1      --                aggr1
+        ");
     }
 
     #[test]
@@ -135,6 +140,11 @@ mod tests {
             port("net1", Some("standby"), "all", 64, Some(64)),
             port("net2", None, "none", 0, None),
         ];
-        insta::assert_snapshot!(Format::default().render(&port_table(&ports), true).unwrap(), @"");
+        insta::assert_snapshot!(Format::default().render(&port_table(&ports), true).unwrap(), @r"
+        LINK        PORT        ROLE      FILTER  GROUPS   LIMIT
+        aggr0       net0        active    exact   90       --
+                    net1        standby   all     64       64
+                    net2        --        none    0        --
+        ");
     }
 }

@@ -276,12 +276,13 @@ pub fn receive(socket: &Socket) -> io::Result<Received> {
     Ok(Received { bytes: buffer[..len].to_vec(), from, ifindex, stamp: stamp.unwrap_or_default() })
 }
 
-/// A packet socket that receives what comes in by a link, whole, with VLAN tags told apart.
+/// A packet socket that receives what comes in by a link, whole, with VLAN tags told apart, and before any program of
+/// the link does anything to it.
 ///
 /// # Errors
 /// Those of socket(2): it takes CAP_NET_RAW.
-pub fn held_report_socket(ifindex: u32) -> io::Result<Socket> {
-    /// Room for a burst of reports until they are read, in bytes; each takes some 800.
+pub fn whole_frame_socket(ifindex: u32) -> io::Result<Socket> {
+    /// Room for a burst of frames until they are read, in bytes; a small one takes some 800.
     const BUFFER: i32 = 8 << 20;
     let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), Some(Protocol::from(0)))?;
     set_option(&socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, &1i32)?;

@@ -231,7 +231,7 @@ fn the_successor_is_ready_before_it_is_needed_and_others_have_nothing() {
 #[test]
 fn a_port_that_was_not_ready_takes_all_first_and_the_exact_groups_then() {
     let mut world = World::new(&[NET0, NET1, NET2]);
-    world.tell(listed(&[1], &[]));
+    world.tell(listed(&(1..=100).collect::<Vec<u8>>(), &[]));
     // The engine thinks of one port at a time: the last one is a surprise.
     world.tell(Event::PortRemoved(NET1));
     world.tell(Event::Link(NET2, LinkState::Down));
@@ -243,7 +243,7 @@ fn a_port_that_was_not_ready_takes_all_first_and_the_exact_groups_then() {
     let switch = place(Action::SetMulticastPort(Some(NET2)));
     let exact = place(GroupAction::Add(NET2, mac(1)).into());
     let close = place(GroupAction::TakeAll(NET2, false).into());
-    assert!(open < switch && switch < exact && exact < close, "{done:?}");
+    assert!(open < exact && exact < close && close < switch, "{done:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use std::io;
 
 use dlmp_wire::MacAddr;
-use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -135,7 +135,8 @@ fn request(index: u32, mac: MacAddr, wanted: bool) -> NetlinkMessage<RouteNetlin
     neighbour.header.flags = NeighbourFlags::Own;
     neighbour.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
     let (inner, flags) = if wanted {
-        (RouteNetlinkMessage::NewNeighbour(neighbour), NLM_F_CREATE)
+        // Without the second flag the kernel does not tell that it was there (ndo_dflt_fdb_add in net/core/rtnetlink.c).
+        (RouteNetlinkMessage::NewNeighbour(neighbour), NLM_F_CREATE | NLM_F_EXCL)
     } else {
         (RouteNetlinkMessage::DelNeighbour(neighbour), 0)
     };

@@ -1,7 +1,7 @@
-//! How many groups a link can hold in its filter.
+//! How many groups a link can hold in its filter: as many as was set, as its driver is known for, or as was measured.
 //!
 //! The kernel puts every address into its own list and lets the driver do what it can: some drop the excess without
-//! a word. So the limits of drivers that are known for one are here; others are found when a link refuses a group.
+//! a word.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +25,7 @@ const KNOWN: [(&str, usize); 5] = [
 #[derive(Debug, Default)]
 pub(super) struct Limits {
     set: BTreeMap<String, usize>,
+    measured: BTreeMap<String, usize>,
     /// Opened when it is first needed.
     ethtool: Option<Ethtool>,
 }
@@ -38,9 +39,22 @@ impl Limits {
         }
     }
 
+    /// Notes what was measured of a link.
+    pub(super) fn note(&mut self, link: &str, measured: Option<usize>) {
+        match measured {
+            Some(limit) => drop(self.measured.insert(link.to_owned(), limit)),
+            None => drop(self.measured.remove(link)),
+        }
+    }
+
+    /// The limit of a link that need not be measured.
+    pub(super) fn known(&mut self, link: &str) -> Option<usize> {
+        self.set.get(link).copied().or_else(|| self.driver_limit(link))
+    }
+
     /// The limit of a link; nothing when none is known.
     pub(super) fn of(&mut self, link: &str) -> Option<usize> {
-        self.set.get(link).copied().or_else(|| self.driver_limit(link))
+        self.known(link).or_else(|| self.measured.get(link).copied())
     }
 
     fn driver_limit(&mut self, link: &str) -> Option<usize> {

@@ -20,6 +20,7 @@ mod frames;
 mod handle;
 mod limits;
 mod lists;
+mod measure;
 mod multicast;
 mod news;
 mod ports;
@@ -40,6 +41,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use dlmp_api::Error;
+use dlmp_datapath::ALIVE;
 use dlmp_datapath::bpf::{self, Attachment};
 use dlmp_netlink::{Changes, GroupEvents, LinkEvent, LinkEvents, Netlink};
 use tokio::sync::mpsc;
@@ -54,6 +56,7 @@ use frames::FrameSender;
 use handle::Command;
 pub use handle::Monitor;
 use lists::{Looked, Looks};
+use measure::Measured;
 use news::News;
 pub use running::Spec;
 use running::{Observed, Reports, Running, Tools};
@@ -63,7 +66,7 @@ pub use vnics::VnicSpec;
 const CHECK: Duration = Duration::from_secs(5);
 
 /// How often the programs are told that reports which they hold are read: several times before they cease to
-/// believe it ([`dlmp_datapath::ALIVE`]).
+/// believe it ([`ALIVE`]).
 const PULSE: Duration = Duration::from_millis(50);
 
 /// What the monitor needs to know of its surroundings.
@@ -102,6 +105,7 @@ struct Task {
     reports: mpsc::UnboundedReceiver<Reports>,
     refusals: mpsc::UnboundedReceiver<Refusal>,
     chores: JoinHandle<()>,
+    measured: mpsc::UnboundedReceiver<Measured>,
     looks: Looks,
     looked: mpsc::UnboundedReceiver<Looked>,
     /// Absent where the kernel does not tell.
@@ -135,6 +139,7 @@ impl Task {
         let (sender_of_events, observed) = mpsc::unbounded_channel();
         let (sender_of_reports, reports) = mpsc::unbounded_channel();
         let (sender_of_refusals, refusals) = mpsc::unbounded_channel();
+        let (sender_of_findings, measured) = mpsc::unbounded_channel();
         let (sender_of_looks, looked) = mpsc::unbounded_channel();
         let (sender_of_chores, chores) = chores::start(sender_of_refusals)?;
         let (watched, stop_carrier) = (Watched::default(), Arc::<AtomicBool>::default());
@@ -150,6 +155,7 @@ impl Task {
                 reports: sender_of_reports,
                 chores: sender_of_chores,
                 limits: Rc::default(),
+                measured: sender_of_findings,
                 news,
                 recording,
                 epoch: Instant::now(),
@@ -163,6 +169,7 @@ impl Task {
             reports,
             refusals,
             chores,
+            measured,
             looks: Looks::new(sender_of_looks),
             looked,
             group_events: GroupEvents::open()?,
@@ -195,6 +202,7 @@ impl Task {
                 () = self.timer.until(wake) => self.timeout(),
                 () = self.changes.next() => self.look_at_ground(),
                 Some(ground) = self.look.1.recv() => self.follow(ground),
+                Some(measured) = self.measured.recv() => self.measured(&measured),
                 Some(looked) = self.looked.recv() => self.lists_seen(looked),
                 () = group_change(&mut self.group_events) => self.looks.hasten([]),
                 () = until(self.looks.due()) => self.look_at_lists(),
@@ -218,9 +226,14 @@ impl Task {
     /// Tells the programs in good time that the reports which they hold are read.
     fn give_pulse(&mut self) {
         let now = Instant::now();
-        if self.pulse.is_none_or(|last| now >= last + PULSE) {
-            self.pulse = Some(now);
-            self.running.values().for_each(Running::sign_of_life);
+        if self.pulse.is_some_and(|last| now < last + PULSE) {
+            return;
+        }
+        let before = self.pulse.replace(now);
+        self.running.values().for_each(Running::sign_of_life);
+        // Reports went out past us meanwhile.
+        if before.is_some_and(|last| now >= last + ALIVE) {
+            self.running.values().for_each(Running::ask_for_reports);
         }
     }
 
@@ -234,6 +247,12 @@ impl Task {
     fn refused(&mut self, refusal: Refusal) {
         for running in self.running.values_mut() {
             running.group_refused(refusal.link, refusal.group);
+        }
+    }
+
+    fn measured(&mut self, measured: &Measured) {
+        for running in self.running.values_mut() {
+            running.filter_measured(measured);
         }
     }
 
@@ -376,6 +395,7 @@ impl Task {
         for running in self.running.values_mut() {
             running.check(&self.tools.netlink).await;
             running.age(Instant::now());
+            running.measure_filters();
             running.act();
         }
     }

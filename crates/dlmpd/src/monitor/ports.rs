@@ -215,7 +215,7 @@ impl Running {
         if let Some(port) = self.ports.get_mut(&port) {
             port.device = Some(device);
         }
-        self.find_limit(port);
+        self.forget_filter(port);
         ipv6::set_disabled(&link.name, true)
             .map_err(|error| Error::failed(format!("cannot switch IPv6 off on {}: {error}", link.name)))?;
         for mac in self.client_macs() {

@@ -22,6 +22,7 @@ use super::clients::Clients;
 use super::clock;
 use super::frames::FrameSender;
 use super::limits::Limits;
+use super::measure::Measured;
 use super::multicast::Groups;
 use super::news::News;
 use super::probing::{Probed, nanoseconds};
@@ -72,6 +73,7 @@ pub struct Running {
     pub(super) clients: Clients,
     pub(super) groups: Groups,
     pub(super) limits: Rc<RefCell<Limits>>,
+    pub(super) measured: mpsc::UnboundedSender<Measured>,
     /// Hands the reports that the datapath holds to the monitor.
     reports: AbortHandle,
     /// Does what takes the kernel's lock, in order, without anybody waiting.
@@ -102,6 +104,8 @@ pub struct Tools {
     pub(super) chores: mpsc::UnboundedSender<Chore>,
     /// How many groups ports can hold.
     pub(super) limits: Rc<RefCell<Limits>>,
+    /// Takes what was measured of ports' filters.
+    pub(super) measured: mpsc::UnboundedSender<Measured>,
 }
 
 /// Reports of membership that an aggregation's datapath has held, those that there were at a time.
@@ -183,6 +187,7 @@ impl Running {
             clients: Clients::default(),
             groups: Groups::default(),
             limits: tools.limits.clone(),
+            measured: tools.measured.clone(),
             reports: forward_reports(lower, spec.name.clone(), tools.reports.clone())?,
             chores: tools.chores.clone(),
         };
@@ -431,7 +436,7 @@ fn forward(events: Events, name: String, observed: mpsc::UnboundedSender<Observe
 
 /// Starts a task that hands the reports that the datapath holds on until it is aborted.
 fn forward_reports(lower: u32, name: String, reports: mpsc::UnboundedSender<Reports>) -> Result<AbortHandle, Error> {
-    let socket = crate::sys::held_report_socket(lower).and_then(crate::sys::wait_on).map_err(failed)?;
+    let socket = crate::sys::whole_frame_socket(lower).and_then(crate::sys::wait_on).map_err(failed)?;
     let task = tokio::task::spawn_local(async move {
         while let Ok(mut guard) = socket.readable().await {
             let mut frames = Vec::new();

@@ -2,7 +2,7 @@
 
 use dlmp_api::{PortStatistics, RuleCount};
 use dlmp_datapath::{Counter, Counters, PortIndex};
-use dlmp_engine::{Cause, Detection, Health, LinkState, PortView};
+use dlmp_engine::{Cause, Detection, Health, LinkState, PortView, Reception};
 
 use std::time::Instant;
 
@@ -22,7 +22,7 @@ impl Running {
                     speed: None,
                     duplex: "unknown".into(),
                     health: if view.health.is_active() { "active" } else { "failed" }.into(),
-                    reason: reason(view.health),
+                    reason: self.port_reason(&view),
                     portstate: if port.device.is_some() { "attached" } else { "detached" }.into(),
                     clients: view.slots.iter().filter_map(|&slot| self.client_name(slot)).map(str::to_owned).collect(),
                     flags: flags(&view),
@@ -44,6 +44,16 @@ impl Running {
             multicast_port: self.engine.multicast().port().and_then(name),
             ports,
         }
+    }
+
+    /// Why a port is what it is, and what it cannot do.
+    fn port_reason(&self, view: &PortView) -> String {
+        let mut text = reason(view.health);
+        let groups = self.engine.multicast().ports().find(|groups| groups.port == view.port);
+        if groups.is_some_and(|groups| groups.reception == Reception::Short) {
+            text.push_str("; its filter lacks multicast groups (show-mcast -P)");
+        }
+        text
     }
 
     /// The counters of each port.

@@ -88,6 +88,14 @@ impl Filter {
         }
     }
 
+    /// One of the groups in it.
+    pub(super) fn one(&self, table: &Table) -> Option<MacAddr> {
+        match &self.held {
+            Held::Table => table.groups().next(),
+            Held::Some(groups) => groups.first().copied(),
+        }
+    }
+
     /// How many groups it can hold, as far as is known.
     pub(super) fn capacity(&self) -> Option<usize> {
         self.limit.into_iter().chain(self.full_at).min()

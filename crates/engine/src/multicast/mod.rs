@@ -22,6 +22,8 @@ use table::{Table, Turn};
 /// How long groups that an earlier daemon knew are kept for whoever asked for them to ask again: more than hosts
 /// take to answer a query, also in old versions (RFC 2236, 8.3 and RFC 2710, 7.3: 10 s).
 const RESTORED: Duration = Duration::from_secs(15);
+/// So many groups are written about as fast as the one flag that lets all of them through.
+const QUICK: usize = 16;
 /// Reports are sent again after so long, since one can get lost (RFC 3376, 8.11).
 const REPORT_AGAIN: Duration = Duration::from_secs(1);
 
@@ -50,6 +52,8 @@ pub struct GroupPort {
     pub reception: Reception,
     /// How many groups are in it.
     pub held: usize,
+    /// One of them.
+    pub one: Option<MacAddr>,
     /// How many it can hold, as far as is known.
     pub limit: Option<usize>,
 }
@@ -186,7 +190,10 @@ impl Multicast {
             && !filter.serves()
         {
             filter.set_serves(true);
-            filter.open(port, actions);
+            if self.table.len() > QUICK {
+                filter.open(port, actions);
+            }
+            filter.settle(port, &self.table, self.all_wanted, actions);
         }
         if self.port != before {
             actions.push_back(Action::SetMulticastPort(self.port));
@@ -226,6 +233,7 @@ impl Multicast {
                 false => Reception::None,
             },
             held: filter.held(&self.table),
+            one: filter.one(&self.table),
             limit: filter.capacity(),
         })
     }

@@ -1,0 +1,175 @@
+//! Measures what the filter of a port does with multicast groups: how many it holds, and whether it takes all when it
+//! is told to. Drivers tell neither: the kernel's list of addresses is as long as one likes (net/core/dev_addr_lists.c),
+//! and a virtual function that is not trusted just goes on dropping.
+//!
+//! Another port sends frames to groups, and it is counted which of them come in at this one. They carry a number
+//! that nobody can guess, and a type that hosts ignore.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dlmp_netlink::MulticastFilter;
+use dlmp_wire::MacAddr;
+use tokio::sync::mpsc;
+
+use super::frames::FrameSender;
+use super::running::Device;
+use crate::sys;
+
+/// How many groups are tried: more than the devices hold that are known for holding few, and few enough to be no load.
+const TRIED: usize = 128;
+/// How many frames say whether a way is open at all.
+const CONTROL: usize = 8;
+/// How long the device may take to follow its list, and a frame to come over.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// The second of the types for local experiments (IEEE 802, 9.2.3); the first one is that of transitive probes.
+const ETHERTYPE: [u8; 2] = [0x88, 0xb6];
+const NONCE: usize = 16;
+const FRAME: usize = 60;
+
+/// What a measurement is to find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Question {
+    /// How many groups the port holds beside those that are in its filter, which are so many.
+    Capacity {
+        /// Groups in the filter.
+        held: usize,
+    },
+    /// Whether the port, which was told to, takes all groups. This one it has in its filter.
+    TakesAll {
+        /// A group that comes in whether it does or not.
+        held: MacAddr,
+    },
+}
+
+/// What was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// The port holds so many groups, or more than were tried.
+    Capacity(Option<usize>),
+    /// Whether it takes all.
+    TakesAll(bool),
+}
+
+/// A finding, or none because the ports do not reach each other.
+#[derive(Debug)]
+pub(super) struct Measured {
+    /// The link of the port.
+    pub(super) link: u32,
+    /// What was asked.
+    pub(super) question: Question,
+    /// The answer.
+    pub(super) finding: Option<Finding>,
+}
+
+/// Measures the filter of a port with frames that another port sends, in a thread of its own.
+pub(super) fn start(port: Device, from: Device, question: Question, results: mpsc::UnboundedSender<Measured>) {
+    let measure = move || {
+        let finding = Measurement::new(port, from).and_then(|mut measurement| match question {
+            Question::Capacity { held } => measurement.capacity(held),
+            Question::TakesAll { held } => measurement.takes_all(held),
+        });
+        let finding = finding.unwrap_or_else(|error| {
+            tracing::warn!(%error, link = port.ifindex, "the port's filter cannot be measured");
+            None
+        });
+        let _ = results.send(Measured { link: port.ifindex, question, finding });
+    };
+    if let Err(error) = thread::Builder::new().name("measure".into()).spawn(measure) {
+        tracing::warn!(%error, "no filter can be measured");
+    }
+}
+
+struct Measurement {
+    port: Device,
+    from: Device,
+    nonce: [u8; NONCE],
+    sender: FrameSender,
+    receiver: socket2::Socket,
+}
+
+impl Measurement {
+    fn new(port: Device, from: Device) -> io::Result<Self> {
+        let mut nonce = [0; NONCE];
+        getrandom::fill(&mut nonce).map_err(io::Error::other)?;
+        let receiver = sys::whole_frame_socket(port.ifindex)?;
+        Ok(Self { port, from, nonce, sender: FrameSender::open()?, receiver })
+    }
+
+    fn capacity(&mut self, held: usize) -> io::Result<Option<Finding>> {
+        // A port that filters nothing, as most virtual ones, needs no more.
+        let open = self.arrivals(&random_groups(CONTROL)?)?;
+        if open.len() == CONTROL {
+            return Ok(Some(Finding::Capacity(None)));
+        }
+        let groups = random_groups(TRIED)?;
+        let mut filter = MulticastFilter::open()?;
+        let mut change = |wanted: bool| {
+            let changes: Vec<_> = groups.iter().map(|&group| (group, wanted)).collect();
+            filter.change(self.port.ifindex, &changes).map_err(io::Error::other)
+        };
+        let refused = change(true)?.refused.len();
+        let arrived = self.arrivals(&groups);
+        change(false)?;
+        let arrived = arrived?.len();
+        Ok(match arrived {
+            // Nothing comes over, or the filter was full before.
+            0 => None,
+            TRIED if refused == 0 => Some(Finding::Capacity(None)),
+            _ => Some(Finding::Capacity(Some(held + arrived))),
+        })
+    }
+
+    fn takes_all(&mut self, held: MacAddr) -> io::Result<Option<Finding>> {
+        let mut groups = random_groups(CONTROL)?;
+        let strange: BTreeSet<MacAddr> = groups.iter().copied().collect();
+        groups.extend([held; CONTROL]);
+        let arrived = self.arrivals(&groups)?;
+        Ok(match (arrived.iter().any(|group| strange.contains(group)), arrived.contains(&held)) {
+            (true, _) => Some(Finding::TakesAll(true)),
+            (false, true) => Some(Finding::TakesAll(false)),
+            (false, false) => None,
+        })
+    }
+
+    /// Sends a frame to each group and gives those that come in.
+    fn arrivals(&self, groups: &[MacAddr]) -> io::Result<BTreeSet<MacAddr>> {
+        thread::sleep(PATIENCE);
+        for group in groups {
+            let mut frame = [0; FRAME];
+            frame[..6].copy_from_slice(&group.0);
+            frame[6..12].copy_from_slice(&self.from.mac.0);
+            frame[12..14].copy_from_slice(&ETHERTYPE);
+            frame[14..14 + NONCE].copy_from_slice(&self.nonce);
+            self.sender.send(&frame, self.from.ifindex)?;
+        }
+        let mut arrived = BTreeSet::new();
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            match sys::receive_frame(&self.receiver) {
+                Ok(frame) => arrived.extend(self.group_of(&frame)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(1)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(arrived)
+    }
+
+    /// The group of one of our own frames.
+    fn group_of(&self, frame: &[u8]) -> Option<MacAddr> {
+        let ours = frame.get(12..14)? == ETHERTYPE && frame.get(14..14 + NONCE)? == self.nonce;
+        ours.then(|| frame.first_chunk().copied().map(MacAddr))?
+    }
+}
+
+/// Locally administered groups, which nobody uses.
+fn random_groups(count: usize) -> io::Result<Vec<MacAddr>> {
+    let mut groups = vec![MacAddr::default(); count];
+    for MacAddr(bytes) in &mut groups {
+        getrandom::fill(bytes).map_err(io::Error::other)?;
+        bytes[0] = 0x03;
+    }
+    Ok(groups)
+}
