@@ -135,7 +135,7 @@ fn storms_of_joins_and_leaves_during_a_failover_leave_the_table_right() {
     let (reported, kept) = thread::scope(|scope| {
         let reports = scope.spawn(|| {
             // Each of 2000 groups is joined and left in turn; those left are joined in the end.
-            let eth0 = FrameSocket::open(&container, "eth0").unwrap();
+            let eth0 = FrameSocket::open_to_send(&container, "eth0").unwrap();
             let all: Vec<IpAddr> = Groups::v4(10_000, 2000).addresses().collect();
             let start = Instant::now();
             let mut due = start;

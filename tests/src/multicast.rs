@@ -157,9 +157,20 @@ impl MulticastGuest {
     /// Joins groups on `aggr0`, and waits until all is ready for them.
     pub fn join(&self, groups: &[Groups]) -> Members {
         let members = Members::join(&self.guest.namespace, "aggr0", groups).unwrap();
+        self.wait_until_ready_for(groups);
+        members
+    }
+
+    /// The same without any report ([`Members::join_quietly`]).
+    pub fn join_quietly(&self, groups: &[Groups]) -> Members {
+        let members = Members::join_quietly(&self.guest.namespace, "aggr0", groups).unwrap();
+        self.wait_until_ready_for(groups);
+        members
+    }
+
+    fn wait_until_ready_for(&self, groups: &[Groups]) {
         self.wait_until_table_is(groups);
         self.wait_until_both_ports_admit(groups);
-        members
     }
 
     /// A stream from the host to these groups, `rate` frames a second, which `aggr0` is to receive.
@@ -183,11 +194,13 @@ impl MulticastGuest {
     /// Has the switch send groups only to ports that have asked for them, and ask itself (bridge(8), ip-link(8)),
     /// and waits until it does.
     pub fn switch_snoops(&self) {
-        // Times in hundredths of a second: it begins when nobody else may ask any more, and asks at once.
+        // Times in hundredths of a second. It waits for one such interval for others who ask, and only then begins; the
+        // kernel would take the interval later if it came in the same command.
         self.guest
             .switch
             .ip("link set dev br0 type bridge mcast_query_response_interval 100 mcast_startup_query_interval 100 \
-                 mcast_hash_max 16384 mcast_snooping 1 mcast_querier 1")
+                 mcast_hash_max 16384\n\
+                 link set dev br0 type bridge mcast_snooping 1 mcast_querier 1")
             .unwrap();
         let nobodys = [Groups::v4(2_000_000, 1), Groups::v6(2_000_000, 1)];
         wait_for("the switch keeps a group that nobody asked for to itself", || {

@@ -45,12 +45,24 @@ impl FrameSocket {
     /// # Errors
     /// When there is no such link.
     pub fn open(namespace: &Namespace, link: &str) -> Result<Self> {
+        Self::with_protocol(namespace, link, libc::ETH_P_ALL as u16)
+    }
+
+    /// Opens one that only sends, and is spared the copies of what it sends.
+    ///
+    /// # Errors
+    /// When there is no such link.
+    pub fn open_to_send(namespace: &Namespace, link: &str) -> Result<Self> {
+        Self::with_protocol(namespace, link, 0)
+    }
+
+    fn with_protocol(namespace: &Namespace, link: &str, protocol: u16) -> Result<Self> {
         let open = || -> Result<Self> {
             // Without a protocol nothing is received before it is bound to its link.
             let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None::<SockProtocol>)?;
             setsockopt(&socket, sockopt::RcvBufForce, &BUFFER).context("cannot enlarge a receive buffer")?;
             setsockopt(&socket, sockopt::RxqOvfl, &1)?;
-            sys::bind_to_link(&socket, if_nametoindex(link)?)?;
+            sys::bind_to_link(&socket, if_nametoindex(link)?, protocol)?;
             Ok(Self { socket, address: address_of(link)? })
         };
         namespace.enter(open)?.with_context(|| format!("cannot open {link} in {}", namespace.name()))

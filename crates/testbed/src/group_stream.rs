@@ -46,7 +46,7 @@ impl GroupSender {
     /// # Errors
     /// When there is no such link.
     pub fn start(namespace: &Namespace, link: &str, groups: &[Groups], rate: u32) -> Result<Self> {
-        let socket = FrameSocket::open(namespace, link)?;
+        let socket = FrameSocket::open_to_send(namespace, link)?;
         let groups: Vec<IpAddr> = groups.iter().flat_map(|row| row.addresses()).collect();
         let (round, stop) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
         let thread = thread::Builder::new()

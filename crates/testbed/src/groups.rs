@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context, Result};
 use nix::net::if_::if_nametoindex;
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use socket2::{Domain, InterfaceIndexOrAddress, Socket, Type};
 
 use crate::namespace::Namespace;
+use crate::sys;
 
 /// Memberships of one socket: as many as its memory for options holds on every kernel (net.core.optmem_max,
 /// 20 KiB before Linux 6.7).
@@ -83,7 +86,7 @@ pub fn mac_of_group(group: IpAddr) -> [u8; 6] {
 /// them leaves the groups.
 #[derive(Debug)]
 pub struct Members {
-    _sockets: Vec<Socket>,
+    _sockets: Vec<OwnedFd>,
 }
 
 impl Members {
@@ -99,8 +102,34 @@ impl Members {
             for row in groups {
                 let addresses: Vec<IpAddr> = row.addresses().collect();
                 for some in addresses.chunks(MEMBERSHIPS) {
-                    sockets.push(member(index, row.family, some)?);
+                    sockets.push(member(index, row.family, some)?.into());
                 }
+            }
+            Ok(Self { _sockets: sockets })
+        })?
+    }
+}
+
+impl Members {
+    /// The same by packet sockets: nothing is reported, as for groups that are not IP. The kernel does it fast for
+    /// 100,000 groups too, while it looks through all IP memberships when one is left or, for IPv6, a packet comes.
+    ///
+    /// # Errors
+    /// Those of the socket option.
+    pub fn join_quietly(namespace: &Namespace, link: &str, groups: &[Groups]) -> Result<Self> {
+        namespace.enter(|| {
+            let index = if_nametoindex(link)?;
+            let addresses: Vec<IpAddr> = groups.iter().flat_map(|groups| groups.addresses()).collect();
+            let mut sockets = Vec::new();
+            for some in addresses.chunks(MEMBERSHIPS) {
+                // Without a protocol it receives nothing.
+                let socket =
+                    socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None::<SockProtocol>)?;
+                for &group in some {
+                    sys::add_membership(&socket, index, mac_of_group(group))
+                        .with_context(|| format!("cannot join {group}"))?;
+                }
+                sockets.push(socket);
             }
             Ok(Self { _sockets: sockets })
         })?

@@ -42,11 +42,12 @@ pub(crate) fn attach_tap(tun: &File, name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Ties a packet socket (packet(7)) to the link with this index: it gets and sends all frames of that link alone.
-pub(crate) fn bind_to_link(socket: &OwnedFd, index: u32) -> io::Result<()> {
+/// Ties a packet socket (packet(7)) to the link with this index: it sends through that link, and gets its frames of
+/// this EtherType (linux/if_ether.h), or none for 0.
+pub(crate) fn bind_to_link(socket: &OwnedFd, index: u32, protocol: u16) -> io::Result<()> {
     let address = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
-        sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
+        sll_protocol: protocol.to_be(),
         sll_ifindex: i32::try_from(index).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
         sll_hatype: 0,
         sll_pkttype: 0,
@@ -56,6 +57,32 @@ pub(crate) fn bind_to_link(socket: &OwnedFd, index: u32) -> io::Result<()> {
     let length = size_of_val(&address) as libc::socklen_t;
     // SAFETY: `address` is a sockaddr_ll of that length, which lives through the call.
     let result = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Has a packet socket be a member of a group on the link with this index (PACKET_ADD_MEMBERSHIP in packet(7)).
+pub(crate) fn add_membership(socket: &OwnedFd, index: u32, group: [u8; 6]) -> io::Result<()> {
+    let mut request = libc::packet_mreq {
+        mr_ifindex: i32::try_from(index).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
+        mr_type: libc::PACKET_MR_MULTICAST as u16,
+        mr_alen: 6,
+        mr_address: [0; 8],
+    };
+    request.mr_address[..6].copy_from_slice(&group);
+    let length = size_of_val(&request) as libc::socklen_t;
+    // SAFETY: `request` is a packet_mreq of that length, which lives through the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_ADD_MEMBERSHIP,
+            (&raw const request).cast(),
+            length,
+        )
+    };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
