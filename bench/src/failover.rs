@@ -87,7 +87,14 @@ pub fn measure(fault: Fault, systems: &[System]) -> Result<String> {
     ]);
     for &system in systems {
         eprintln!("{}: {FAULTS} faults, {fault:?}", system.name());
-        let Outcome { forth, back, repeated } = faults(fault, system)?;
+        let Outcome { forth, back, repeated } = match faults(fault, system) {
+            Ok(outcome) => outcome,
+            // The others are worth a table all the same.
+            Err(error) => {
+                table.row(&[system.name(), &format!("not measured: {error:#}"), "", "", "", "", "", ""]);
+                continue;
+            }
+        };
         let outage = |way: &Way| Spread::of(way.outages.clone()).text(1);
         eprintln!("outage, ms: {} and {}", outage(&forth), outage(&back));
         table.row(&[

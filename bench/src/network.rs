@@ -11,6 +11,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use dlmp_testbed::{End, LinkControl, Namespace, bridge, veth};
@@ -101,10 +102,15 @@ impl Network {
     /// Waits until the host answers on this path; also settles what addresses have to be learned.
     pub fn wait_for(&self, path: Path) -> Result<()> {
         let host = path.host.to_string();
-        // The first of 20 questions that is answered ends it (ping(8): -w, then -c).
-        let ping = self.guest.run(&["ping", "-q", "-w", "20", "-c", "1", "-i", "0.2", &host])?;
-        ensure!(ping.status.success(), "{host} does not answer within 20 s");
-        Ok(())
+        let deadline = Instant::now() + Duration::from_secs(20);
+        // An error ends it too, such as that nobody has answered ARP (ping(8), -w): then it asks again.
+        loop {
+            let ping = self.guest.run(&["ping", "-q", "-w", "5", "-c", "1", "-i", "0.2", &host])?;
+            if ping.status.success() {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{host} does not answer within 20 s");
+        }
     }
 }
 
