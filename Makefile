@@ -20,9 +20,10 @@ BUILD_PACKAGES = clang libclang-dev libbpf-dev
 RUN_PACKAGES = iproute2 dnsmasq-base ethtool iputils-ping util-linux
 # The tests compare the receive rules with those of Open vSwitch; its service need not run.
 TEST_PACKAGES = openvswitch-switch
+VIRTIO_PACKAGES = qemu-system-x86 busybox-static kmod
 VM_PACKAGES = user-mode-linux kmod libteam-utils openvswitch-switch
 
-.PHONY: build demo test test-vm bench bench-starved install check clean
+.PHONY: build demo test test-vm test-virtio bench bench-starved install check clean
 
 build: export DLMP_PACKAGES = $(BUILD_PACKAGES)
 build:
@@ -50,6 +51,7 @@ bench:
 	$(TARGET_DIR)/release/dlmp-bench cost >>docs/benchmarks.md
 	$(TARGET_DIR)/release/dlmp-bench clients >>docs/benchmarks.md
 	$(TARGET_DIR)/release/dlmp-bench groups >>docs/benchmarks.md
+	$(TARGET_DIR)/release/dlmp-bench multicast >>docs/benchmarks.md
 
 # False failovers with every core saturated: 20 minutes.
 bench-starved: export DLMP_PACKAGES = $(BUILD_PACKAGES) $(RUN_PACKAGES) stress-ng
@@ -64,6 +66,14 @@ test-vm:
 	./scripts/packages
 	$(CARGO) build --workspace --all-targets
 	./scripts/vm $(CARGO) test --offline -p dlmp-tests -p dlmp-datapath -p dlmp-netlink --no-fail-fast -- --test-threads=1
+
+# Failover between virtio-net cards, which filter addresses by themselves, in QEMU without KVM: some minutes.
+test-virtio: export DLMP_PACKAGES = $(BUILD_PACKAGES) $(RUN_PACKAGES) $(VIRTIO_PACKAGES)
+test-virtio:
+	./scripts/packages
+	$(CARGO) build --workspace --bins
+	$(CARGO) test -p dlmp-tests --test virtio \
+		--config 'target."cfg(all())".runner = ["$(CURDIR)/scripts/vm-virtio", "$(abspath $(TARGET_DIR))/virtio"]' -- --nocapture
 
 # Formatting and lints, as CI runs them.
 check: export DLMP_PACKAGES = $(BUILD_PACKAGES)

@@ -155,7 +155,8 @@ fn received(guest: &Namespace) -> Result<u64> {
     Ok(ports.filter_map(|link| link["stats64"]["rx"]["packets"].as_u64()).sum())
 }
 
-fn resident_mebibytes(pid: u32) -> Result<f64> {
+/// Memory of a process that is in RAM (VmRSS in proc_pid_status(5)).
+pub fn resident_mebibytes(pid: u32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;

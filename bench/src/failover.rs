@@ -206,7 +206,7 @@ fn traffic(network: &Network) -> Result<[u64; 2]> {
 }
 
 /// A time below [`PHASE`] that depends on nothing the systems do.
-fn random_phase() -> Result<Duration> {
+pub fn random_phase() -> Result<Duration> {
     let nanoseconds = u128::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos());
     let phase = u64::try_from(nanoseconds % PHASE.as_nanos())?;
     Ok(Duration::from_nanos(phase))

@@ -8,6 +8,7 @@
 //! - `dlmp-bench cost`: what one daemon with 256 probed aggregations of 4 ports takes.
 //! - `dlmp-bench clients`: thousands of clients on one aggregation.
 //! - `dlmp-bench groups`: what multicast groups cost, 10 to 100,000 of them.
+//! - `dlmp-bench multicast`: streams to groups through faults, and what groups take.
 //! - `dlmp-bench starved`: false failovers in 10 minutes with every core saturated.
 
 mod aggregator;
@@ -18,6 +19,7 @@ mod datapath;
 mod failover;
 mod flood;
 mod groups;
+mod multicast;
 mod network;
 mod report;
 mod starved;
@@ -59,6 +61,10 @@ fn run() -> Result<()> {
         Some("clients") => clients(),
         Some("cost") => cost(),
         Some("groups") => groups(),
+        Some("multicast") => {
+            println!("## Multicast\n\n{}\n{}", report::machine(), multicast::measure()?);
+            Ok(())
+        }
         Some("starved") => starved(),
         Some(other) => bail!("unknown part {other:?}; see the first lines of bench/src/main.rs"),
     }

@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use dlmp_testbed::{End, LinkControl, Namespace, bridge, veth};
+use dlmp_testbed::{End, Hardware, LinkControl, Namespace, PortFilter, bridge, veth};
 
 /// The ports of the aggregation. The one at index N leads to switch N.
 pub const PORTS: [&str; 2] = ["net0", "net1"];
@@ -46,8 +46,10 @@ pub struct Network {
     pub guest: Namespace,
     /// The host.
     pub host: Namespace,
-    switches: [LinkControl; 2],
-    _core: Namespace,
+    switches: [Namespace; 2],
+    /// What breaks and mends the switches' links.
+    controls: [LinkControl; 2],
+    core: Namespace,
 }
 
 impl Network {
@@ -70,28 +72,44 @@ impl Network {
         }
         guest.ip(&format!("address add {}/24 dev plain0", OVER_PLAIN.guest))?;
         let [first, second] = &switches;
-        let switches = [LinkControl::new(first)?, LinkControl::new(second)?];
-        Ok(Self { guest, host, switches, _core: core })
+        let controls = [LinkControl::new(first)?, LinkControl::new(second)?];
+        Ok(Self { guest, host, switches, controls, core })
     }
 
     /// Takes the carrier of the guest's port of this index away.
     pub fn cut(&self, port: usize) -> Result<()> {
-        self.switches[port].down(&format!("p{port}"))
+        self.controls[port].down(&format!("p{port}"))
     }
 
     /// Gives it back.
     pub fn mend(&self, port: usize) -> Result<()> {
-        self.switches[port].up(&format!("p{port}"))
+        self.controls[port].up(&format!("p{port}"))
     }
 
     /// Cuts the switch of the guest's port of this index off the rest: every carrier stays up.
     pub fn cut_silently(&self, port: usize) -> Result<()> {
-        self.switches[port].leave("br0", &format!("u{port}"))
+        self.controls[port].leave("br0", &format!("u{port}"))
     }
 
     /// Joins it again.
     pub fn mend_silently(&self, port: usize) -> Result<()> {
-        self.switches[port].join("br0", &format!("u{port}"))
+        self.controls[port].join("br0", &format!("u{port}"))
+    }
+
+    /// Has every switch send groups only to ports that have asked for them; the core asks (ip-link(8)).
+    pub fn snoop(&self) -> Result<()> {
+        // Times in hundredths of a second. The other switches find the core, their router, by its questions.
+        self.core.ip("link set dev br0 type bridge mcast_query_response_interval 100 mcast_query_interval 200 \
+             mcast_startup_query_interval 100 mcast_snooping 1 mcast_querier 1")?;
+        self.switches.iter().try_for_each(|switch| switch.ip("link set dev br0 type bridge mcast_snooping 1"))
+    }
+
+    /// Puts a filter before each port of the aggregation, as such a network card has one.
+    pub fn filters(&self, hardware: Hardware) -> Result<[PortFilter; 2]> {
+        let filter = |port: usize| {
+            PortFilter::new((&self.guest, PORTS[port]), (&self.switches[port], &format!("p{port}")), hardware)
+        };
+        Ok([filter(0)?, filter(1)?])
     }
 
     /// The ends of a flow from the guest to the host over the aggregation.

@@ -37,7 +37,10 @@ pub trait Dlmpd {
     async fn create_vnic(&mut self, request: &NewVnic) -> zlink::Result<Result<(), Error>>;
     async fn delete_vnic(&mut self, name: &str, temporary: bool) -> zlink::Result<Result<(), Error>>;
     async fn list_clients(&mut self) -> zlink::Result<Result<ClientsReply, Error>>;
-    async fn list_groups(&mut self) -> zlink::Result<Result<GroupsReply, Error>>;
+    #[zlink(more)]
+    async fn list_groups(
+        &mut self,
+    ) -> zlink::Result<impl futures_util::Stream<Item = zlink::Result<Result<GroupsReply, Error>>>>;
     async fn list_group_ports(&mut self) -> zlink::Result<Result<GroupPortsReply, Error>>;
     async fn get_statistics(&mut self) -> zlink::Result<Result<StatisticsReply, Error>>;
     async fn list_link_properties(&mut self) -> zlink::Result<Result<PropertiesReply, Error>>;

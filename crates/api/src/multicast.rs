@@ -34,10 +34,10 @@ pub struct GroupPort {
     pub limit: Option<i64>,
 }
 
-/// Reply of `ListGroups`.
+/// Reply of `ListGroups`, of which there are as many as it takes. Call it with `more`.
 #[derive(Debug, Clone, Serialize, Deserialize, zlink::introspect::Type)]
 pub struct GroupsReply {
-    /// All groups, by aggregation; first of each that all are wanted, if they are.
+    /// Some of all groups, by aggregation; first of each that all are wanted, if they are.
     pub groups: Vec<Group>,
 }
 

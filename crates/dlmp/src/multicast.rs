@@ -3,6 +3,7 @@
 use clap::Args;
 use dlmp_api::client::Dlmpd;
 use dlmp_api::{Group, GroupPort};
+use futures_util::{StreamExt, pin_mut};
 
 use crate::aggr::{mac, only};
 use crate::cell::Cell;
@@ -46,7 +47,11 @@ impl Run for Show {
             if self.ports {
                 ports = answer(daemon.list_group_ports().await)?.ports;
             } else {
-                groups = answer(daemon.list_groups().await)?.groups;
+                let parts = answer(daemon.list_groups().await.map(Ok))?;
+                pin_mut!(parts);
+                while let Some(part) = parts.next().await {
+                    groups.extend(answer(part)?.groups);
+                }
             }
         }
         let wanted = |aggregation: &str| self.name.as_ref().is_none_or(|name| name == aggregation);

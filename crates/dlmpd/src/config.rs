@@ -162,6 +162,7 @@ impl ConfigFile {
         self.parse(&text)?;
         let mut document = self.document(&text)?;
         sync(&mut document, "aggregations", &before.aggregations, &after.aggregations);
+        sync(&mut document, "ports", &before.ports, &after.ports);
         sync(&mut document, "vnics", &before.vnics, &after.vnics);
         sync(&mut document, "interfaces", &before.interfaces, &after.interfaces);
         sync(&mut document, "addresses", &before.addresses, &after.addresses);

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use dlmp_api::{
-    AddressesReply, AggregationsReply, ClientsReply, DaemonInfo, Error, GroupPortsReply, GroupsReply, InfoReply,
+    AddressesReply, AggregationsReply, ClientsReply, DaemonInfo, Error, Group, GroupPortsReply, GroupsReply, InfoReply,
     InterfacesReply, NewAddress, NewAggregation, NewVnic, ObjectReply, PortChange, ProbeReply, PropertiesReply,
     PropertyRequest, StateReply, StatisticsReply, VnicsReply,
 };
@@ -19,6 +19,10 @@ use crate::watch::{Client, watch};
 
 /// Members of this group may change things, as root may.
 const GROUP: &str = "dlmp";
+
+/// Multicast groups in one reply. The time that zlink takes to write a reply grows with the square of its length, and
+/// meanwhile nobody is served: it begins anew with each 256 bytes that do not fit (`BUFFER_SIZE`).
+const GROUPS_EACH: usize = 32;
 
 /// Serves the requests of one connection, one at a time.
 pub struct Service {
@@ -134,9 +138,10 @@ where
         Ok(ClientsReply { clients })
     }
 
-    async fn list_groups(&mut self) -> Result<GroupsReply, Error> {
-        let groups = self.control.lock().await.monitor.groups().await?;
-        Ok(GroupsReply { groups })
+    #[zlink(more)]
+    async fn list_groups(&self, _more: bool) -> impl Stream<Item = Reply<GroupsReply>> + Unpin {
+        // It fails only when the daemon is about to end; then there is no answer.
+        in_parts(self.control.lock().await.monitor.groups().await.ok())
     }
 
     async fn list_group_ports(&mut self) -> Result<GroupPortsReply, Error> {
@@ -265,8 +270,48 @@ where
     Err(refused(format!("user {user} may look but not change: that takes root or the group {GROUP}")))
 }
 
+/// A list of groups as replies: one at least, none without a list.
+fn in_parts(groups: Option<Vec<Group>>) -> impl Stream<Item = Reply<GroupsReply>> + Unpin {
+    let mut parts = Vec::new();
+    if let Some(groups) = groups {
+        parts.push(Vec::new());
+        for group in groups {
+            match parts.last_mut() {
+                Some(part) if part.len() < GROUPS_EACH => part.push(group),
+                _ => parts.push(vec![group]),
+            }
+        }
+    }
+    let last = parts.len().saturating_sub(1);
+    let reply = move |(number, groups)| Reply::new(Some(GroupsReply { groups })).set_continues(Some(number < last));
+    futures_util::stream::iter(parts.into_iter().enumerate().map(reply))
+}
+
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt;
+
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn groups_come_in_parts_of_which_the_last_says_so() {
+        let group = |number: usize| Group {
+            aggregation: "aggr0".into(),
+            group: Some(number.to_string()),
+            addresses: Vec::new(),
+            askedby: Vec::new(),
+        };
+        for count in [0, 1, GROUPS_EACH, GROUPS_EACH + 1, 10 * GROUPS_EACH] {
+            let all: Vec<Group> = (0..count).map(group).collect();
+            let replies: Vec<Reply<GroupsReply>> = in_parts(Some(all.clone())).collect().await;
+            let (last, before) = replies.split_last().unwrap();
+            assert!(before.iter().all(|reply| reply.continues() == Some(true)));
+            assert_eq!(last.continues(), Some(false));
+            let parts = replies.into_iter().map(|reply| reply.into_parameters().unwrap().groups);
+            assert_eq!(parts.flatten().collect::<Vec<_>>(), all);
+        }
+    }
+
     /// The description that users read is the one that the service gives of itself.
     /// `UPDATE_DESCRIPTION=1 cargo test -p dlmpd` writes it anew.
     #[test]

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 // Of linux/sockios.h.
 const SIOCBRADDIF: libc::c_ulong = 0x89a2;
@@ -92,6 +92,53 @@ fn about(name: &str) -> io::Result<libc::ifreq> {
 unsafe fn control(file: &impl AsRawFd, code: libc::c_ulong, request: &mut libc::ifreq) -> io::Result<()> {
     // SAFETY: the caller promises the rest; the request lives through the call.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), code, std::ptr::from_mut(request)) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Ties a packet socket (packet(7)) to the link with this index: it sends through that link, and gets its frames of
+/// this EtherType (linux/if_ether.h), or none for 0.
+pub(crate) fn bind_to_link(socket: &OwnedFd, index: u32, protocol: u16) -> io::Result<()> {
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: protocol.to_be(),
+        sll_ifindex: i32::try_from(index).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let length = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: `address` is a sockaddr_ll of that length, which lives through the call.
+    let result = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Has a packet socket be a member of a group on the link with this index (PACKET_ADD_MEMBERSHIP in packet(7)).
+pub(crate) fn add_membership(socket: &OwnedFd, index: u32, group: [u8; 6]) -> io::Result<()> {
+    let mut request = libc::packet_mreq {
+        mr_ifindex: i32::try_from(index).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
+        mr_type: libc::PACKET_MR_MULTICAST as u16,
+        mr_alen: 6,
+        mr_address: [0; 8],
+    };
+    request.mr_address[..6].copy_from_slice(&group);
+    let length = size_of_val(&request) as libc::socklen_t;
+    // SAFETY: `request` is a packet_mreq of that length, which lives through the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_ADD_MEMBERSHIP,
+            (&raw const request).cast(),
+            length,
+        )
+    };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -1,0 +1,268 @@
+//! The table of groups: who asks is in it, wherever he is, through storms, restarts and failovers, and what he asks
+//! for arrives from the first packet on.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails like the test")]
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dlmp_testbed::{
+    FrameSocket, GroupReceiver, GroupSender, Groups, Hardware, Look, Members, Namespace, Received, igmp_report, up,
+    veth,
+};
+use dlmp_tests::{HOST, LARGE, MulticastGuest, ip_json, macs, typed, wait_for};
+use nix::sys::signal::Signal;
+
+/// The address of `eth0` of a container.
+const CONTAINER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 7);
+
+/// Groups of each family from `first` on.
+fn groups(first: u32, count: u32) -> [Groups; 2] {
+    [Groups::v4(first, count), Groups::v6(first, count)]
+}
+
+/// A card with room for everything, and a small one.
+fn large_and_small() -> MulticastGuest {
+    MulticastGuest::new([LARGE, Hardware::with_slots(64)])
+}
+
+/// A container with the VNIC `vnic1` as its `eth0`.
+fn container(rig: &MulticastGuest) -> Namespace {
+    let container = Namespace::new("ee", "container").unwrap();
+    typed(&rig.guest.dlmp, "dladm create-vnic -l aggr0 vnic1");
+    rig.guest.namespace.ip(&format!("link set dev vnic1 netns {} name eth0", container.name())).unwrap();
+    container.ip(&format!("link set dev eth0 up\naddress add {CONTAINER}/24 dev eth0")).unwrap();
+    wait_for("its IPv6 address is checked", || {
+        let shown = ip_json(&container, "-6 address show dev eth0 scope link")[0]["addr_info"].clone();
+        shown.as_array().is_some_and(|all| !all.is_empty() && all.iter().all(|one| one["tentative"].is_null()))
+    });
+    container
+}
+
+/// Who has asked for a group.
+fn askers(rig: &MulticastGuest, groups: Groups) -> BTreeSet<Vec<String>> {
+    let table = rig.table();
+    macs(&[groups]).iter().map(|mac| table.get(mac).cloned().unwrap_or_default()).collect()
+}
+
+#[test]
+fn a_group_is_there_once_with_everybody_who_asks_and_goes_with_the_last() {
+    let rig = large_and_small();
+    let container = container(&rig);
+    let (shared, other) = (groups(0, 5), groups(5, 5));
+    let host_members = rig.join(&shared);
+    let guest_members = Members::join(&container, "eth0", &[shared, other].concat()).unwrap();
+    rig.wait_until_table_is(&[shared, other].concat());
+    for row in shared {
+        wait_for("both ask", || askers(&rig, row) == BTreeSet::from([vec!["aggr0".into(), "vnic1".into()]]));
+    }
+    for row in other {
+        assert_eq!(askers(&rig, row), BTreeSet::from([vec!["vnic1".into()]]));
+    }
+    drop(host_members);
+    for row in shared {
+        wait_for("one asks", || askers(&rig, row) == BTreeSet::from([vec!["vnic1".into()]]));
+    }
+    drop(guest_members);
+    rig.wait_until_table_is(&[]);
+}
+
+#[test]
+fn a_vnic_that_goes_takes_its_groups_along() {
+    let rig = large_and_small();
+    let container = container(&rig);
+    let _members = Members::join(&container, "eth0", &groups(0, 50)).unwrap();
+    rig.wait_until_table_is(&groups(0, 50));
+    typed(&rig.guest.dlmp, "dladm delete-vnic vnic1");
+    rig.wait_until_table_is(&[]);
+}
+
+#[test]
+fn the_first_packet_after_the_report_of_a_container_arrives() {
+    let rig = large_and_small();
+    let container = container(&rig);
+    rig.guest.host.ip("route add 224.0.0.0/4 dev net0").unwrap();
+    let sender = rig.guest.host.enter(|| UdpSocket::bind((HOST, 0))).unwrap().unwrap();
+    let outside = FrameSocket::open(&rig.guest.host, "net0").unwrap();
+    for port in ["net0", "net1"] {
+        for number in 0..20 {
+            let IpAddr::V4(group) = Groups::v4(number, 1).addresses().next().unwrap() else { panic!() };
+            let member = container.enter(|| UdpSocket::bind((group, 9999))).unwrap().unwrap();
+            member.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            member.join_multicast_v4(&group, &CONTAINER).unwrap();
+            wait_for_report(&outside, group);
+            // The filter is what the kernel says at this moment.
+            rig.filter(port).sync().unwrap();
+            let text = format!("the first for {group}");
+            sender.send_to(text.as_bytes(), (group, 9999)).unwrap();
+            let mut buffer = [0; 64];
+            let length = member.recv(&mut buffer).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(buffer[..length], *text.as_bytes());
+            drop(member);
+            wait_for_report(&outside, group);
+        }
+        if port == "net0" {
+            rig.guest.unplug("net0");
+            rig.wait_until_active("net1");
+        }
+    }
+}
+
+/// Waits until an IGMP packet with the address of `group` is seen.
+fn wait_for_report(outside: &FrameSocket, group: Ipv4Addr) {
+    let mut frame = [0; 2048];
+    wait_for("a report", || match outside.receive(&mut frame, Duration::from_millis(100)).unwrap() {
+        Look::Received(length) => {
+            let frame = &frame[..length];
+            // EtherType of IPv4, and protocol 2.
+            frame[12..14] == [8, 0] && frame[23] == 2 && frame.windows(4).any(|window| window == group.octets())
+        }
+        _ => false,
+    });
+}
+
+#[test]
+fn storms_of_joins_and_leaves_during_a_failover_leave_the_table_right() {
+    const EVERY: Duration = Duration::from_micros(100);
+    let rig = large_and_small();
+    let container = container(&rig);
+    let steady = groups(0, 45);
+    let _members = rig.join(&steady);
+    let stream = rig.stream(&steady, 5000);
+    let (from, to) = rig.active_and_other_port();
+
+    let (reported, kept) = thread::scope(|scope| {
+        let reports = scope.spawn(|| {
+            // Each of 2000 groups is joined and left in turn; those left are joined in the end.
+            let eth0 = FrameSocket::open_to_send(&container, "eth0").unwrap();
+            let all: Vec<IpAddr> = Groups::v4(10_000, 2000).addresses().collect();
+            let start = Instant::now();
+            let mut due = start;
+            for (turn, number) in (0..15).flat_map(|turn| (0..all.len()).map(move |number| (turn, number))) {
+                let IpAddr::V4(group) = all[number] else { panic!() };
+                // The last turn joins every other group.
+                let joins = if turn == 14 { number % 2 == 0 } else { turn % 2 == 0 };
+                eth0.send(&igmp_report(eth0.address(), group, joins).unwrap()).unwrap();
+                due += EVERY;
+                thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
+            all.into_iter().step_by(2).collect::<Vec<_>>()
+        });
+        let sockets = scope.spawn(|| {
+            let mut kept = None;
+            for turn in 0..150 {
+                let start = Instant::now();
+                let row = [Groups::v4(20_000 + turn * 100, 50), Groups::v6(20_000 + turn * 100, 50)];
+                kept = Some((row, Members::join(&rig.guest.namespace, "aggr0", &row).unwrap()));
+                thread::sleep((start + 200 * EVERY).saturating_duration_since(Instant::now()));
+            }
+            kept.unwrap()
+        });
+        thread::sleep(Duration::from_secs(1));
+        rig.guest.unplug(from);
+        rig.wait_until_active(to);
+        (reports.join().unwrap(), sockets.join().unwrap())
+    });
+
+    let odd: Vec<Groups> = (0..2000).step_by(2).map(|number| Groups::v4(10_000 + number, 1)).collect();
+    assert_eq!(reported.len(), odd.len());
+    let all = [&steady[..], &odd, &kept.0].concat();
+    rig.wait_until_table_is(&all);
+    stream.assert_brings("after the storms", 10, &steady, &[]);
+    stream.end(&steady);
+}
+
+#[test]
+fn a_killed_daemon_loses_nothing_and_the_next_one_has_the_table_right() {
+    let rig = large_and_small();
+    let container = container(&rig);
+    let (host_groups, guest_groups, left, later) = (groups(0, 45), groups(100, 45), groups(200, 10), groups(300, 10));
+    let _host_members = rig.join(&host_groups);
+    let _guest_members = Members::join(&container, "eth0", &guest_groups).unwrap();
+    let leaving = Members::join(&container, "eth0", &left).unwrap();
+    let before = [host_groups, guest_groups, left].concat();
+    rig.wait_until_table_is(&before);
+    rig.wait_until_both_ports_admit(&before);
+
+    let of_host = GroupReceiver::start(&rig.guest.namespace, "aggr0").unwrap();
+    let of_guest = GroupReceiver::start(&container, "eth0").unwrap();
+    let sender = GroupSender::start(&rig.guest.host, "net0", &[host_groups, guest_groups].concat(), 5000).unwrap();
+    let first = sender.rounds(5).start;
+    rig.guest.end_daemon(Signal::SIGKILL);
+    let _ = sender.rounds(20);
+    drop(leaving);
+    let _later = Members::join(&container, "eth0", &later).unwrap();
+    rig.guest.start_daemon();
+    let now = [host_groups, guest_groups, later].concat();
+    rig.wait_until_table_is(&now);
+    rig.wait_until_both_ports_admit(&now);
+    // What was taken over from the old programs and nobody claimed is forgotten meanwhile.
+    thread::sleep(Duration::from_secs(20));
+    let last = sender.rounds(5).end;
+    sender.stop().unwrap();
+    for (receiver, wanted) in [(&of_host, host_groups), (&of_guest, guest_groups)] {
+        let received = receiver.received(first..last, &wanted).unwrap();
+        assert_eq!((received.lost, received.duplicated), (vec![], vec![]));
+    }
+    assert_eq!(rig.table().into_keys().collect::<BTreeSet<_>>(), macs(&now));
+
+    let stream = rig.stream_to(&container, "eth0", &later, 1000);
+    stream.assert_brings("what was joined while no daemon ran", 5, &later, &[]);
+}
+
+#[test]
+fn groups_of_guests_behind_a_bridge_survive_a_failover_under_a_snooping_switch() {
+    let rig = large_and_small();
+    rig.guest.namespace.ip("link add name br0 type bridge mcast_snooping 0\nlink set dev aggr0 master br0").unwrap();
+    up(&rig.guest.namespace, "br0").unwrap();
+    let vm = Namespace::new("ee", "vm").unwrap();
+    veth((&vm, "eth0"), (&rig.guest.namespace, "tap0")).unwrap();
+    vm.ip("link set dev eth0 address 52:54:00:00:00:0a\naddress add 10.9.0.10/24 dev eth0").unwrap();
+    rig.guest.namespace.ip("link set dev tap0 master br0").unwrap();
+    up(&rig.guest.namespace, "tap0").unwrap();
+    wait_for("the guest reaches the host", || {
+        vm.run(&["ping", "-q", "-c", "1", "-W", "1", &HOST.to_string()]).unwrap().status.success()
+    });
+    rig.switch_snoops();
+
+    let wanted = groups(0, 45);
+    let _members = Members::join(&vm, "eth0", &wanted).unwrap();
+    rig.wait_until_table_is(&wanted);
+    for row in wanted {
+        assert_eq!(askers(&rig, row), BTreeSet::from([vec!["52:54:00:00:00:0a".to_owned()]]));
+    }
+    assert!(rig.reasons()[0].starts_with("bridge "), "{:?}", rig.reasons());
+    assert!(rig.ports().values().all(|row| row.filter == "all"), "{:?}", rig.ports());
+
+    let receiver = GroupReceiver::start(&vm, "eth0").unwrap();
+    let sender = GroupSender::start(&rig.guest.host, "net0", &wanted, 5000).unwrap();
+    let complete = || {
+        let rounds = sender.rounds(10);
+        assert_eq!(receiver.received(rounds, &wanted).unwrap(), Received::default());
+    };
+    complete();
+    let (from, to) = rig.active_and_other_port();
+    rig.guest.unplug(from);
+    rig.wait_until_active(to);
+    complete();
+
+    rig.guest.namespace.ip("link set dev aggr0 nomaster").unwrap();
+    wait_for("nobody needs all groups", || rig.reasons().is_empty());
+}
+
+#[test]
+fn all_groups_are_taken_as_long_as_there_is_a_reason() {
+    let rig = large_and_small();
+    let wanted = Groups::v4(0, 40);
+    let (active, _) = rig.active_and_other_port();
+    rig.guest.namespace.ip("link set dev aggr0 allmulticast on").unwrap();
+    wait_for("the port takes all", || rig.ports()[active].filter == "all" && rig.filter(active).takes_all());
+    assert_eq!(rig.reasons().len(), 1, "{:?}", rig.reasons());
+    let stream = rig.stream(&[wanted], 5000);
+    stream.assert_brings("without any member", 5, &[wanted], &[]);
+    rig.guest.namespace.ip("link set dev aggr0 allmulticast off").unwrap();
+    wait_for("the port is exact", || rig.ports()[active].filter == "exact" && !rig.filter(active).takes_all());
+    stream.assert_brings("without a reason", 5, &[], &[wanted]);
+    stream.end(&[wanted]);
+}
