@@ -47,7 +47,7 @@ bench:
 	./scripts/packages
 	$(CARGO) build --release --workspace --bins
 	$(TARGET_DIR)/release/dlmp-bench >docs/benchmarks.md
-	./scripts/vm $(TARGET_DIR)/release/dlmp-bench peers >>docs/benchmarks.md
+	./scripts/vm -p $(TARGET_DIR)/release/dlmp-bench peers >>docs/benchmarks.md
 	$(TARGET_DIR)/release/dlmp-bench cost >>docs/benchmarks.md
 	$(TARGET_DIR)/release/dlmp-bench clients >>docs/benchmarks.md
 	$(TARGET_DIR)/release/dlmp-bench groups >>docs/benchmarks.md

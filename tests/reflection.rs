@@ -2,14 +2,14 @@
 //! copy of those of others and none of its own.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails like the test")]
 
-use std::net::UdpSocket;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 use dlmp_testbed::{Namespace, Pins};
-use dlmp_tests::{Capture, Copies, GUEST, Guest, HOST, run, wait_for};
+use dlmp_tests::{Capture, Copies, GUEST, Guest, HOST, run, typed, wait_for};
 
 /// The broadcast address of the network between guest and host.
 const BROADCAST: &str = "10.9.0.255:9999";
-/// A multicast group that nobody has joined: a switch without snooping sends it everywhere.
+/// A multicast group: a switch without snooping sends it everywhere.
 const GROUP: &str = "239.1.2.3:9999";
 /// A frame in which nobody is interested ends a test: what came before it has arrived.
 const LAST: &str = "the last frame of a test";
@@ -53,6 +53,10 @@ fn a_broadcast_or_multicast_of_others_comes_in_once() {
     let guest = Guest::with_aggregation(Pins::None);
     guest.host.ip("route add 224.0.0.0/4 dev net0").unwrap();
     let (_, idle) = guest.busy_and_idle_port();
+    let member = guest.namespace.enter(|| UdpSocket::bind("0.0.0.0:0")).unwrap().unwrap();
+    let IpAddr::V4(own) = GUEST else { panic!("{GUEST} is an IPv4 address") };
+    member.join_multicast_v4(&Ipv4Addr::new(239, 1, 2, 3), &own).unwrap();
+    wait_for("the group is known", || typed(&guest.dlmp, "dladm show-mcast aggr0").contains("239.1.2.3"));
     let mut capture = Capture::new(&guest.namespace);
     for number in 0..100 {
         send(&guest.host, HOST, BROADCAST, &format!("broadcast {number}."));

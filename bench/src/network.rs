@@ -11,9 +11,10 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use dlmp_testbed::{End, Hardware, Namespace, PortFilter, bridge, up, veth};
+use dlmp_testbed::{End, Hardware, LinkControl, Namespace, PortFilter, bridge, veth};
 
 /// The ports of the aggregation. The one at index N leads to switch N.
 pub const PORTS: [&str; 2] = ["net0", "net1"];
@@ -46,6 +47,8 @@ pub struct Network {
     /// The host.
     pub host: Namespace,
     switches: [Namespace; 2],
+    /// What breaks and mends the switches' links.
+    controls: [LinkControl; 2],
     core: Namespace,
 }
 
@@ -68,27 +71,29 @@ impl Network {
             host.ip(&format!("address add {}/24 dev {HOST_LINK}", path.host))?;
         }
         guest.ip(&format!("address add {}/24 dev plain0", OVER_PLAIN.guest))?;
-        Ok(Self { guest, host, switches, core })
+        let [first, second] = &switches;
+        let controls = [LinkControl::new(first)?, LinkControl::new(second)?];
+        Ok(Self { guest, host, switches, controls, core })
     }
 
     /// Takes the carrier of the guest's port of this index away.
     pub fn cut(&self, port: usize) -> Result<()> {
-        self.switches[port].ip(&format!("link set dev p{port} down"))
+        self.controls[port].down(&format!("p{port}"))
     }
 
     /// Gives it back.
     pub fn mend(&self, port: usize) -> Result<()> {
-        up(&self.switches[port], &format!("p{port}"))
+        self.controls[port].up(&format!("p{port}"))
     }
 
     /// Cuts the switch of the guest's port of this index off the rest: every carrier stays up.
     pub fn cut_silently(&self, port: usize) -> Result<()> {
-        self.switches[port].ip(&format!("link set dev u{port} nomaster"))
+        self.controls[port].leave("br0", &format!("u{port}"))
     }
 
     /// Joins it again.
     pub fn mend_silently(&self, port: usize) -> Result<()> {
-        self.switches[port].ip(&format!("link set dev u{port} master br0"))
+        self.controls[port].join("br0", &format!("u{port}"))
     }
 
     /// Has every switch send groups only to ports that have asked for them; the core asks (ip-link(8)).
@@ -115,10 +120,15 @@ impl Network {
     /// Waits until the host answers on this path; also settles what addresses have to be learned.
     pub fn wait_for(&self, path: Path) -> Result<()> {
         let host = path.host.to_string();
-        // The first of 20 questions that is answered ends it (ping(8): -w, then -c).
-        let ping = self.guest.run(&["ping", "-q", "-w", "20", "-c", "1", "-i", "0.2", &host])?;
-        ensure!(ping.status.success(), "{host} does not answer within 20 s");
-        Ok(())
+        let deadline = Instant::now() + Duration::from_secs(20);
+        // An error ends it too, such as that nobody has answered ARP (ping(8), -w): then it asks again.
+        loop {
+            let ping = self.guest.run(&["ping", "-q", "-w", "5", "-c", "1", "-i", "0.2", &host])?;
+            if ping.status.success() {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{host} does not answer within 20 s");
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod cleanup;
 mod clock;
+mod control;
 mod dhcp;
 mod environment;
 mod flow;
@@ -25,6 +26,7 @@ mod topology;
 mod watch;
 
 pub use cleanup::InterruptGuard;
+pub use control::LinkControl;
 pub use dhcp::DhcpServer;
 pub use environment::{Environment, Pins};
 pub use flow::{End, Event, Flow, Record};

@@ -2,7 +2,12 @@
 
 use std::fs::File;
 use std::io;
+use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, OwnedFd};
+
+// Of linux/sockios.h.
+const SIOCBRADDIF: libc::c_ulong = 0x89a2;
+const SIOCBRDELIF: libc::c_ulong = 0x89a3;
 
 /// Gives the calling thread the real-time scheduling class SCHED_FIFO (sched(7)), so that other
 /// load on the machine does not look like a fault of the network. Without the privilege the thread
@@ -22,20 +27,71 @@ pub(crate) fn prefer_this_thread() {
 /// Makes the tap `name` (1 to 15 bytes) in the network namespace of the calling thread and ties it
 /// to `tun`, an open `/dev/net/tun`: it has a carrier while `tun` is open and is gone afterwards.
 pub(crate) fn attach_tap(tun: &File, name: &str) -> io::Result<()> {
+    let mut request = about(name)?;
+    #[allow(clippy::cast_possible_truncation, reason = "the flags are defined as 16 bits wide")]
+    let flags = (libc::IFF_TAP | libc::IFF_NO_PI) as i16;
+    request.ifr_ifru.ifru_flags = flags;
+    // SAFETY: TUNSETIFF takes a pointer to an `ifreq`.
+    unsafe { control(tun, libc::TUNSETIFF, &mut request) }
+}
+
+/// Brings a link of the socket's namespace up or down (netdevice(7)).
+pub(crate) fn set_link_up(socket: &UdpSocket, name: &str, up: bool) -> io::Result<()> {
+    let mut request = about(name)?;
+    // SAFETY: both take a pointer to an `ifreq`; the kernel sets its flags, or fails.
+    unsafe {
+        control(socket, libc::SIOCGIFFLAGS, &mut request)?;
+        #[allow(clippy::cast_possible_truncation, reason = "the flags are defined as 16 bits wide")]
+        let flag = libc::IFF_UP as i16;
+        let flags = request.ifr_ifru.ifru_flags;
+        request.ifr_ifru.ifru_flags = if up { flags | flag } else { flags & !flag };
+        control(socket, libc::SIOCSIFFLAGS, &mut request)
+    }
+}
+
+/// Has the kernel act at once on a change of a link's carrier that its rate limit holds back, as it does before it
+/// answers `ETHTOOL_GLINK` (`linkwatch_sync_dev`).
+pub(crate) fn settle_carrier(socket: &UdpSocket, name: &str) -> io::Result<()> {
+    // `ETHTOOL_GLINK` of linux/ethtool.h, and room for its answer.
+    let mut question = [0x0000_000a_u32, 0];
+    let mut request = about(name)?;
+    request.ifr_ifru.ifru_data = question.as_mut_ptr().cast();
+    // SAFETY: SIOCETHTOOL takes a pointer to an `ifreq` whose data here is a `struct ethtool_value`, two numbers of
+    // 32 bits, which live through the call.
+    unsafe { control(socket, libc::SIOCETHTOOL, &mut request) }
+}
+
+/// Makes a link a port of a bridge, or takes it out.
+pub(crate) fn set_bridge_port(socket: &UdpSocket, bridge: &str, link: &str, is_port: bool) -> io::Result<()> {
+    let (mut link, mut bridge) = (about(link)?, about(bridge)?);
+    // SAFETY: both take a pointer to an `ifreq`; the kernel sets the index in the first, or fails.
+    unsafe {
+        control(socket, libc::SIOCGIFINDEX, &mut link)?;
+        bridge.ifr_ifru.ifru_ifindex = link.ifr_ifru.ifru_ifindex;
+        control(socket, if is_port { SIOCBRADDIF } else { SIOCBRDELIF }, &mut bridge)
+    }
+}
+
+/// A request about a link, with all else zero.
+fn about(name: &str) -> io::Result<libc::ifreq> {
     if name.is_empty() || name.len() >= libc::IFNAMSIZ {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
-    let mut name_bytes = [0; libc::IFNAMSIZ];
-    for (byte, letter) in name_bytes.iter_mut().zip(name.bytes()) {
+    // SAFETY: an `ifreq` is plain data, for which zeroes are a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (byte, letter) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *byte = letter.cast_signed();
     }
-    #[allow(clippy::cast_possible_truncation, reason = "the flags are defined as 16 bits wide")]
-    let request = libc::ifreq {
-        ifr_name: name_bytes,
-        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: (libc::IFF_TAP | libc::IFF_NO_PI) as i16 },
-    };
-    // SAFETY: TUNSETIFF takes a pointer to an `ifreq`, which lives through the call.
-    let result = unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF, &raw const request) };
+    Ok(request)
+}
+
+/// ioctl(2) about a link.
+///
+/// # Safety
+/// `code` must be one that takes a pointer to an `ifreq`, and what the request points at must fit it.
+unsafe fn control(file: &impl AsRawFd, code: libc::c_ulong, request: &mut libc::ifreq) -> io::Result<()> {
+    // SAFETY: the caller promises the rest; the request lives through the call.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), code, std::ptr::from_mut(request)) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 /// How often to look when nothing tells of a change: kernels before 6.14 tell of none, and none tells of all.
 const EACH: Duration = Duration::from_secs(1);
-/// How soon to look when something tells of a change: others that follow it are seen together.
+/// The least time between looks: changes that follow each other fast are seen together.
 const SOON: Duration = Duration::from_millis(2);
 /// A look takes at most this part of the time, however long the lists are.
 const SHARE: u32 = 30;
@@ -22,6 +22,8 @@ pub(super) struct Looks {
     /// Absent while a look is under way.
     lists: Option<Lists>,
     due: Instant,
+    /// When the last look began.
+    began: Instant,
     /// How long the last look took.
     took: Duration,
     results: mpsc::UnboundedSender<Looked>,
@@ -51,8 +53,8 @@ struct Lists(BTreeMap<u32, Vec<MacAddr>>);
 impl Looks {
     /// Nothing was seen yet; what is found goes to `results`, together with [`finish`](Self::finish).
     pub(super) fn new(results: mpsc::UnboundedSender<Looked>) -> Self {
-        let (lists, due) = (Some(Lists::default()), Instant::now());
-        Self { lists, due, took: Duration::ZERO, results, doubtful: Vec::new() }
+        let (lists, now) = (Some(Lists::default()), Instant::now());
+        Self { lists, due: now, began: now, took: Duration::ZERO, results, doubtful: Vec::new() }
     }
 
     /// When to look next; nothing while a look is under way.
@@ -64,14 +66,15 @@ impl Looks {
     /// the lists is said in any case.
     pub(super) fn hasten(&mut self, doubtful: impl IntoIterator<Item = (u32, MacAddr)>) {
         self.doubtful.extend(doubtful);
-        self.due = self.due.min(Instant::now() + SOON.max(self.took * SHARE));
+        self.due = self.due.min(self.began + SOON.max(self.took * SHARE));
     }
 
     /// Has these links looked at, by another thread: the lists can be long.
     pub(super) fn start(&mut self, links: Vec<u32>) {
         let Some(mut lists) = self.lists.take() else { return };
         // A change that comes while the lists are read may be missing there.
-        self.due = Instant::now() + EACH.max(self.took * SHARE);
+        self.began = Instant::now();
+        self.due = self.began + EACH.max(self.took * SHARE);
         let (results, doubtful) = (self.results.clone(), std::mem::take(&mut self.doubtful));
         tokio::task::spawn_blocking(move || {
             let began = Instant::now();

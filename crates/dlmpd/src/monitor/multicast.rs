@@ -65,15 +65,15 @@ impl Running {
             tracing::error!(%error, "cannot see what is in the ports' filters");
             std::collections::HashMap::new()
         });
-        let mut known = BTreeSet::new();
         let ports: Vec<_> = self.ports.iter().filter_map(|(&port, known)| Some((port, known.device?))).collect();
+        let known: BTreeSet<MacAddr> =
+            ports.iter().filter_map(|(_, device)| filters.get(&device.ifindex)).flatten().copied().collect();
+        self.tell_groups(GroupEvent::Restored(known.into_iter().collect()), now);
         for (port, device) in ports {
             let groups = filters.get(&device.ifindex).cloned().unwrap_or_default();
-            known.extend(groups.iter().copied());
             let all = device.all_multicast && !self.groups.took_all.contains(&port);
             self.tell_groups(GroupEvent::FilterRestored { port, groups, all }, now);
         }
-        self.tell_groups(GroupEvent::Restored(known.into_iter().collect()), now);
         self.ask_for_reports();
         Ok(())
     }

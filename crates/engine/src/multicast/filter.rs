@@ -53,8 +53,9 @@ impl Default for Held {
 }
 
 impl Filter {
-    /// What a port has in it already.
+    /// What a port has in it already. It goes on receiving that until it is known what the port is for.
     pub(super) fn restore(&mut self, groups: &[MacAddr], all: bool) {
+        self.serves = true;
         self.held = Held::Some(groups.iter().copied().collect());
         self.all = all;
     }

@@ -32,7 +32,7 @@ pub enum GroupEvent {
     Restored(Vec<MacAddr>),
     /// Somebody above wants every group: a bridge, a multicast router, somebody who captures. Or nobody any more.
     AllWanted(bool),
-    /// A port's filter holds this from an earlier daemon, at a takeover.
+    /// A port's filter holds this from an earlier daemon, at a takeover. [`Restored`](Self::Restored) comes before.
     FilterRestored {
         /// The port.
         port: PortIndex,

@@ -108,7 +108,9 @@ impl Multicast {
             }
             GroupEvent::AllWanted(wanted) => self.want_all(wanted, actions),
             GroupEvent::FilterRestored { port, groups, all } => {
-                self.change(port, actions, |filter| filter.restore(&groups, all));
+                if let Some(filter) = self.filters.get_mut(&port) {
+                    filter.restore(&groups, all);
+                }
             }
             GroupEvent::Limit(port, limit) => self.change(port, actions, |filter| filter.set_limit(limit)),
             GroupEvent::Refused(port, group) => {
@@ -121,7 +123,8 @@ impl Multicast {
                 self.change(port, actions, |filter| filter.set_takes_all(takes_all));
             }
         }
-        choose
+        // There is nothing to choose from before there are ports.
+        choose && !self.filters.is_empty()
     }
 
     /// A client is gone, with all that it asked for.
