@@ -53,7 +53,7 @@ bench:
 	$(TARGET_DIR)/release/dlmp-bench groups >>docs/benchmarks.md
 	$(TARGET_DIR)/release/dlmp-bench multicast >>docs/benchmarks.md
 
-# False failovers with every core saturated: 20 minutes.
+# False failovers with every core saturated: 10 minutes.
 bench-starved: export DLMP_PACKAGES = $(BUILD_PACKAGES) $(RUN_PACKAGES) stress-ng
 bench-starved:
 	./scripts/packages

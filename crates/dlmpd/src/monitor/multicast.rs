@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
-use dlmp_api::{Group, GroupPort};
 use dlmp_datapath::bpf::Previous;
 use dlmp_datapath::{ClientAddress, Datapath, PortIndex, SlotIndex};
-use dlmp_engine::{Asker, Event, GroupAction, GroupEvent, Membership, Reception};
+use dlmp_engine::{Event, GroupAction, GroupEvent, Membership};
 use dlmp_netlink::{Link, added_multicast};
 use dlmp_wire::ethernet::Frame;
 use dlmp_wire::membership::{self, Sender, Version};
@@ -17,7 +16,6 @@ use dlmp_wire::{MacAddr, ndp};
 use super::chores::Chore;
 use super::clients::is_bridged;
 use super::lists::Change;
-use super::measure::{self, Finding, Measured, Question};
 use super::running::Running;
 
 /// Every host is in these from the moment on that its link is up, and nobody reports them (RFC 1112, 4; RFC 4291, 2.8).
@@ -28,7 +26,7 @@ const ALL_HOSTS: [IpAddr; 2] =
 #[derive(Debug, Default)]
 pub(super) struct Groups {
     /// Why every group is wanted, by the link that says so.
-    all: BTreeMap<u32, Vec<String>>,
+    pub(super) all: BTreeMap<u32, Vec<String>>,
     /// The links of clients in this namespace, whose lists can be seen.
     listed: BTreeMap<u32, SlotIndex>,
     /// Ports that took all multicast before they were ports.
@@ -36,10 +34,10 @@ pub(super) struct Groups {
     /// Groups of an earlier daemon are still taken.
     restoring: bool,
     /// What is to be measured of ports' filters, and what is being measured.
-    unmeasured: BTreeSet<PortIndex>,
-    unsure_of_all: BTreeSet<PortIndex>,
+    pub(super) unmeasured: BTreeSet<PortIndex>,
+    pub(super) unsure_of_all: BTreeSet<PortIndex>,
     /// The link of the port whose filter is being measured.
-    measuring: Option<u32>,
+    pub(super) measuring: Option<u32>,
 }
 
 impl Groups {
@@ -192,95 +190,7 @@ impl Running {
         }
     }
 
-    /// A port's link is new: nothing is known of its filter.
-    pub(super) fn forget_filter(&mut self, port: PortIndex) {
-        self.groups.unmeasured.insert(port);
-        self.find_limit(port);
-    }
-
-    /// Has the filter of a port measured, one at a time, if another one can send to it.
-    pub(super) fn measure_filters(&mut self) {
-        if self.groups.measuring.is_some() {
-            return;
-        }
-        let active: Vec<PortIndex> =
-            (self.engine.ports(Instant::now())).filter(|view| view.health.is_active()).map(|view| view.port).collect();
-        let known = |port: PortIndex| {
-            let name = self.ports.get(&port).map(|port| port.name.clone());
-            name.is_none_or(|name| self.limits.borrow_mut().known(&name).is_some())
-        };
-        let views: BTreeMap<PortIndex, _> = self.engine.multicast().ports().map(|view| (view.port, view)).collect();
-        let capacity = (self.groups.unmeasured.iter().copied())
-            .filter(|&port| active.contains(&port) && !known(port))
-            .filter_map(|port| Some((port, Question::Capacity { held: views.get(&port)?.held })));
-        let all = (self.groups.unsure_of_all.iter().copied())
-            .filter(|port| active.contains(port))
-            .filter_map(|port| Some((port, Question::TakesAll { held: views.get(&port)?.one? })));
-        let Some((port, question)) = capacity.chain(all).next() else { return };
-        let Some(&other) = active.iter().find(|&&other| other != port) else { return };
-        let device = |port: PortIndex| self.ports.get(&port).and_then(|port| port.device);
-        if let (Some(device), Some(from)) = (device(port), device(other)) {
-            measure::start(device, from, question, self.measured.clone());
-            self.groups.measuring = Some(device.ifindex);
-        }
-    }
-
-    /// Something is known of a port's filter.
-    pub(super) fn filter_measured(&mut self, measured: &Measured) {
-        if self.groups.measuring == Some(measured.link) {
-            self.groups.measuring = None;
-        }
-        let Some(port) = self.port_of(measured.link) else { return };
-        match measured.question {
-            Question::Capacity { .. } => self.groups.unmeasured.remove(&port),
-            Question::TakesAll { .. } => self.groups.unsure_of_all.remove(&port),
-        };
-        let name = self.ports.get(&port).map(|port| port.name.clone()).unwrap_or_default();
-        match measured.finding {
-            Some(Finding::Capacity(limit)) => {
-                if let Some(groups) = limit {
-                    tracing::warn!(
-                        aggregation = self.name,
-                        port = name,
-                        groups,
-                        "the port's filter holds so many groups"
-                    );
-                }
-                self.limits.borrow_mut().note(&name, limit);
-                self.find_limit(port);
-            }
-            Some(Finding::TakesAll(takes_all)) => {
-                if !takes_all {
-                    tracing::warn!(
-                        aggregation = self.name,
-                        port = name,
-                        "the port does not take all multicast, as an untrusted virtual function: groups that its filter \
-                         cannot hold do not reach it; try: ip link set PF vf N trust on"
-                    );
-                }
-                self.tell_groups(GroupEvent::TakesAll(port, takes_all), Instant::now());
-            }
-            None => tracing::debug!(aggregation = self.name, port = name, "the other port's frames do not come over"),
-        }
-        self.act();
-    }
-
-    /// Another limit is set for a link.
-    pub(super) fn limit_changed(&mut self, link: &str) {
-        let port = self.ports.iter().find(|(_, port)| port.name == link).map(|(&port, _)| port);
-        if let Some(port) = port {
-            self.find_limit(port);
-        }
-    }
-
-    /// Tells the engine how many groups a port can hold.
-    pub(super) fn find_limit(&mut self, port: PortIndex) {
-        let Some(name) = self.ports.get(&port).map(|port| port.name.clone()) else { return };
-        let limit = self.limits.borrow_mut().of(&name);
-        self.tell_groups(GroupEvent::Limit(port, limit), Instant::now());
-    }
-
-    fn tell_groups(&mut self, event: GroupEvent, now: Instant) {
+    pub(super) fn tell_groups(&mut self, event: GroupEvent, now: Instant) {
         self.engine.handle_event(Event::Groups(event), now);
     }
 
@@ -385,70 +295,6 @@ impl Running {
         if let Err(error) = self.bpf.sign_of_life() {
             tracing::error!(aggregation = self.name, %error, "reports are not held");
         }
-    }
-
-    /// The groups that are wanted, for displays.
-    pub fn groups(&self) -> Vec<Group> {
-        let mut addresses: BTreeMap<MacAddr, BTreeSet<IpAddr>> = BTreeMap::new();
-        for Membership { group, .. } in self.engine.multicast().memberships() {
-            addresses.entry(MacAddr::group(group)).or_default().insert(group);
-        }
-        let row = |group: Option<MacAddr>, askedby: Vec<String>| Group {
-            aggregation: self.name.clone(),
-            group: group.map(|group| group.to_string()),
-            addresses: (group.and_then(|group| addresses.get(&group)).into_iter().flatten())
-                .map(ToString::to_string)
-                .collect(),
-            askedby,
-        };
-        let reasons: Vec<String> = self.groups.all.values().flatten().cloned().collect();
-        let mut rows: Vec<Group> = Vec::new();
-        if !reasons.is_empty() {
-            rows.push(row(None, reasons));
-        }
-        let mut last = None;
-        for (group, asker) in self.engine.multicast().entries() {
-            let asker = self.asker_name(asker);
-            match rows.last_mut().filter(|_| last == Some(group)) {
-                Some(row) => row.askedby.push(asker),
-                None => rows.push(row(Some(group), vec![asker])),
-            }
-            last = Some(group);
-        }
-        rows
-    }
-
-    fn asker_name(&self, asker: Asker) -> String {
-        let Asker::Client(slot) = asker else { return "earlier".to_owned() };
-        let address = || self.client_address(slot).map_or_else(|| "?".to_owned(), |client| client.mac.to_string());
-        self.client_name(slot).map_or_else(address, str::to_owned)
-    }
-
-    /// The ports, as far as groups go, for displays.
-    pub fn group_ports(&self) -> Vec<GroupPort> {
-        let multicast = self.engine.multicast();
-        let row = |view: dlmp_engine::GroupPort| {
-            let port = self.ports.get(&view.port)?;
-            Some(GroupPort {
-                aggregation: self.name.clone(),
-                port: port.name.clone(),
-                role: match Some(view.port) {
-                    port if port == multicast.port() => Some("active".to_owned()),
-                    port if port == multicast.successor() => Some("standby".to_owned()),
-                    _ => None,
-                },
-                filter: match view.reception {
-                    Reception::None => "none",
-                    Reception::Exact => "exact",
-                    Reception::All => "all",
-                    Reception::Short => "short",
-                }
-                .to_owned(),
-                groups: i64::try_from(view.held).unwrap_or(i64::MAX),
-                limit: view.limit.and_then(|limit| i64::try_from(limit).ok()),
-            })
-        };
-        multicast.ports().filter_map(row).collect()
     }
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use dlmp_api::{AGGREGATION_ALIAS, Error, LOWER_ALIAS, StateNews};
-use dlmp_datapath::bpf::{self, Attachment, Bpf, Events, Previous, Served};
+use dlmp_datapath::bpf::{self, Attachment, Bpf, Previous, Served};
 use dlmp_datapath::{ClientAddress, Datapath, PortIndex, SlotIndex};
 use dlmp_engine::{Action, Event, LinkState, Notice};
 use dlmp_netlink::{Link, Netlink, NewVeth, ipv6};
@@ -20,6 +20,7 @@ use super::carrier::Watched;
 use super::chores::Chore;
 use super::clients::Clients;
 use super::clock;
+use super::forward::{forward, forward_reports};
 use super::frames::FrameSender;
 use super::limits::Limits;
 use super::measure::Measured;
@@ -31,9 +32,6 @@ use super::view::{detection, reason};
 use super::vnics::{VnicSpec, Vnics};
 use crate::state::Before;
 use crate::validate::is_aggregation;
-
-/// Reports that are read at a time; more have to wait for their turn among everything else.
-const REPORTS: usize = 64;
 
 /// What an aggregation is to be.
 #[derive(Debug, Clone)]
@@ -417,44 +415,6 @@ async fn own_link(spec: &Spec, netlink: &Netlink) -> Result<(Link, u32, bool), E
     // Nothing of its own is to leave the lower end and come out of the aggregation.
     undo(ipv6::set_disabled(&lower.name, true));
     Ok((link, lower.index, true))
-}
-
-/// Starts a task that hands the datapath's events on until it is aborted.
-fn forward(events: Events, name: String, observed: mpsc::UnboundedSender<Observed>) -> Result<AbortHandle, Error> {
-    let mut events = crate::sys::wait_on(events).map_err(failed)?;
-    let task = tokio::task::spawn_local(async move {
-        while let Ok(mut guard) = events.readable_mut().await {
-            guard.clear_ready();
-            let all = std::iter::from_fn(|| events.get_mut().poll()).collect();
-            if observed.send((name.clone(), all)).is_err() {
-                return;
-            }
-        }
-    });
-    Ok(task.abort_handle())
-}
-
-/// Starts a task that hands the reports that the datapath holds on until it is aborted.
-fn forward_reports(lower: u32, name: String, reports: mpsc::UnboundedSender<Reports>) -> Result<AbortHandle, Error> {
-    let socket = crate::sys::whole_frame_socket(lower).and_then(crate::sys::wait_on).map_err(failed)?;
-    let task = tokio::task::spawn_local(async move {
-        while let Ok(mut guard) = socket.readable().await {
-            let mut frames = Vec::new();
-            while let Ok(frame) = crate::sys::receive_frame(socket.get_ref()) {
-                frames.push(frame);
-                if frames.len() == REPORTS {
-                    break;
-                }
-            }
-            if frames.len() < REPORTS {
-                guard.clear_ready();
-            }
-            if reports.send((name.clone(), frames)).is_err() {
-                return;
-            }
-        }
-    });
-    Ok(task.abort_handle())
 }
 
 /// Logs what could not be undone: nothing better can be done with it.
