@@ -117,12 +117,12 @@ impl Scene {
     fn busy_port(&self) -> Result<usize> {
         let (mut seat, mut active) = (String::new(), String::new());
         wait_until("both ports are ready", || {
-            let ports = self.json("dladm show-mcast -j aggr0")?[0]["ports"].clone();
-            let ports = ports.as_array().context("show-mcast shows no ports")?;
+            let ports = self.json("dladm show-mcast -P -j aggr0")?;
+            let ports = ports.as_array().context("show-mcast prints no list")?;
             let clients = self.json("dladm show-aggr -C -j aggr0")?;
             seat = port_of(&clients[0]);
             active = ports.iter().find(|row| row["role"] == "active").map(port_of).unwrap_or_default();
-            Ok(ports.len() == PORTS.len() && ports.iter().all(|row| row["role"] != "--"))
+            Ok(ports.len() == PORTS.len() && ports.iter().all(|row| row["role"].is_string()))
         })?;
         let index = |name: &str| PORTS.iter().position(|port| *port == name).context("no such port");
         if seat != active {
