@@ -247,28 +247,20 @@ fn device_row(link: &Link, device: &Device) -> Vec<Cell> {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use dlmp_netlink::LinkStatistics;
 
     /// An Ethernet link of a kind.
     pub fn link(index: u32, name: &str, kind: Option<&str>, alias: Option<&str>) -> Link {
         Link {
             index,
             name: name.into(),
-            mac: None,
             mtu: 1500,
             admin_up: true,
             lower_up: true,
-            all_multicast: false,
-            promiscuous: false,
             loopback: name == "lo",
             ethernet: true,
             kind: kind.map(Into::into),
-            vlan: None,
-            master: None,
-            master_kind: None,
             alias: alias.map(Into::into),
-            peer_index: None,
-            statistics: LinkStatistics::default(),
+            ..Link::default()
         }
     }
 

@@ -15,12 +15,14 @@ use nix::sys::timerfd::TimerFd;
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, SockFilter, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
-/// The address of a link for a packet socket (packet(7)).
-pub fn packet_address(ifindex: u32) -> SockAddr {
+/// The address for a packet socket that receives this protocol (`ETH_P_*`, 0 for none) by a link, 0 for every link
+/// (packet(7)). To send by a link, the protocol does not matter.
+pub fn packet_address(protocol: i32, ifindex: u32) -> SockAddr {
     let mut storage = SockAddrStorage::zeroed();
     // SAFETY: sockaddr_ll is one of the structures that the storage is made for.
     let address: &mut libc::sockaddr_ll = unsafe { storage.view_as() };
     address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = (protocol as u16).to_be();
     address.sll_ifindex = ifindex.cast_signed();
     let len = std::mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t;
     // SAFETY: the storage holds a sockaddr_ll of that length.
@@ -178,14 +180,7 @@ pub fn probe_answer_socket(v6: bool) -> io::Result<Socket> {
     }
     set_option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1i32)?;
     let protocol = if v6 { libc::ETH_P_IPV6 } else { libc::ETH_P_ARP };
-    let mut storage = SockAddrStorage::zeroed();
-    // SAFETY: sockaddr_ll is one of the structures that the storage is made for.
-    let address: &mut libc::sockaddr_ll = unsafe { storage.view_as() };
-    address.sll_family = libc::AF_PACKET as u16;
-    address.sll_protocol = (protocol as u16).to_be();
-    let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-    // SAFETY: the storage holds a sockaddr_ll of that length.
-    socket.bind(&unsafe { SockAddr::new(storage, len) })?;
+    socket.bind(&packet_address(protocol, 0))?;
     Ok(socket)
 }
 
@@ -277,40 +272,37 @@ pub fn receive(socket: &Socket) -> io::Result<Received> {
 }
 
 /// A packet socket that receives what comes in by a link, whole, with VLAN tags told apart, and before any program of
-/// the link does anything to it.
+/// the link does anything to it; of one Ethernet type only, if one is given.
 ///
 /// # Errors
 /// Those of socket(2): it takes CAP_NET_RAW.
-pub fn whole_frame_socket(ifindex: u32) -> io::Result<Socket> {
+pub fn whole_frame_socket(ifindex: u32, ethertype: Option<u16>) -> io::Result<Socket> {
     /// Room for a burst of frames until they are read, in bytes; a small one takes some 800.
     const BUFFER: i32 = 8 << 20;
     let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), Some(Protocol::from(0)))?;
+    if let Some(ethertype) = ethertype {
+        socket.attach_filter(&[load_half(12), unless(u32::from(ethertype), 1), TAKE, IGNORE])?;
+    }
     set_option(&socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, &1i32)?;
     set_option(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1i32)?;
     // More than everybody may have takes CAP_NET_ADMIN, which the daemon has.
     set_option(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &BUFFER)?;
-    let mut storage = SockAddrStorage::zeroed();
-    // SAFETY: sockaddr_ll is one of the structures that the storage is made for.
-    let address: &mut libc::sockaddr_ll = unsafe { storage.view_as() };
-    address.sll_family = libc::AF_PACKET as u16;
-    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
-    address.sll_ifindex = ifindex.cast_signed();
-    let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-    // SAFETY: the storage holds a sockaddr_ll of that length.
-    socket.bind(&unsafe { SockAddr::new(storage, len) })?;
+    socket.bind(&packet_address(libc::ETH_P_ALL, ifindex))?;
     Ok(socket)
 }
 
-/// Reads one frame, with its VLAN tag in its place.
+/// The longest frame that [`receive_frame`] reads, in bytes: more than any MTU of Ethernet.
+pub const FRAME_MAX: usize = 65536;
+
+/// Reads one frame, with its VLAN tag in its place, by way of a buffer that serves for many.
 ///
 /// # Errors
 /// Those of recvmsg(2); `WouldBlock` when there is none.
-pub fn receive_frame(socket: &Socket) -> io::Result<Vec<u8>> {
+pub fn receive_frame(socket: &Socket, buffer: &mut [u8; FRAME_MAX]) -> io::Result<Vec<u8>> {
     /// Behind both Ethernet addresses.
     const TAG_AT: usize = 12;
-    let mut frame = vec![0u8; 65536];
     let mut control = nix::cmsg_space!(libc::tpacket_auxdata);
-    let mut slices = [IoSliceMut::new(&mut frame)];
+    let mut slices = [IoSliceMut::new(buffer)];
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::empty())?;
     // The kernel takes the tag out of a frame that comes in (packet(7), PACKET_AUXDATA).
     let tag = message.cmsgs()?.find_map(|control| match control {
@@ -327,7 +319,7 @@ pub fn receive_frame(socket: &Socket) -> io::Result<Vec<u8>> {
         _ => None,
     });
     let len = message.bytes;
-    frame.truncate(len);
+    let mut frame = buffer[..len].to_vec();
     if let Some(tag) = tag
         && len >= TAG_AT
     {

@@ -12,7 +12,7 @@ use crate::Netlink;
 use crate::error::{Error, Result, explain, tolerate};
 
 /// A link, as the kernel describes it at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Link {
     /// Interface index, unique in the namespace.
     pub index: u32,
@@ -96,22 +96,13 @@ impl Link {
         let flags = message.header.flags;
         let mut link = Self {
             index: message.header.index,
-            name: String::new(),
-            mac: None,
-            mtu: 0,
             admin_up: flags.contains(LinkFlags::Up),
             lower_up: flags.contains(LinkFlags::LowerUp),
             all_multicast: flags.contains(LinkFlags::Allmulti),
             promiscuous: flags.contains(LinkFlags::Promisc),
             loopback: flags.contains(LinkFlags::Loopback),
             ethernet: message.header.link_layer_type == LinkLayerType::Ether,
-            kind: None,
-            vlan: None,
-            master: None,
-            master_kind: None,
-            alias: None,
-            peer_index: None,
-            statistics: LinkStatistics::default(),
+            ..Self::default()
         };
         let mut peer_elsewhere = false;
         for attribute in &message.attributes {

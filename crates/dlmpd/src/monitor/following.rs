@@ -88,7 +88,6 @@ fn matches(wanted: &SourceMatch, address: &Address, link: Option<&str>) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dlmp_netlink::LinkStatistics;
     use std::time::Duration;
 
     const LINK: u32 = 7;
@@ -174,21 +173,11 @@ mod tests {
         let named = |index, name: &str| Link {
             index,
             name: name.into(),
-            mac: None,
             mtu: 1500,
             admin_up: true,
             lower_up: true,
-            all_multicast: false,
-            promiscuous: false,
-            loopback: false,
             ethernet: true,
-            kind: None,
-            vlan: None,
-            master: None,
-            master_kind: None,
-            alias: None,
-            peer_index: None,
-            statistics: LinkStatistics::default(),
+            ..Link::default()
         };
         let ground = Ground { links: vec![named(LINK, "aggr0"), named(9, "vnic1")], ..ground() };
         let of_vnic = follow(&plan(vec![SourceMatch::Interface("vnic1".into())], &[]), &clients, &ground);

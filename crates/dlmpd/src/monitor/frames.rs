@@ -43,7 +43,7 @@ impl FrameSender {
     /// # Errors
     /// Those of sendto(2).
     pub fn send(&self, frame: &[u8], ifindex: u32) -> io::Result<()> {
-        self.socket.send_to(frame, &sys::packet_address(ifindex))?;
+        self.socket.send_to(frame, &sys::packet_address(0, ifindex))?;
         Ok(())
     }
 

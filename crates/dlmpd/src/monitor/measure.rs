@@ -25,7 +25,7 @@ const CONTROL: usize = 8;
 /// How long the device may take to follow its list, and a frame to come over.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// The second of the types for local experiments (IEEE 802, 9.2.3); the first one is that of transitive probes.
-const ETHERTYPE: [u8; 2] = [0x88, 0xb6];
+const ETHERTYPE: u16 = 0x88b6;
 const NONCE: usize = 16;
 const FRAME: usize = 60;
 
@@ -94,7 +94,7 @@ impl Measurement {
     fn new(port: Device, from: Device) -> io::Result<Self> {
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce).map_err(io::Error::other)?;
-        let receiver = sys::whole_frame_socket(port.ifindex)?;
+        let receiver = sys::whole_frame_socket(port.ifindex, Some(ETHERTYPE))?;
         Ok(Self { port, from, nonce, sender: FrameSender::open()?, receiver })
     }
 
@@ -141,14 +141,14 @@ impl Measurement {
             let mut frame = [0; FRAME];
             frame[..6].copy_from_slice(&group.0);
             frame[6..12].copy_from_slice(&self.from.mac.0);
-            frame[12..14].copy_from_slice(&ETHERTYPE);
+            frame[12..14].copy_from_slice(&ETHERTYPE.to_be_bytes());
             frame[14..14 + NONCE].copy_from_slice(&self.nonce);
             self.sender.send(&frame, self.from.ifindex)?;
         }
-        let mut arrived = BTreeSet::new();
+        let (mut arrived, mut buffer) = (BTreeSet::new(), Box::new([0; sys::FRAME_MAX]));
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
-            match sys::receive_frame(&self.receiver) {
+            match sys::receive_frame(&self.receiver, &mut buffer) {
                 Ok(frame) => arrived.extend(self.group_of(&frame)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(1)),
                 Err(error) => return Err(error),
@@ -159,7 +159,7 @@ impl Measurement {
 
     /// The group of one of our own frames.
     fn group_of(&self, frame: &[u8]) -> Option<MacAddr> {
-        let ours = frame.get(12..14)? == ETHERTYPE && frame.get(14..14 + NONCE)? == self.nonce;
+        let ours = frame.get(12..14)? == ETHERTYPE.to_be_bytes() && frame.get(14..14 + NONCE)? == self.nonce;
         ours.then(|| frame.first_chunk().copied().map(MacAddr))?
     }
 }

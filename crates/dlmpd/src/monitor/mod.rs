@@ -5,9 +5,9 @@
 //!  requests (service thread) --Command--> +---------+ --writes--> datapath
 //!  kernel's link events ----------------> | monitor | --frames--> announcements, transitive and ARP probes
 //!  carrier thread (GLINK) --------------> | engine  | --ICMP----> echoes
-//!  datapath's events -------------------> |         | --tasks---> netlink (carrier of the link, filters)
+//!  datapath's events, held reports -----> |         | --chores--> a thread for netlink (carrier of the link, filters)
 //!  answers: sockets, map of pairs ------> |         | --news----> whoever watches
-//!  addresses and routes ----------------> +---------+
+//!  addresses, routes, lists of groups --> +---------+
 //! ```
 
 mod asking;
@@ -202,7 +202,7 @@ impl Task {
                 Some(seen) = self.seen.recv() => self.seen(seen),
                 () = answers(&asker) => self.read_answers(),
                 Some((name, events)) = self.observed.recv() => self.observed(&name, &events),
-                Some((name, frames)) = self.reports.recv() => self.held(&name, &frames),
+                Some((name, frames)) = self.reports.recv() => self.held(&name, frames),
                 Some(refusal) = self.refusals.recv() => self.refused(refusal),
                 () = self.timer.until(wake) => self.timeout(),
                 () = self.changes.next() => self.look_at_ground(),
@@ -242,7 +242,7 @@ impl Task {
         }
     }
 
-    fn held(&mut self, name: &str, frames: &[Vec<u8>]) {
+    fn held(&mut self, name: &str, frames: Vec<Vec<u8>>) {
         if let Some(running) = self.running.get_mut(name) {
             let doubtful = running.reports(frames);
             self.looks.hasten(doubtful);
@@ -268,8 +268,10 @@ impl Task {
     fn lists_seen(&mut self, looked: Looked) {
         match self.looks.finish(looked) {
             Ok(changes) => {
-                for (link, change) in &changes {
-                    self.running.values_mut().for_each(|running| running.list_changed(*link, change));
+                for (link, change) in changes {
+                    if let Some(running) = self.running.values_mut().find(|running| running.lists(link)) {
+                        running.list_changed(link, change);
+                    }
                 }
             }
             Err(error) => tracing::error!(%error, "cannot see the kernel's lists of groups"),

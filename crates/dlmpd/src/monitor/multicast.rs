@@ -92,16 +92,20 @@ impl Running {
         }
     }
 
+    /// Whether the list of a link is looked at for this aggregation.
+    pub(super) fn lists(&self, link: u32) -> bool {
+        self.groups.listed.contains_key(&link)
+    }
+
     /// The links whose lists are to be looked at.
     pub(super) fn listed_links(&self) -> impl Iterator<Item = u32> {
         self.groups.listed.keys().copied()
     }
 
     /// The kernel's list of a link has changed.
-    pub(super) fn list_changed(&mut self, link: u32, change: &Change) {
+    pub(super) fn list_changed(&mut self, link: u32, Change { joined, left }: Change) {
         let Some(&slot) = self.groups.listed.get(&link) else { return };
-        let event = GroupEvent::Listed { slot, joined: change.joined.clone(), left: change.left.clone() };
-        self.tell_groups(event, Instant::now());
+        self.tell_groups(GroupEvent::Listed { slot, joined, left }, Instant::now());
         self.act();
     }
 
@@ -149,10 +153,10 @@ impl Running {
 
     /// Reports that the datapath has held. The filters are written before they go on.
     /// Returns the groups of links whose lists are to be looked at.
-    pub(super) fn reports(&mut self, frames: &[Vec<u8>]) -> Vec<(u32, MacAddr)> {
+    pub(super) fn reports(&mut self, frames: Vec<Vec<u8>>) -> Vec<(u32, MacAddr)> {
         let mut doubtful = Vec::new();
         for bytes in frames {
-            let Ok(frame) = Frame::parse(bytes) else { continue };
+            let Ok(frame) = Frame::parse(&bytes) else { continue };
             let source = ClientAddress { mac: frame.source(), vlan: frame.vlan() };
             let changes: Vec<_> = membership::changes(&frame).collect();
             if let Some(slot) = self.slot_of(source).filter(|_| !changes.is_empty()) {
@@ -174,10 +178,9 @@ impl Running {
     }
 
     /// Sends a report that was held through the multicast port, with that port's own address.
-    fn pass_on(&self, bytes: &[u8]) {
+    fn pass_on(&self, mut frame: Vec<u8>) {
         let port = self.engine.multicast().port().and_then(|port| self.ports.get(&port)?.device);
         let Some(device) = port else { return };
-        let mut frame = bytes.to_vec();
         frame[6..12].copy_from_slice(&device.mac.0);
         self.chore(Chore::Report { link: device.ifindex, frame });
     }

@@ -91,7 +91,6 @@ mod tests {
     use super::*;
     use crate::config::{ConfigFile, VnicConfig};
     use crate::state::StateFile;
-    use dlmp_netlink::LinkStatistics;
 
     fn link(index: u32, name: &str, mac: &str, alias: Option<&str>) -> Link {
         Link {
@@ -101,17 +100,9 @@ mod tests {
             mtu: 1500,
             admin_up: true,
             lower_up: true,
-            all_multicast: false,
-            promiscuous: false,
-            loopback: false,
             ethernet: true,
-            kind: None,
-            vlan: None,
-            master: None,
-            master_kind: None,
             alias: alias.map(Into::into),
-            peer_index: None,
-            statistics: LinkStatistics::default(),
+            ..Link::default()
         }
     }
 
