@@ -1,4 +1,4 @@
-//! The client's half of the service: one method a request, as `zlink` wants it.
+//! The client's half of the service of `dlmpd`: one method a request, as `zlink` wants it.
 
 use zlink::proxy;
 
@@ -8,15 +8,15 @@ use crate::{
     StateReply, StatisticsReply, VnicsReply, socket,
 };
 
-/// A connection to the daemon of this network namespace.
+/// A connection to a daemon of this network namespace.
 pub type Connection = zlink::tokio::unix::Connection;
 
-/// Connects to the daemon of this network namespace.
+/// Connects to a daemon of this network namespace: [`socket::DLMPD`] or [`socket::LDMD`].
 ///
 /// # Errors
 /// As [`socket::connect`].
-pub fn connect() -> std::io::Result<Connection> {
-    let stream = socket::connect()?;
+pub fn connect(name: &str) -> std::io::Result<Connection> {
+    let stream = socket::connect(name)?;
     stream.set_nonblocking(true)?;
     let stream = tokio::net::UnixStream::from_std(stream)?;
     let stream = zlink::tokio::unix::Stream::try_from(stream).map_err(std::io::Error::other)?;

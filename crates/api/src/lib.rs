@@ -1,19 +1,25 @@
-//! What the daemons and the commands say to each other: the types, the errors and the one
-//! description of the service.
+//! What the daemons and the commands say to each other: the types, the errors and the
+//! descriptions of the two services: that of `dlmpd` here, that of `ldmd` in [`ldm`].
 //!
-//! The service speaks varlink over an abstract UNIX socket. Abstract sockets belong to a network
+//! A service speaks varlink over an abstract UNIX socket. Abstract sockets belong to a network
 //! namespace, so a command reaches the daemon of the namespace that it runs in without being told
-//! where ([`socket`]). The interface description, `docs/io.dlmp.Aggregation.varlink`, is written
-//! from these types by a test, so the two cannot drift apart.
+//! where ([`socket`]). The interface descriptions, `docs/*.varlink`, are written
+//! from these types by tests, so they cannot drift apart.
 
 mod alias;
 pub mod client;
+mod error;
+pub mod ldm;
 mod multicast;
 pub mod socket;
 mod types;
+mod vnet;
 mod vnic;
 
 pub use alias::{AGGREGATION_ALIAS, LOWER_ALIAS, VNIC_ALIAS};
 pub use multicast::*;
 pub use types::*;
+pub use vnet::VnetAlias;
 pub use vnic::*;
+
+error::service_error!("io.dlmp.Aggregation");

@@ -1,10 +1,7 @@
-//! The values that cross the control socket, and the error that every method shares.
+//! The values that cross the control socket of `dlmpd`.
 
 use serde::{Deserialize, Serialize};
-use zlink::{
-    ReplyError,
-    introspect::{CustomType, ReplyError as IntrospectError},
-};
+use zlink::introspect::CustomType;
 
 /// The varlink interface name of `dlmpd`.
 pub const INTERFACE: &str = "io.dlmp.Aggregation";
@@ -255,61 +252,6 @@ pub struct PropertyRequest {
     pub changes: Vec<PropertyChange>,
     /// Do not keep them beyond the next boot (`-t`).
     pub temporary: bool,
-}
-
-/// Why a request was not carried out. A request that ends with an error has changed nothing.
-#[derive(Debug, Clone, PartialEq, Eq, ReplyError, IntrospectError)]
-#[zlink(interface = "io.dlmp.Aggregation")]
-pub enum Error {
-    /// The request is not acceptable as it stands.
-    Refused {
-        /// What was refused and why.
-        reason: String,
-        /// The next command to type; empty when there is none.
-        remedy: String,
-    },
-    /// The caller is neither root nor in the group `dlmp`.
-    NotPermitted {
-        /// What was refused and why.
-        reason: String,
-        /// The next command to type; empty when there is none.
-        remedy: String,
-    },
-    /// The system did not do its part; what had been done was undone.
-    Failed {
-        /// What failed and how.
-        reason: String,
-        /// The next command to type; empty when there is none.
-        remedy: String,
-    },
-}
-
-impl std::fmt::Display for Error {
-    /// The reason, and on a line of its own the next command to type.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (Self::Refused { reason, remedy }
-        | Self::NotPermitted { reason, remedy }
-        | Self::Failed { reason, remedy }) = self;
-        f.write_str(reason)?;
-        if !remedy.is_empty() {
-            write!(f, "\n  try: {remedy}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl Error {
-    /// A refusal with a reason and the next command to type (may be empty).
-    pub fn refused(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Refused { reason: reason.into(), remedy: remedy.into() }
-    }
-
-    /// A failure of the system, with what failed.
-    pub fn failed(reason: impl Into<String>) -> Self {
-        Self::Failed { reason: reason.into(), remedy: String::new() }
-    }
 }
 
 /// Reply of `GetInfo`.

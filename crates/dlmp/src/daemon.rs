@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use dlmp_api::client::{self, Connection, Dlmpd};
+use dlmp_api::socket;
 use dlmp_netlink::Link;
 use tokio::time::{Instant, sleep};
 
@@ -21,7 +22,7 @@ pub const LOOK: Duration = Duration::from_millis(10);
 /// # Errors
 /// Its socket cannot be used, such as when somebody other than root serves it.
 pub fn find() -> Result<Option<Connection>> {
-    match client::connect() {
+    match client::connect(socket::DLMPD) {
         Ok(connection) => Ok(Some(connection)),
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(None),
         Err(error) => Err(Failure::Refused(format!("cannot reach dlmpd: {error}"))),

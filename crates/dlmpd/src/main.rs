@@ -4,14 +4,12 @@
 //! aggregations. When the daemon ends, for whatever reason, the datapath stays in place.
 
 mod addresses;
-mod capabilities;
 mod config;
 mod control;
 mod monitor;
 mod object;
 mod plan;
 mod property;
-mod server;
 mod service;
 mod state;
 mod stores;
@@ -20,7 +18,6 @@ mod validate;
 mod vnics;
 mod watch;
 
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -29,20 +26,31 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
+use dlmp_daemon::capabilities::{self, Capability};
+use dlmp_daemon::{ControlSocket, Server, control_socket};
 use dlmp_netlink::{LinkEvent, LinkEvents};
+use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, Notify, mpsc};
-use tracing_subscriber::EnvFilter;
 
 use addresses::Addresses;
 use control::{Control, Live};
 use monitor::{Monitor, Surroundings};
 use property::{Plans, Resolved};
-use server::Server;
+use service::Service;
 use stores::Stores;
 
-/// How long a daemon that was killed may take to let go of the control socket.
-const PREDECESSOR: Duration = Duration::from_secs(1);
+/// The capabilities without which no datapath can be made.
+const NEEDED: [Capability; 3] = [
+    Capability { number: 12, name: "CAP_NET_ADMIN", purpose: "making and changing links" },
+    Capability { number: 13, name: "CAP_NET_RAW", purpose: "sending announcements" },
+    // CAP_BPF loads programs, but finding those of an earlier daemon by their ids takes this one.
+    Capability { number: 21, name: "CAP_SYS_ADMIN", purpose: "loading and taking over the datapath's programs" },
+];
+
+/// The socket that commands reach the daemon by.
+const SOCKET: ControlSocket =
+    ControlSocket { name: dlmp_api::socket::DLMPD, daemon: "dlmpd", remedy: "dladm show-aggr" };
 
 /// How long the daemon stays when its last object is gone.
 const IDLE: Duration = Duration::from_millis(200);
@@ -64,12 +72,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,zlink_core=error")))
-        .init();
+    dlmp_daemon::start_log();
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -83,7 +86,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("dlmpd changes the network: start it as root");
     }
-    capabilities::check()?;
+    capabilities::check("dlmpd", &NEEDED)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = tokio::task::LocalSet::new().block_on(&runtime, serve(arguments));
     // Without waiting for name servers that are still being asked.
@@ -95,7 +98,7 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let cookie = dlmp_netlink::namespace::cookie()
         .context("cannot tell the network namespace (SO_NETNS_COOKIE needs Linux 5.14)")?;
     // The socket first: it is what keeps a second daemon out of this namespace.
-    let listener = control_socket()?;
+    let listener = control_socket(SOCKET)?;
     let config = config::ConfigFile::open(&arguments.config)?;
     let state = state::StateFile::open(&arguments.runtime_dir, cookie)
         .with_context(|| format!("cannot use the runtime directory {}", arguments.runtime_dir.display()))?;
@@ -119,7 +122,11 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     control.restore().await;
     let control = Rc::new(Mutex::new(control));
 
-    let mut server = Server::new(listener, control.clone(), monitor, attachment)?;
+    let mut server = Server::new(listener)?;
+    let serve = {
+        let control = control.clone();
+        move |stream: UnixStream| Service::serve(stream, control.clone(), monitor.clone(), attachment)
+    };
     // A task of its own: it waits for the control while a request has it.
     let events = tokio::task::spawn_local(follow(control.clone(), links, dhcp_events, names));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -128,13 +135,13 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
 
     loop {
         tokio::select! {
-            never = server.run() => match never {},
+            never = server.run(&serve) => match never {},
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             () = idle.notified() => {
                 // The answer to the request that emptied us is on its way, and another may follow.
                 tokio::select! {
-                    never = server.run() => match never {},
+                    never = server.run(&serve) => match never {},
                     () = tokio::time::sleep(IDLE) => {}
                 }
                 let control = control.lock().await;
@@ -154,6 +161,7 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     events.abort();
     let _ = events.await;
     server.end().await;
+    drop(serve);
     drop(control);
     let _ = thread.join();
     Ok(())
@@ -191,28 +199,6 @@ async fn link_event(control: &Rc<Mutex<Control>>, event: LinkEvent) {
         LinkEvent::Overrun => {
             control.look_at_vnics().await;
             control.look_at_links().await;
-        }
-    }
-}
-
-/// The socket that systemd hands over, else our own.
-fn control_socket() -> anyhow::Result<UnixListener> {
-    if let Some(fd) = sd_notify::listen_fds().ok().and_then(|mut fds| fds.next()) {
-        return Ok(sys::listener_from_systemd(fd));
-    }
-    let start = std::time::Instant::now();
-    loop {
-        match dlmp_api::socket::bind() {
-            Ok(listener) => return Ok(listener),
-            Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
-                return Err(error).context("cannot make the control socket");
-            }
-            // A daemon that was killed a moment ago holds the name until the kernel is done with it.
-            Err(_) if start.elapsed() < PREDECESSOR => std::thread::sleep(PREDECESSOR / 50),
-            Err(_) => bail!(
-                "another dlmpd serves this network namespace already (@{}); a namespace has one\n  try: dladm show-aggr",
-                dlmp_api::socket::NAME
-            ),
         }
     }
 }

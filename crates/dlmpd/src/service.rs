@@ -1,39 +1,53 @@
 //! The control socket's service: who may do what, and handing requests to the control.
 
+use std::io;
 use std::rc::Rc;
 
 use dlmp_api::{
-    AddressesReply, AggregationsReply, ClientsReply, DaemonInfo, Error, Group, GroupPortsReply, GroupsReply, InfoReply,
+    AddressesReply, AggregationsReply, ClientsReply, DaemonInfo, Error, GroupPortsReply, GroupsReply, InfoReply,
     InterfacesReply, NewAddress, NewAggregation, NewVnic, ObjectReply, PortChange, ProbeReply, PropertiesReply,
     PropertyRequest, StateReply, StatisticsReply, VnicsReply,
 };
+use dlmp_daemon::{Denied, in_parts};
 use futures_util::Stream;
+use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use zlink::connection::socket::FetchPeerCredentials;
-use zlink::{Connection, Reply, service};
+use zlink::{Connection, ReadyListener, Reply, service};
 
 use crate::control::Control;
 use crate::monitor::Monitor;
 use crate::property;
 use crate::watch::{Client, watch};
 
-/// Members of this group may change things, as root may.
-const GROUP: &str = "dlmp";
-
-/// Multicast groups in one reply. The time that zlink takes to write a reply grows with the square of its length, and
-/// meanwhile nobody is served: it begins anew with each 256 bytes that do not fit (`BUFFER_SIZE`).
-const GROUPS_EACH: usize = 32;
-
 /// Serves the requests of one connection, one at a time.
 pub struct Service {
     /// What requests change; background work shares it.
-    pub control: Rc<Mutex<Control>>,
+    control: Rc<Mutex<Control>>,
     /// Where news come from.
-    pub monitor: Monitor,
+    monitor: Monitor,
     /// `tcx` or `clsact`.
-    pub attachment: &'static str,
+    attachment: &'static str,
     /// Who asks.
-    pub client: Rc<Client>,
+    client: Rc<Client>,
+}
+
+impl Service {
+    /// Serves one connection until it ends.
+    ///
+    /// # Errors
+    /// The connection cannot be waited on.
+    pub fn serve(
+        stream: UnixStream,
+        control: Rc<Mutex<Control>>,
+        monitor: Monitor,
+        attachment: &'static str,
+    ) -> io::Result<impl Future<Output = zlink::Result<()>> + 'static> {
+        let client = Rc::new(Client::new(&stream)?);
+        let stream = zlink::tokio::unix::Stream::try_from(stream).map_err(io::Error::other)?;
+        let service = Self { control, monitor, attachment, client };
+        Ok(async move { zlink::Server::new(ReadyListener::new(stream), service).run().await })
+    }
 }
 
 #[service(
@@ -141,7 +155,7 @@ where
     #[zlink(more)]
     async fn list_groups(&self, _more: bool) -> impl Stream<Item = Reply<GroupsReply>> + Unpin {
         // It fails only when the daemon is about to end; then there is no answer.
-        in_parts(self.control.lock().await.monitor.groups().await.ok())
+        in_parts(self.control.lock().await.monitor.groups().await.ok(), |groups| GroupsReply { groups })
     }
 
     async fn list_group_ports(&mut self) -> Result<GroupPortsReply, Error> {
@@ -243,75 +257,18 @@ where
     }
 }
 
-/// Root and the members of the group may change things; the kernel says who asks (SO_PEERCRED and
-/// SO_PEERGROUPS, unix(7)).
+/// Refuses who may look but not change.
 async fn may_change<S>(connection: &mut Connection<S>) -> Result<(), Error>
 where
     S: zlink::connection::Socket,
     S::ReadHalf: FetchPeerCredentials,
 {
-    let refused = |reason: String| Error::NotPermitted {
-        reason,
-        remedy: "sudo, or as root: usermod -a -G dlmp USER (then log in again)".into(),
-    };
-    let peer = (connection.peer_credentials().await)
-        .map_err(|error| refused(format!("the kernel does not say who asks: {error}")))?;
-    let user = peer.unix_user_id().as_raw();
-    if user == 0 {
-        return Ok(());
-    }
-    let group = nix::unistd::Group::from_name(GROUP).ok().flatten().map(|group| group.gid.as_raw());
-    let member = std::iter::once(&peer.unix_primary_group_id())
-        .chain(peer.unix_supplementary_group_ids())
-        .any(|gid| Some(gid.as_raw()) == group);
-    if member {
-        return Ok(());
-    }
-    Err(refused(format!("user {user} may look but not change: that takes root or the group {GROUP}")))
-}
-
-/// A list of groups as replies: one at least, none without a list.
-fn in_parts(groups: Option<Vec<Group>>) -> impl Stream<Item = Reply<GroupsReply>> + Unpin {
-    let mut parts = Vec::new();
-    if let Some(groups) = groups {
-        parts.push(Vec::new());
-        for group in groups {
-            match parts.last_mut() {
-                Some(part) if part.len() < GROUPS_EACH => part.push(group),
-                _ => parts.push(vec![group]),
-            }
-        }
-    }
-    let last = parts.len().saturating_sub(1);
-    let reply = move |(number, groups)| Reply::new(Some(GroupsReply { groups })).set_continues(Some(number < last));
-    futures_util::stream::iter(parts.into_iter().enumerate().map(reply))
+    let denied = |Denied { reason, remedy }| Error::NotPermitted { reason, remedy };
+    dlmp_daemon::may_change(connection).await.map_err(denied)
 }
 
 #[cfg(test)]
 mod tests {
-    use futures_util::StreamExt;
-
-    use super::*;
-
-    #[tokio::test(flavor = "current_thread")]
-    async fn groups_come_in_parts_of_which_the_last_says_so() {
-        let group = |number: usize| Group {
-            aggregation: "aggr0".into(),
-            group: Some(number.to_string()),
-            addresses: Vec::new(),
-            askedby: Vec::new(),
-        };
-        for count in [0, 1, GROUPS_EACH, GROUPS_EACH + 1, 10 * GROUPS_EACH] {
-            let all: Vec<Group> = (0..count).map(group).collect();
-            let replies: Vec<Reply<GroupsReply>> = in_parts(Some(all.clone())).collect().await;
-            let (last, before) = replies.split_last().unwrap();
-            assert!(before.iter().all(|reply| reply.continues() == Some(true)));
-            assert_eq!(last.continues(), Some(false));
-            let parts = replies.into_iter().map(|reply| reply.into_parameters().unwrap().groups);
-            assert_eq!(parts.flatten().collect::<Vec<_>>(), all);
-        }
-    }
-
     /// The description that users read is the one that the service gives of itself.
     /// `UPDATE_DESCRIPTION=1 cargo test -p dlmpd` writes it anew.
     #[test]

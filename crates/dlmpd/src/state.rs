@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use dlmp_dhcp::Lease;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, Config};
+use crate::config::Config;
 
 /// What a link was like before it became a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +77,6 @@ impl StateFile {
     /// Those of writing a file.
     pub fn save(&self, state: &State) -> io::Result<()> {
         let text = toml_edit::ser::to_string_pretty(state).map_err(io::Error::other)?;
-        config::write_atomically(&self.path, text.as_bytes())
+        dlmp_daemon::write_atomically(&self.path, text.as_bytes())
     }
 }

@@ -86,13 +86,6 @@ pub fn give_memory_back() {
     }
 }
 
-/// The listening socket that systemd handed over (sd_listen_fds(3)).
-pub fn listener_from_systemd(fd: std::os::fd::RawFd) -> std::os::unix::net::UnixListener {
-    use std::os::fd::FromRawFd;
-    // SAFETY: systemd passes the descriptor to us alone, and we ask for it once.
-    unsafe { std::os::unix::net::UnixListener::from_raw_fd(fd) }
-}
-
 /// What a task can wait on: its descriptor is its own and stays open as long as it lives.
 pub trait Waitable: AsRawFd {}
 impl Waitable for Events {}

@@ -22,7 +22,7 @@ struct Fake {
 
 /// Serves the namespace of the calling thread until the test program ends.
 pub fn serve() {
-    let listener = dlmp_api::socket::bind().unwrap();
+    let listener = dlmp_api::socket::bind(dlmp_api::socket::DLMPD).unwrap();
     listener.set_nonblocking(true).unwrap();
     let (ready, is_ready) = mpsc::channel();
     thread::spawn(move || {
@@ -39,7 +39,7 @@ pub fn serve() {
 
 /// Takes connections and drops them.
 pub fn serve_silence() {
-    let listener = dlmp_api::socket::bind().unwrap();
+    let listener = dlmp_api::socket::bind(dlmp_api::socket::DLMPD).unwrap();
     thread::spawn(move || {
         for connection in listener.incoming() {
             drop(connection);

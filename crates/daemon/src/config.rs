@@ -1,0 +1,211 @@
+//! A configuration file in TOML: read, checked, and written atomically with comments kept.
+//!
+//! A configuration is a structure of tables, each with entries by name: `[aggregations.aggr0]`.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use toml_edit::{DocumentMut, Item, Table, TableLike};
+
+/// The file, locked against other daemons for as long as this value lives.
+#[derive(Debug)]
+pub struct ConfigFile<C> {
+    path: PathBuf,
+    _lock: File,
+    contents: PhantomData<C>,
+}
+
+/// Why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It could not be read or written.
+    #[error("cannot {what} {path}: {source}", path = path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is not what it should be; the text names the line and the reason.
+    #[error("{path} is damaged and was left as it is:\n{reason}\n  correct the file, or move it away to start with an empty configuration", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Line and reason.
+        reason: String,
+    },
+    /// Another daemon has it.
+    #[error("{path} is in use by another daemon, of another network namespace: give each its own, by --config", path = path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl<C: Serialize + DeserializeOwned> ConfigFile<C> {
+    /// Locks the file and reads it. A missing file is an empty configuration.
+    ///
+    /// # Errors
+    /// The file is damaged, unreadable or in use by another daemon.
+    pub fn open(path: &Path) -> Result<(Self, C), Error> {
+        let io_error = |what| {
+            let path = path.to_owned();
+            move |source| Error::Io { what, path, source }
+        };
+        let folder = path.parent().unwrap_or(Path::new("."));
+        // The file itself is replaced when it is written, so the lock is on a file beside it.
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".lock");
+        fs::create_dir_all(folder).map_err(io_error("make the folder of"))?;
+        let lock = File::create(folder.join(name)).map_err(io_error("lock"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(Error::InUse { path: path.to_owned() });
+            }
+            Err(fs::TryLockError::Error(error)) => return Err(io_error("lock")(error)),
+        }
+        let file = Self { path: path.to_owned(), _lock: lock, contents: PhantomData };
+        let config = file.parse(&file.text()?)?;
+        Ok((file, config))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the configuration in place of the old one, all or nothing. Comments and order of what
+    /// did not change stay.
+    ///
+    /// # Errors
+    /// The file was damaged by somebody since it was read, or cannot be written.
+    pub fn save(&self, before: &C, after: &C) -> Result<(), Error> {
+        let text = self.text()?;
+        self.parse(&text)?;
+        let mut document = self.document(&text)?;
+        sync(&mut document, &self.tables(before)?, &self.tables(after)?);
+        write_atomically(&self.path, document.to_string().as_bytes()).map_err(|source| Error::Io {
+            what: "write",
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    fn text(&self) -> Result<String, Error> {
+        match fs::read_to_string(&self.path) {
+            Ok(text) => Ok(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(self.damaged("it is not UTF-8 text")),
+            Err(source) => Err(Error::Io { what: "read", path: self.path.clone(), source }),
+        }
+    }
+
+    fn parse(&self, text: &str) -> Result<C, Error> {
+        toml_edit::de::from_str(text).map_err(|error| self.damaged(error.to_string().trim_end()))
+    }
+
+    fn document(&self, text: &str) -> Result<DocumentMut, Error> {
+        text.parse().map_err(|error: toml_edit::TomlError| self.damaged(error.to_string().trim_end()))
+    }
+
+    /// A configuration as tables.
+    fn tables(&self, config: &C) -> Result<Table, Error> {
+        let failed = |error| Error::Io { what: "write", path: self.path.clone(), source: io::Error::other(error) };
+        toml_edit::ser::to_document(config).map(|document| document.as_table().clone()).map_err(failed)
+    }
+
+    fn damaged(&self, reason: &str) -> Error {
+        Error::Damaged { path: self.path.clone(), reason: reason.to_owned() }
+    }
+}
+
+/// Brings a document from `before` to `after`; what did not change stays as it was written.
+fn sync(document: &mut DocumentMut, before: &Table, after: &Table) {
+    let sections: std::collections::BTreeSet<&str> = before.iter().chain(after.iter()).map(|(name, _)| name).collect();
+    for section in sections {
+        let entries = |table: &Table| {
+            let entries = table.get(section).and_then(Item::as_table_like).into_iter().flat_map(TableLike::iter);
+            entries.map(|(key, item)| (key.to_owned(), item.clone())).collect::<Vec<_>>()
+        };
+        sync_section(document, section, &entries(before), &entries(after));
+    }
+}
+
+/// Brings one table of the document from `before` to `after`.
+fn sync_section(document: &mut DocumentMut, section: &str, before: &[(String, Item)], after: &[(String, Item)]) {
+    fn find<'a>(entries: &'a [(String, Item)], key: &str) -> Option<&'a Item> {
+        entries.iter().find(|(name, _)| name == key).map(|(_, item)| item)
+    }
+    let same = |key: &str, item: &Item| find(before, key).is_some_and(|old| old.to_string() == item.to_string());
+    let gone: Vec<_> = before.iter().filter(|(key, _)| find(after, key).is_none()).collect();
+    let changed: Vec<_> = after.iter().filter(|(key, item)| !same(key, item)).collect();
+    if gone.is_empty() && changed.is_empty() {
+        return;
+    }
+    let mut implicit = Table::new();
+    implicit.set_implicit(true);
+    let table = document.entry(section).or_insert(Item::Table(implicit));
+    let Some(table) = table.as_table_like_mut() else {
+        return;
+    };
+    for (key, _) in gone {
+        table.remove(key);
+    }
+    for (key, item) in changed {
+        // An entry is a table, in braces or not.
+        let Some(value) = item.clone().into_table().ok().map(with_headings) else { continue };
+        match table.get_mut(key).and_then(Item::as_table_like_mut) {
+            Some(old) => update(old, &value),
+            None => drop(table.insert(key, Item::Table(value))),
+        }
+    }
+}
+
+/// A table whose own tables stand under headings of theirs instead of in braces: there is room for comments.
+fn with_headings(mut table: Table) -> Table {
+    for (_, item) in table.iter_mut() {
+        if let Some(inline) = item.as_inline_table() {
+            *item = Item::Table(inline.clone().into_table());
+        }
+    }
+    table
+}
+
+/// Brings an entry to its new values; a value that stays keeps its comments, and so does the entry.
+fn update(old: &mut dyn TableLike, new: &dyn TableLike) {
+    let gone: Vec<String> = (old.iter()).map(|(key, _)| key.to_owned()).filter(|key| !new.contains_key(key)).collect();
+    for key in gone {
+        old.remove(&key);
+    }
+    for (key, value) in new.iter() {
+        match old.get_mut(key) {
+            Some(there) => {
+                if let (Some(there), Some(value)) = (there.as_table_like_mut(), value.as_table_like()) {
+                    update(there, value);
+                } else if there.to_string().trim() != value.to_string().trim() {
+                    // In place: the comments belong to the key.
+                    *there = value.clone();
+                }
+            }
+            None => drop(old.insert(key, value.clone())),
+        }
+    }
+}
+
+/// Replaces a file by new contents, all or nothing, also through a power cut.
+///
+/// # Errors
+/// Those of writing a file.
+pub fn write_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let mut file = atomic_write_file::AtomicWriteFile::open(path)?;
+    file.write_all(contents)?;
+    file.commit()
+}

@@ -1,0 +1,27 @@
+//! What both daemons are made of: the configuration file, the control socket and who may change things through it.
+
+pub mod capabilities;
+mod config;
+mod control_socket;
+mod parts;
+mod permission;
+mod server;
+mod sys;
+
+pub use config::{ConfigFile, Error as ConfigError, write_atomically};
+pub use control_socket::{ControlSocket, control_socket};
+pub use parts::in_parts;
+pub use permission::{Denied, may_change};
+pub use server::Server;
+
+use tracing_subscriber::EnvFilter;
+
+/// Starts the log: to standard error, by default from `info` on (`RUST_LOG`).
+pub fn start_log() {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,zlink_core=error")))
+        .init();
+}
