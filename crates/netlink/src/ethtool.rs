@@ -14,6 +14,17 @@ const GLINK: u32 = 0x0000_000a;
 const GDRVINFO: u32 = 0x0000_0003;
 /// `ETHTOOL_GLINKSETTINGS`: speed and duplex.
 const GLINKSETTINGS: u32 = 0x0000_004c;
+/// `ETHTOOL_SLINKSETTINGS`: sets them.
+const SLINKSETTINGS: u32 = 0x0000_004d;
+
+/// `SPEED_UNKNOWN`.
+const SPEED_UNKNOWN: u32 = u32::MAX;
+/// `DUPLEX_HALF`.
+const HALF: u8 = 0;
+/// `DUPLEX_FULL`.
+const FULL: u8 = 1;
+/// `DUPLEX_UNKNOWN`.
+const DUPLEX_UNKNOWN: u8 = 0xff;
 
 /// Both directions at once, or one at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,28 +88,49 @@ impl Ethtool {
     /// # Errors
     /// Those of ioctl(2), `ENODEV` when the link does not exist.
     pub fn settings(&self, name: &str) -> io::Result<Settings> {
-        let unknown = Settings { speed: None, duplex: Duplex::Unknown };
+        match self.link_settings(&Interface::new(name)?) {
+            Ok(settings) => Ok(Settings {
+                speed: (settings.speed != 0 && settings.speed != SPEED_UNKNOWN).then_some(settings.speed),
+                duplex: match settings.duplex {
+                    HALF => Duplex::Half,
+                    FULL => Duplex::Full,
+                    _ => Duplex::Unknown,
+                },
+            }),
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                Ok(Settings { speed: None, duplex: Duplex::Unknown })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sets speed and duplex. A tap takes any, and only says them again; so that is how to tell what is behind it.
+    ///
+    /// # Errors
+    /// Those of ioctl(2): `ENODEV` when the link does not exist, `EOPNOTSUPP` when its driver cannot be told (veth).
+    pub fn set_settings(&self, name: &str, settings: Settings) -> io::Result<()> {
         let interface = Interface::new(name)?;
+        let mut request = self.link_settings(&interface)?;
+        request.cmd = SLINKSETTINGS;
+        request.speed = settings.speed.unwrap_or(SPEED_UNKNOWN);
+        request.duplex = match settings.duplex {
+            Duplex::Half => HALF,
+            Duplex::Full => FULL,
+            Duplex::Unknown => DUPLEX_UNKNOWN,
+        };
+        sys::ethtool(&self.0, &interface, &mut request)
+    }
+
+    fn link_settings(&self, interface: &Interface) -> io::Result<sys::LinkSettings> {
         let mut request = sys::LinkSettings::new(GLINKSETTINGS);
         // Two steps: the first answer says how many words the link modes take, as a negative number
         // (include/uapi/linux/ethtool.h, struct ethtool_link_settings).
-        match sys::ethtool(&self.0, &interface, &mut request) {
-            Ok(()) => {}
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(unknown),
-            Err(error) => return Err(error),
-        }
+        sys::ethtool(&self.0, interface, &mut request)?;
         let words = request.link_mode_masks_nwords;
         request = sys::LinkSettings::new(GLINKSETTINGS);
         request.link_mode_masks_nwords = words.saturating_neg();
-        sys::ethtool(&self.0, &interface, &mut request)?;
-        Ok(Settings {
-            speed: (request.speed != 0 && request.speed != u32::MAX).then_some(request.speed),
-            duplex: match request.duplex {
-                0 => Duplex::Half,
-                1 => Duplex::Full,
-                _ => Duplex::Unknown,
-            },
-        })
+        sys::ethtool(&self.0, interface, &mut request)?;
+        Ok(request)
     }
 
     /// Name of the driver, such as `igb`, `virtio_net` or `veth`.

@@ -5,6 +5,8 @@
 //! `/sys/class/net`, which shows another namespace under `ip netns exec`.
 
 mod address;
+mod bridge;
+mod bridge_vlan;
 mod error;
 pub mod ethtool;
 mod events;
@@ -17,16 +19,23 @@ pub mod namespace;
 mod request;
 mod route;
 mod sys;
+mod tap;
 mod tc;
+mod veth;
 
 pub use address::{Address, Lifetime};
+pub use bridge::NewBridge;
+pub use bridge_vlan::PortVlan;
 pub use error::{Error, Result};
 pub use events::{Changes, GroupEvents, LinkEvent, LinkEvents};
-pub use link::{Link, LinkStatistics, NewVeth};
+pub use link::{Link, LinkStatistics};
 pub use multicast::{MulticastFilter, Outcome};
 pub use multicast_list::{MulticastLists, added_multicast, multicast_lists};
+pub use namespace::Namespace;
 pub use route::Route;
+pub use tap::create_tap;
 pub use tc::{BpfFilter, Direction};
+pub use veth::NewVeth;
 
 /// A connection to the kernel's routing netlink. Clones share one socket.
 #[derive(Debug, Clone)]

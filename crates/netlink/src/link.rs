@@ -1,15 +1,18 @@
 //! Links: what they are, and making, changing and deleting them.
 
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
 use dlmp_wire::MacAddr;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, InfoVlan, LinkAttribute, LinkFlags,
-    LinkInfo, LinkLayerType, LinkMessage, Stats64,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType,
+    LinkMessage, Stats64,
 };
-use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
+use rtnetlink::LinkUnspec;
 
-use crate::Netlink;
 use crate::error::{Error, Result, explain, tolerate};
+use crate::{Namespace, Netlink};
 
 /// A link, as the kernel describes it at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -64,19 +67,6 @@ pub struct LinkStatistics {
     pub tx_packets: u64,
     /// Bytes sent.
     pub tx_bytes: u64,
-}
-
-/// A pair of veth ends to make.
-#[derive(Debug, Clone)]
-pub struct NewVeth<'a> {
-    /// Name of the first end.
-    pub name: &'a str,
-    /// Name of the other end; `%d` in it is replaced by a free number by the kernel.
-    pub peer: &'a str,
-    /// MAC address of the first end.
-    pub mac: MacAddr,
-    /// MTU of both ends in bytes.
-    pub mtu: u32,
 }
 
 impl Link {
@@ -193,43 +183,12 @@ impl Netlink {
         }
     }
 
-    /// Makes a pair of veth ends, both down, and returns them: the named end, then its peer.
-    ///
-    /// The peer gets no IPv6 address of its own when it comes up.
+    /// Keeps the kernel from giving a link IPv6 addresses of its own, until the link moves to another namespace.
+    /// Without IPv6 there is nothing to do.
     ///
     /// # Errors
-    /// The kernel's refusal, such as a name that is taken. Nothing is left behind then.
-    pub async fn create_veth(&self, new: NewVeth<'_>) -> Result<(Link, Link)> {
-        let what = || format!("create the link {}", new.name);
-        let peer = LinkMessageBuilder::<LinkUnspec>::default().name(new.peer).mtu(new.mtu).build();
-        let message = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
-            .name(new.name)
-            .address(new.mac.0.to_vec())
-            .mtu(new.mtu)
-            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
-            .build();
-        (self.handle.link().add(message).execute()).await.map_err(explain(what()))?;
-
-        let vanished = || Error::new(what(), std::io::Error::from_raw_os_error(libc::ENODEV));
-        let link = self.link(new.name).await?.ok_or_else(vanished)?;
-        let finish = async {
-            let peer_index = link.peer_index.ok_or_else(vanished)?;
-            self.silence(peer_index).await?;
-            self.link_by_index(peer_index).await?.ok_or_else(vanished)
-        };
-        match finish.await {
-            Ok(peer) => Ok((link, peer)),
-            Err(error) => {
-                // The first error is the one to tell: a pair that is gone already is no second.
-                let _ = self.delete_link(link.index).await;
-                Err(error)
-            }
-        }
-    }
-
-    /// Keeps the kernel from giving a link IPv6 addresses of its own. The kernel takes this only
-    /// for a link that is there already; for one without IPv6 there is nothing to do.
-    async fn silence(&self, index: u32) -> Result<()> {
+    /// The kernel's refusal.
+    pub async fn silence(&self, index: u32) -> Result<()> {
         let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
         let message = LinkUnspec::new_with_index(index)
             .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]))
@@ -266,6 +225,15 @@ impl Netlink {
         self.change_link(message, format!("set the MTU of link {index} to {mtu}")).await
     }
 
+    /// Sets the MAC address.
+    ///
+    /// # Errors
+    /// The kernel's or the driver's refusal: a multicast address, or a device that must be down for this.
+    pub async fn set_mac(&self, index: u32, mac: MacAddr) -> Result<()> {
+        let message = LinkUnspec::new_with_index(index).address(mac.0.to_vec()).build();
+        self.change_link(message, format!("set the MAC address of link {index} to {mac}")).await
+    }
+
     /// Sets the alias, at most 255 bytes.
     ///
     /// # Errors
@@ -273,6 +241,24 @@ impl Netlink {
     pub async fn set_alias(&self, index: u32, alias: &str) -> Result<()> {
         let message = LinkUnspec::new_with_index(index).alias(alias).build();
         self.change_link(message, format!("set the alias of link {index}")).await
+    }
+
+    /// Moves a link to another namespace, where its name is `pattern` with a free number for the `%d` in it.
+    ///
+    /// It keeps its MAC address, MTU, alias and, as a veth, its other end. It arrives down and as no port of a bridge,
+    /// without addresses and tc filters, perhaps with another index. In its old namespace that is the same as deleting it.
+    ///
+    /// # Errors
+    /// A pattern without `%d`: if that name were taken, the kernel would complain after it has moved the link under its
+    /// old name. The kernel's refusal, such as of a device that cannot move.
+    pub async fn move_link(&self, index: u32, namespace: &Namespace, pattern: &str) -> Result<()> {
+        let what = format!("move link {index} to another network namespace as {pattern}");
+        if !pattern.contains("%d") {
+            let reason = "the name may be taken there; leave room for a number: %d";
+            return Err(Error::new(what, io::Error::new(io::ErrorKind::InvalidInput, reason)));
+        }
+        let descriptor = namespace.as_fd().as_raw_fd();
+        self.change_link(LinkUnspec::new_with_index(index).setns_by_fd(descriptor).name(pattern).build(), what).await
     }
 
     pub(crate) async fn change_link(&self, message: LinkMessage, what: String) -> Result<()> {

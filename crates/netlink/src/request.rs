@@ -1,4 +1,4 @@
-//! Asking the kernel: one object, or all of a kind.
+//! Asking the kernel: for one object, all of a kind, or a change.
 //!
 //! The crate's own ways to ask are not used for this: a single answer that it cannot read would
 //! never end the wait, and it does not tell when a list changed while the kernel wrote it.
@@ -37,6 +37,11 @@ impl Netlink {
             }
         }
         Err(Error::new(what, io::Error::other("the list keeps changing; try again")))
+    }
+
+    /// Asks for a change.
+    pub(crate) async fn request(&self, request: RouteNetlinkMessage, what: &str) -> Result<()> {
+        self.exchange(request, NLM_F_ACK, what).await.map(|_| ())
     }
 
     async fn exchange(&self, request: RouteNetlinkMessage, flags: u16, what: &str) -> Result<Answer> {

@@ -1,6 +1,7 @@
 //! The system calls that no safe crate offers. All `unsafe` of this crate is here.
 #![allow(unsafe_code)]
 
+use std::fs::File;
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -18,6 +19,11 @@ impl Interface {
             *to = from as libc::c_char;
         }
         Ok(Self(bytes))
+    }
+
+    pub(crate) fn name(&self) -> String {
+        let bytes: Vec<u8> = self.0.iter().map(|&byte| byte as u8).take_while(|&byte| byte != 0).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
@@ -45,7 +51,7 @@ impl DriverInfo {
 /// `struct ethtool_link_settings` with room for three masks of 127 words, its largest number.
 #[repr(C)]
 pub(crate) struct LinkSettings {
-    cmd: u32,
+    pub(crate) cmd: u32,
     pub(crate) speed: u32,
     pub(crate) duplex: u8,
     middle: [u8; 6],
@@ -110,4 +116,30 @@ pub(crate) fn netns_cookie(socket: &UdpSocket) -> io::Result<u64> {
         return Err(io::Error::last_os_error());
     }
     Ok(cookie)
+}
+
+/// `TUNSETIFF` of a new tap on an open `/dev/net/tun`; the kernel writes back the name that it got.
+pub(crate) fn attach_tap(tun: &File, interface: &mut Interface) -> io::Result<()> {
+    const FLAGS: libc::c_int = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_TUN_EXCL;
+    // SAFETY: ifreq is plain data, for which zeroes are valid.
+    let mut ifreq: libc::ifreq = unsafe { std::mem::zeroed() };
+    ifreq.ifr_name = interface.0;
+    ifreq.ifr_ifru.ifru_flags = FLAGS as libc::c_short;
+    // SAFETY: the file is open, and ifreq, all that the kernel reads and writes here, lives through the call.
+    let result = unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF as libc::Ioctl, &raw mut ifreq) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    interface.0 = ifreq.ifr_name;
+    Ok(())
+}
+
+/// `TUNSETPERSIST`: the tap outlives the file that it is attached to.
+pub(crate) fn keep_tap(tun: &File) -> io::Result<()> {
+    // SAFETY: the file is open, and the argument is a number.
+    let result = unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETPERSIST as libc::Ioctl, 1) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }

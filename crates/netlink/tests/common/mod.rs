@@ -9,6 +9,7 @@ use std::future::Future;
 use std::os::fd::AsRawFd;
 use std::process::Command;
 
+use dlmp_netlink::Namespace;
 use nix::sched::{CloneFlags, unshare};
 
 /// Runs a test in a fresh network namespace, on a thread of its own.
@@ -42,6 +43,11 @@ impl OtherNamespace {
     /// A path that names it to other programs.
     pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
+    }
+
+    /// The crate's own view of it.
+    pub fn open(&self) -> Namespace {
+        Namespace::open(self.path().as_ref()).expect("the namespace")
     }
 
     /// Runs `ip` with these arguments in it.

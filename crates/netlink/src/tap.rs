@@ -1,0 +1,34 @@
+//! Taps: links whose other end is a program, such as a virtual machine.
+
+use std::fs::File;
+use std::io;
+
+use crate::error::{Error, Result};
+use crate::sys::{self, Interface};
+
+/// The device that taps are made by (Documentation/networking/tuntap.rst of the kernel).
+const DEVICE: &str = "/dev/net/tun";
+
+/// Makes a tap in the namespace of the calling thread and returns its name. It stays until it is
+/// [deleted](crate::Netlink::delete_link); a program attaches to it by its name, one at a time, and it has a carrier
+/// only meanwhile.
+///
+/// Frames pass with a `virtio_net_hdr` in front and through one queue: what QEMU's `-netdev tap,ifname=NAME` takes.
+/// `%d` in `name` is replaced by a free number by the kernel.
+///
+/// # Errors
+/// `EBUSY` when there is a link of this name, `ENOENT` when the kernel has no taps (`modprobe tun`); those of ioctl(2).
+pub fn create_tap(name: &str) -> Result<String> {
+    let create = || {
+        if name.is_empty() {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        let tun = File::options().read(true).write(true).open(DEVICE)?;
+        let mut interface = Interface::new(name)?;
+        sys::attach_tap(&tun, &mut interface)?;
+        // Without this it goes when the file is closed: also when this is refused.
+        sys::keep_tap(&tun)?;
+        Ok(interface.name())
+    };
+    create().map_err(|error| Error::new(format!("create the tap {name}"), error))
+}
