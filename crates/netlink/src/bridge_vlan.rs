@@ -7,7 +7,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{LinkBridgeVlan, LinkMessageBuilder};
 
 use crate::Netlink;
-use crate::error::{Result, tolerate};
+use crate::error::Result;
 
 /// A VLAN that a port is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,12 +38,10 @@ impl Netlink {
     /// Takes a bridge's port, or the bridge itself, out of a VLAN; one that it is not in is no error.
     ///
     /// # Errors
-    /// As [`add_port_vlan`](Self::add_port_vlan).
+    /// The kernel's refusal: an id outside 1 to 4094, a link that is no port.
     pub async fn delete_port_vlan(&self, port: u32, vid: u16) -> Result<()> {
         let message = self.vlan_message(port, vid, BridgeVlanInfoFlags::empty()).await?;
-        let result =
-            self.request(RouteNetlinkMessage::DelLink(message), &format!("take link {port} out of VLAN {vid}")).await;
-        tolerate(result, libc::ENOENT)
+        self.request(RouteNetlinkMessage::DelLink(message), &format!("take link {port} out of VLAN {vid}")).await
     }
 
     /// The VLANs that a bridge's port, or the bridge itself, is in, by id. Any other link is in none, and so is every

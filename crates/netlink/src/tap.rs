@@ -17,11 +17,12 @@ const DEVICE: &str = "/dev/net/tun";
 /// `%d` in `name` is replaced by a free number by the kernel.
 ///
 /// # Errors
-/// `EBUSY` when there is a link of this name, `ENOENT` when the kernel has no taps (`modprobe tun`); those of ioctl(2).
+/// `EBUSY` when there is a link of this name, `ENOENT` when the kernel has no taps (`modprobe tun`); a name without
+/// a byte or over 15; those of ioctl(2).
 pub fn create_tap(name: &str) -> Result<String> {
     let create = || {
-        if name.is_empty() {
-            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        if !(1..libc::IFNAMSIZ).contains(&name.len()) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a link's name has 1 to 15 bytes"));
         }
         let tun = File::options().read(true).write(true).open(DEVICE)?;
         let mut interface = Interface::new(name)?;

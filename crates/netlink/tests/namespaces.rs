@@ -128,13 +128,12 @@ fn a_taken_name_is_refused_and_what_has_it_stays() {
 #[test]
 fn a_namespace_that_cannot_be_finished_leaves_no_name() {
     with_own_names(|| async {
-        // So many mounts and no more: the directory becomes one, then the namespace's file is refused.
-        let make = || async {
-            let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap().lines().count();
-            let before = fs::read_to_string("/proc/sys/fs/mount-max").unwrap();
-            (mounts, before)
-        };
-        let _ = make().await;
+        Namespace::make_named("ldom1").await.unwrap();
+        // The new namespace is there, but not the file that leads to it.
+        mount(Some("tmpfs"), "/proc", Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+        let error = Namespace::make_named("ldom2").await.unwrap_err();
+        assert_eq!(error.errno(), Some(libc::ENOENT));
+        assert_eq!(names(), ["ldom1"]);
     });
 }
 
