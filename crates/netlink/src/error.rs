@@ -14,7 +14,8 @@ pub struct Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    pub(crate) fn new(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
+    /// What was tried, and what the system said.
+    pub fn new(what: impl Into<String>, source: impl Into<io::Error>) -> Self {
         Self { what: what.into(), source: source.into() }
     }
 

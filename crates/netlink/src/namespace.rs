@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -129,6 +129,16 @@ impl Namespace {
     /// Those of [`enter`](Self::enter), socket(2) and getsockopt(2).
     pub fn cookie(&self) -> Result<u64> {
         self.run(cookie).map_err(|error| Error::new("read the cookie of a network namespace", error))
+    }
+
+    /// Device and inode of its file: the same for every file by which it is reached (namespaces(7)).
+    ///
+    /// # Errors
+    /// Those of fstat(2).
+    pub fn identity(&self) -> Result<(u64, u64)> {
+        let metadata = self.0.metadata();
+        let metadata = metadata.map_err(|error| Error::new("look at the file of a network namespace", error))?;
+        Ok((metadata.dev(), metadata.ino()))
     }
 
     /// Calls `work` in a thread of its own inside the namespace and waits for it. What it opens (sockets, taps)

@@ -1,0 +1,151 @@
+//! The bridge of a virtual switch, and its uplink.
+
+use dlmp_api::SWITCH_ALIAS;
+use dlmp_netlink::{Link, NewBridge};
+
+use super::is_bridge;
+use crate::carrier::Uplink;
+use crate::config::SwitchConfig;
+use crate::control::Control;
+
+/// Why nothing about VLANs can be set.
+pub(super) const NO_VLANS: &str = "this kernel's bridges have no VLAN filtering (CONFIG_BRIDGE_VLAN_FILTERING), which pvid, vid and default-vlan-id need";
+
+impl Control {
+    /// Makes the switch's bridge, or brings it in line.
+    ///
+    /// # Errors
+    /// What is in the way, in words. A bridge that was made is removed then.
+    pub(crate) async fn build_switch(&mut self, name: &str, switch: &SwitchConfig) -> Result<(), String> {
+        let place = self.places.get(&switch.domain).ok_or_else(|| format!("the domain {} is not there", switch.domain))?;
+        let netlink = &place.netlink;
+        let filtering = self.needs_vlans(name, switch);
+        let mtu = u32::from(switch.mtu.number());
+        let (bridge, new) = match netlink.link(name).await.map_err(text)? {
+            Some(link) if is_bridge(&link) && link.alias.as_deref() == Some(SWITCH_ALIAS) => (link, false),
+            Some(_) => {
+                return Err(format!("the name {name} is taken by another link of the domain {}", switch.domain));
+            }
+            None => {
+                let new =
+                    NewBridge { mac: switch.mac_addr, mtu, vlan_filtering: filtering, default_pvid: None };
+                let bridge = netlink.create_bridge(name, new).await.map_err(|error| without_vlans(error, filtering))?;
+                (bridge, true)
+            }
+        };
+        let finished = async {
+            if new {
+                netlink.set_alias(bridge.index, SWITCH_ALIAS).await.map_err(text)?;
+            }
+            if bridge.mac != Some(switch.mac_addr) {
+                netlink.set_mac(bridge.index, switch.mac_addr).await.map_err(text)?;
+            }
+            if filtering && !new {
+                netlink
+                    .set_vlan_filtering(bridge.index, true)
+                    .await
+                    .map_err(|error| without_vlans(error, filtering))?;
+            }
+            let uplink = match &switch.net_dev {
+                Some(net_dev) => netlink.link(net_dev).await.map_err(text)?,
+                None => None,
+            };
+            if let Some(uplink) = &uplink {
+                join(netlink, uplink, &bridge, mtu).await?;
+            }
+            // After the uplink, whose MTU limits that of the bridge.
+            if bridge.mtu != mtu {
+                netlink.set_mtu(bridge.index, mtu).await.map_err(text)?;
+            }
+            if filtering {
+                self.build_switch_vlans(name, switch, &bridge, uplink.as_ref()).await?;
+            }
+            netlink.set_up(bridge.index, true).await.map_err(text)
+        };
+        if let Err(error) = finished.await {
+            if new {
+                // The first error is the one to tell.
+                let _ = netlink.delete_link(bridge.index).await;
+            }
+            return Err(error);
+        }
+        let uplink = switch.net_dev.clone().map_or(Uplink::Stub, Uplink::Link);
+        let links = place.links.clone();
+        self.carriers.switch(name, links, uplink).await;
+        Ok(())
+    }
+
+    /// Brings a switch from one configuration to another.
+    ///
+    /// # Errors
+    /// What is in the way, in words; call it the other way round then.
+    pub(crate) async fn rebuild_switch(
+        &mut self,
+        name: &str,
+        before: &SwitchConfig,
+        after: &SwitchConfig,
+    ) -> Result<(), String> {
+        if before.net_dev != after.net_dev {
+            self.leave_uplink(name, before).await?;
+        }
+        self.build_switch(name, after).await
+    }
+
+    /// Takes the bridge of a switch away; what stays is logged. Its ports are left as they are.
+    pub(crate) async fn unbuild_switch(&mut self, name: &str, switch: &SwitchConfig) {
+        self.carriers.forget_switch(name).await;
+        let Some(place) = self.places.get(&switch.domain) else { return };
+        let removed = async {
+            match place.netlink.link(name).await? {
+                Some(link) if is_bridge(&link) => place.netlink.delete_link(link.index).await,
+                _ => Ok(()),
+            }
+        };
+        if let Err(error) = removed.await {
+            tracing::warn!(switch = name, %error, "the bridge stays");
+        }
+    }
+
+    async fn leave_uplink(&self, name: &str, switch: &SwitchConfig) -> Result<(), String> {
+        let (Some(net_dev), Some(place)) = (&switch.net_dev, self.places.get(&switch.domain)) else { return Ok(()) };
+        let bridge = place.netlink.link(name).await.map_err(text)?;
+        let uplink = place.netlink.link(net_dev).await.map_err(text)?;
+        match (bridge, uplink) {
+            (Some(bridge), Some(uplink)) if uplink.master == Some(bridge.index) => {
+                place.netlink.set_master(uplink.index, None).await.map_err(text)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Makes the uplink a port of the bridge, up, with room for the switch's frames.
+async fn join(netlink: &dlmp_netlink::Netlink, uplink: &Link, bridge: &Link, mtu: u32) -> Result<(), String> {
+    match uplink.master {
+        Some(master) if master == bridge.index => {}
+        Some(_) => {
+            let kind = uplink.master_kind.as_deref().unwrap_or("link");
+            return Err(format!("{} is a port of another {kind}", uplink.name));
+        }
+        None => netlink.set_master(uplink.index, Some(bridge.index)).await.map_err(text)?,
+    }
+    if uplink.mtu < mtu {
+        netlink.set_mtu(uplink.index, mtu).await.map_err(text)?;
+    }
+    if !uplink.admin_up {
+        netlink.set_up(uplink.index, true).await.map_err(text)?;
+    }
+    Ok(())
+}
+
+/// Why a bridge could not be made, where the reason may be that the kernel has no VLANs on bridges.
+fn without_vlans(error: dlmp_netlink::Error, filtering: bool) -> String {
+    match error.errno() {
+        Some(libc::EOPNOTSUPP) if filtering => NO_VLANS.into(),
+        _ => text(error),
+    }
+}
+
+pub(super) fn text(error: dlmp_netlink::Error) -> String {
+    error.to_string()
+}

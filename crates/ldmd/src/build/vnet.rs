@@ -1,0 +1,289 @@
+//! The link of a vnet: a pair of veth ends, one in the guest, one a port of the switch's bridge.
+
+use std::collections::BTreeMap;
+
+use dlmp_api::ldm::PRIMARY;
+use dlmp_api::{SWITCH_END_ALIAS, VnetAlias};
+use dlmp_netlink::ethtool::{Duplex, Settings};
+use dlmp_netlink::{Link, NewVeth};
+
+use super::is_bridge;
+use super::switch::text;
+use crate::carrier::End;
+use crate::config::{SwitchConfig, VnetConfig, VnetKey};
+use crate::control::Control;
+use crate::place::Place;
+use crate::property::InterVnet;
+
+/// Names of switch ends: the kernel puts a free number in.
+const END: &str = "ldm%d";
+
+/// The switch end of a vnet, as it was built or found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    /// The domain that it is in: the service domain, or `primary` while that is gone.
+    pub domain: String,
+    /// Its index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+}
+
+impl Control {
+    /// Makes the link of a vnet, or brings it in line.
+    ///
+    /// # Errors
+    /// What is in the way, in words. What was made stays: [`unbuild_vnet`](Self::unbuild_vnet) removes it.
+    pub(crate) async fn build_vnet(&mut self, key: &VnetKey) -> Result<(), String> {
+        let (vnet, switch) = self.configured(key)?;
+        let end = match self.find_end(key, &switch.domain).await? {
+            Some(end) => end,
+            None => self.make_pair(key, &vnet, &switch).await?,
+        };
+        self.built.insert(
+            key.clone(),
+            Built { domain: switch.domain.clone(), index: end.index, name: end.name.clone() },
+        );
+        self.connect(&vnet, &switch, &end).await?;
+        self.build_guest_end(key, &vnet, &switch).await?;
+        self.problems.vnets.remove(key);
+        self.show_link(key).await;
+        Ok(())
+    }
+
+    /// Takes the link of a vnet away; what stays is logged.
+    pub(crate) async fn unbuild_vnet(&mut self, key: &VnetKey) {
+        self.carriers.forget_end(key).await;
+        self.problems.vnets.remove(key);
+        let Some(built) = self.built.remove(key) else { return };
+        let Some(place) = self.places.get(&built.domain) else { return };
+        if let Err(error) = place.netlink.delete_link(built.index).await
+            && error.errno() != Some(libc::ENODEV)
+        {
+            tracing::warn!(vnet = %key, %error, "the link of the vnet stays");
+        }
+    }
+
+    /// Has the state of a vnet shown by its link: down while its switch is not there, or one of the domains is stopped.
+    pub(crate) async fn show_link(&self, key: &VnetKey) {
+        let (Some(built), Some(vnet)) = (self.built.get(key), self.config.vnets.get(key)) else { return };
+        let switch = self.config.switches.get(&vnet.switch);
+        let running = switch.is_some_and(|switch| self.runs(&switch.domain)) && self.runs(&key.domain);
+        let guest = self.places.get(&key.domain).map(|place| (place.links.clone(), guest_end(vnet)));
+        let end = End { name: built.name.clone(), phys_state: vnet.phys_state, running, guest };
+        if switch.is_some() {
+            self.carriers.end(&vnet.switch, key, end).await;
+        } else if let Some(place) = self.places.get(&built.domain) {
+            self.carriers.forget_end(key).await;
+            take_down(place, &built.name);
+        }
+    }
+
+    /// The same for all vnets that a domain has or serves.
+    pub(crate) async fn show_links_of(&self, domain: &str) {
+        let concerned = self.config.vnets.iter().filter(|(key, vnet)| {
+            let switch = self.config.switches.get(&vnet.switch);
+            key.domain == domain || switch.is_some_and(|switch| switch.domain == domain)
+        });
+        for (key, _) in concerned {
+            self.show_link(key).await;
+        }
+    }
+
+    /// Tells the guests behind a switch what is behind their links now.
+    pub(crate) async fn describe(&mut self, switch: &str) {
+        for key in self.vnets_of(switch) {
+            if let Ok((vnet, switch)) = self.configured(&key)
+                && let Err(error) = self.build_guest_end(&key, &vnet, &switch).await
+            {
+                tracing::warn!(vnet = %key, error, "the guest is not told about its link");
+            }
+        }
+    }
+
+    /// Finds the switch ends that an earlier daemon made, and removes those of vnets that do not exist.
+    pub(crate) async fn find_ends(&mut self) {
+        let mut found = BTreeMap::new();
+        for (domain, place) in &self.places {
+            let links = match place.netlink.links().await {
+                Ok(links) => links,
+                Err(error) => {
+                    tracing::error!(domain, %error, "cannot look for the links of vnets");
+                    continue;
+                }
+            };
+            for link in links {
+                let Some(key) = key_of(&link) else { continue };
+                let wanted = self.config.vnets.contains_key(&key) && !found.contains_key(&key);
+                if wanted {
+                    found.insert(key, Built { domain: domain.clone(), index: link.index, name: link.name });
+                } else if let Err(error) = place.netlink.delete_link(link.index).await {
+                    tracing::warn!(vnet = %key, %error, "the link of a vnet that does not exist stays");
+                }
+            }
+        }
+        self.built = found;
+    }
+
+    /// Saves the switch ends of a switch's vnets from a domain that is going away.
+    pub(super) async fn save_ends(&mut self, switch: &str, domain: &str, place: &Place) {
+        for key in self.vnets_of(switch) {
+            self.carriers.forget_end(&key).await;
+            let Some(built) = self.built.get_mut(&key).filter(|built| built.domain == domain) else { continue };
+            take_down(place, &built.name);
+            let Some(own) = self.places.get(PRIMARY) else { continue };
+            if key.domain == domain {
+                continue;
+            }
+            match move_end(&key, built.index, place, own).await {
+                Ok(link) => {
+                    *built = Built { domain: PRIMARY.into(), index: link.index, name: link.name };
+                    self.problems.vnets.insert(key, format!("the domain {domain} of its switch is gone"));
+                }
+                Err(error) => tracing::warn!(vnet = %key, error, "the link goes with the domain"),
+            }
+        }
+    }
+
+    fn configured(&self, key: &VnetKey) -> Result<(VnetConfig, SwitchConfig), String> {
+        let vnet = self.config.vnets.get(key).ok_or("the vnet does not exist")?;
+        let switch = (self.config.switches.get(&vnet.switch))
+            .ok_or_else(|| format!("the virtual switch {} does not exist", vnet.switch))?;
+        Ok((vnet.clone(), switch.clone()))
+    }
+
+    /// The switch end, brought back into the service domain if it was saved from it.
+    async fn find_end(&self, key: &VnetKey, domain: &str) -> Result<Option<Link>, String> {
+        let service = self.places.get(domain).ok_or_else(|| format!("the domain {domain} is not there"))?;
+        let Some(built) = self.built.get(key) else { return Ok(None) };
+        let Some(place) = self.places.get(&built.domain) else { return Ok(None) };
+        let link = place.netlink.link_by_index(built.index).await.map_err(text)?;
+        match link.filter(|link| key_of(link).as_ref() == Some(key)) {
+            Some(link) if built.domain == domain => Ok(Some(link)),
+            Some(link) => move_end(key, link.index, place, service).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn make_pair(&self, key: &VnetKey, vnet: &VnetConfig, switch: &SwitchConfig) -> Result<Link, String> {
+        let (service, guest) = (self.place_of(&switch.domain)?, self.place_of(&key.domain)?);
+        let name = guest_end(vnet);
+        let new = NewVeth { name: &name, peer: END, mac: vnet.mac_addr, mtu: mtu(vnet, switch) };
+        let pair = guest.netlink.create_veth_into(new, &service.namespace, &service.netlink).await;
+        let (guest_link, end) = pair.map_err(text)?;
+        if let Err(error) = service.netlink.set_alias(end.index, &format!("{SWITCH_END_ALIAS} {key}")).await {
+            // Without its alias nobody would know it again.
+            let _ = guest.netlink.delete_link(guest_link.index).await;
+            return Err(text(error));
+        }
+        Ok(end)
+    }
+
+    /// Makes the switch end a port of the bridge, with what the vnet says about it.
+    async fn connect(&self, vnet: &VnetConfig, switch: &SwitchConfig, end: &Link) -> Result<(), String> {
+        let netlink = &self.place_of(&switch.domain)?.netlink;
+        let bridge = netlink.link(&vnet.switch).await.map_err(text)?.filter(is_bridge);
+        let bridge = bridge.ok_or_else(|| format!("the bridge of the virtual switch {} is not there", vnet.switch))?;
+        if end.mtu != mtu(vnet, switch) {
+            netlink.set_mtu(end.index, mtu(vnet, switch)).await.map_err(text)?;
+        }
+        if end.master != Some(bridge.index) {
+            netlink.set_master(end.index, Some(bridge.index)).await.map_err(text)?;
+        }
+        netlink.set_isolated(end.index, switch.inter_vnet_link == InterVnet::Off).await.map_err(text)?;
+        if self.needs_vlans(&vnet.switch, switch) {
+            // A first VLAN on the switch concerns the bridge and the uplink too.
+            netlink.set_vlan_filtering(bridge.index, true).await.map_err(|error| match error.errno() {
+                Some(libc::EOPNOTSUPP) => super::switch::NO_VLANS.to_owned(),
+                _ => text(error),
+            })?;
+            let uplink = match &switch.net_dev {
+                Some(net_dev) => netlink.link(net_dev).await.map_err(text)?,
+                None => None,
+            };
+            self.build_switch_vlans(&vnet.switch, switch, &bridge, uplink.as_ref()).await?;
+            self.build_vnet_vlans(vnet, switch, end.index).await?;
+        }
+        Ok(())
+    }
+
+    /// Address, MTU and alias of the guest's end. Where the guest keeps it elsewhere it stays as it is.
+    async fn build_guest_end(&self, key: &VnetKey, vnet: &VnetConfig, switch: &SwitchConfig) -> Result<(), String> {
+        let (name, netlink) = (guest_end(vnet), &self.place_of(&key.domain)?.netlink);
+        let Some(link) = netlink.link(&name).await.map_err(text)? else { return Ok(()) };
+        let known = link.alias.as_deref().map(str::parse::<VnetAlias>);
+        if known.is_some_and(|alias| alias.is_ok_and(|alias| alias.vnet != key.name)) {
+            return Ok(());
+        }
+        if link.mac != Some(vnet.mac_addr) {
+            netlink.set_mac(link.index, vnet.mac_addr).await.map_err(text)?;
+        }
+        if link.mtu != mtu(vnet, switch) {
+            netlink.set_mtu(link.index, mtu(vnet, switch)).await.map_err(text)?;
+        }
+        let alias = self.alias(key, vnet, switch).to_string();
+        if link.alias.as_deref() != Some(&alias) {
+            netlink.set_alias(link.index, &alias).await.map_err(text)?;
+        }
+        if !link.admin_up && link.alias.is_none() {
+            // Once, when it is new: later it is the guest's to bring down.
+            netlink.set_up(link.index, true).await.map_err(text)?;
+        }
+        Ok(())
+    }
+
+    /// What a guest is told of its link.
+    fn alias(&self, key: &VnetKey, vnet: &VnetConfig, switch: &SwitchConfig) -> VnetAlias {
+        let Settings { speed, duplex } = self.uplink_settings(switch);
+        VnetAlias {
+            vnet: key.name.clone(),
+            switch: vnet.switch.clone(),
+            net_dev: switch.net_dev.clone(),
+            speed,
+            duplex: (duplex != Duplex::Unknown).then(|| duplex.as_str().to_owned()),
+            phys_state: vnet.phys_state,
+            custom: vnet.custom,
+        }
+    }
+
+    /// Speed and duplex of a switch's uplink.
+    pub(crate) fn uplink_settings(&self, switch: &SwitchConfig) -> Settings {
+        let asked = switch.net_dev.as_ref().zip(self.places.get(&switch.domain));
+        let settings = asked.and_then(|(net_dev, place)| place.links.settings(net_dev).ok());
+        settings.unwrap_or(Settings { speed: None, duplex: Duplex::Unknown })
+    }
+
+    fn place_of(&self, domain: &str) -> Result<&Place, String> {
+        self.places.get(domain).ok_or_else(|| format!("the domain {domain} is not there"))
+    }
+}
+
+/// Name of the guest's end.
+pub fn guest_end(vnet: &VnetConfig) -> String {
+    format!("net{}", vnet.id)
+}
+
+fn mtu(vnet: &VnetConfig, switch: &SwitchConfig) -> u32 {
+    vnet.mtu.unwrap_or(switch.mtu).number().into()
+}
+
+/// Moves a switch end to another namespace, where its index and name may be others.
+async fn move_end(key: &VnetKey, index: u32, from: &Place, to: &Place) -> Result<Link, String> {
+    from.netlink.move_link(index, &to.namespace, END).await.map_err(text)?;
+    let links = to.netlink.links().await.map_err(text)?;
+    links.into_iter().find(|link| key_of(link).as_ref() == Some(key)).ok_or_else(|| "its link got lost".into())
+}
+
+/// The vnet that a link is the switch end of.
+fn key_of(link: &Link) -> Option<VnetKey> {
+    let key = link.alias.as_deref()?.strip_prefix(SWITCH_END_ALIAS)?.trim_start();
+    VnetKey::try_from(key.to_owned()).ok()
+}
+
+fn take_down(place: &Place, name: &str) {
+    if let Err(error) = place.links.set_up(name, false) {
+        tracing::warn!(link = name, %error, "the link stays up");
+    }
+    // Asked for the carrier the kernel tells of the change at once.
+    let _ = place.links.carrier(name);
+}

@@ -1,0 +1,202 @@
+//! What the configuration file holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use dlmp_wire::MacAddr;
+use serde::{Deserialize, Serialize};
+
+use crate::property::{Allowance, InterVnet, Mtu, Priority, Protection, VlanId};
+
+/// The file.
+pub type ConfigFile = dlmp_daemon::ConfigFile<Config>;
+
+/// What is kept over a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Domains by name; `primary` is not among them.
+    pub domains: BTreeMap<String, DomainConfig>,
+    /// Virtual switches by name.
+    pub switches: BTreeMap<String, SwitchConfig>,
+    /// Virtual network devices by [`VnetKey`], `domain/vnet`.
+    pub vnets: BTreeMap<VnetKey, VnetConfig>,
+}
+
+/// A domain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DomainConfig {
+    /// Where its network is.
+    #[serde(flatten)]
+    pub place: Place,
+    /// It was stopped: the links of its switches and vnets stay down.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
+}
+
+/// Where the network of a domain is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// A named network namespace.
+    Namespace(Named),
+    /// The file of a network namespace.
+    Path(PathBuf),
+    /// A process of this boot, with the cookie of its namespace: numbers of processes are used again.
+    Process(Process),
+    /// A virtual machine: its emulator's control socket.
+    Vm(PathBuf),
+}
+
+/// A named network namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Named {
+    /// Its name, as `ip netns` has it.
+    pub name: String,
+    /// `ldmd` made it, and removes it with the domain.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub made: bool,
+}
+
+/// A process and the network namespace that it was in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Process {
+    /// Process id.
+    pub pid: u32,
+    /// Cookie of its namespace (`SO_NETNS_COOKIE`).
+    pub cookie: u64,
+}
+
+/// A virtual switch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SwitchConfig {
+    /// The service domain.
+    pub domain: String,
+    /// Device number, unique in the domain.
+    pub id: u32,
+    /// MAC address of its bridge.
+    pub mac_addr: MacAddr,
+    /// The address was not given but chosen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub auto_mac: bool,
+    /// The uplink; absent: an Ethernet stub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub net_dev: Option<String>,
+    /// MTU of the switch, and of its vnets unless they have their own.
+    #[serde(default)]
+    pub mtu: Mtu,
+    /// VLAN of untagged frames where nothing else is said.
+    #[serde(default)]
+    pub default_vlan_id: VlanId,
+    /// VLAN of the switch's own untagged frames, unless it is the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pvid: Option<VlanId>,
+    /// VLANs of its own tagged frames.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub vid: BTreeSet<VlanId>,
+    /// `linkprop=phys-state`: the bridge itself has no carrier while the uplink has none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub phys_state: bool,
+    /// Whether vnets reach each other.
+    #[serde(default)]
+    pub inter_vnet_link: InterVnet,
+}
+
+/// A virtual network device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct VnetConfig {
+    /// The switch that it is connected to.
+    pub switch: String,
+    /// Device number, unique in the domain: the guest's link is `net` and this number.
+    pub id: u32,
+    /// MAC address.
+    pub mac_addr: MacAddr,
+    /// The address was not given but chosen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub auto_mac: bool,
+    /// Further addresses that the guest may use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alt_mac_addrs: Vec<MacAddr>,
+    /// VLAN of its untagged frames, unless it is the switch's default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pvid: Option<VlanId>,
+    /// VLANs of its tagged frames.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub vid: BTreeSet<VlanId>,
+    /// MTU, unless it is the switch's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<Mtu>,
+    /// Limit of its traffic through the switch in bits a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maxbw: Option<u64>,
+    /// `linkprop=phys-state`: its link is down while the uplink is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub phys_state: bool,
+    /// `custom=enable`: the guest may have MAC addresses and VLANs of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub custom: bool,
+    /// How many MAC addresses then.
+    #[serde(default)]
+    pub max_mac_addrs: Allowance,
+    /// How many VLANs then.
+    #[serde(default)]
+    pub max_vlans: Allowance,
+    /// What is checked of the guest's frames.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub protection: BTreeSet<Protection>,
+    /// IP addresses that the guest may use, with ip-nospoof.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub allowed_ips: BTreeSet<IpAddr>,
+    /// Priority of its frames in the queues of the uplink.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+    /// Class of service of its tagged frames (IEEE 802.1p), 0 to 7.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cos: Option<u8>,
+}
+
+/// Which vnet: names are unique in a domain. As text `domain/vnet`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct VnetKey {
+    /// The domain.
+    pub domain: String,
+    /// The vnet.
+    pub name: String,
+}
+
+impl VnetKey {
+    /// The vnet of this name in a domain.
+    pub fn new(domain: &str, name: &str) -> Self {
+        Self { domain: domain.into(), name: name.into() }
+    }
+}
+
+impl std::fmt::Display for VnetKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.domain, self.name)
+    }
+}
+
+impl From<VnetKey> for String {
+    fn from(key: VnetKey) -> Self {
+        key.to_string()
+    }
+}
+
+impl TryFrom<String> for VnetKey {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.split_once('/') {
+            Some((domain, name)) if !domain.is_empty() && !name.is_empty() => Ok(Self::new(domain, name)),
+            _ => Err("a vnet is written as domain/vnet"),
+        }
+    }
+}

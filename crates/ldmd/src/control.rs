@@ -1,0 +1,133 @@
+//! Everything that requests change: what is kept, the open namespaces, and what was built in them.
+
+use std::collections::BTreeMap;
+
+use dlmp_api::ldm::{Error, PRIMARY};
+use dlmp_netlink::LinkEvent;
+use tokio::sync::mpsc;
+
+use crate::build::Built;
+use crate::carrier::Carriers;
+use crate::config::{Config, ConfigFile, VnetKey};
+use crate::place::Place;
+
+/// Something happened to a link of a service domain.
+pub type Seen = (String, LinkEvent);
+
+/// What requests and events change.
+pub struct Control {
+    file: ConfigFile,
+    pub(crate) config: Config,
+    /// Open namespaces by domain; `primary` is always open.
+    pub(crate) places: BTreeMap<String, Place>,
+    /// Followers of the links of service domains.
+    pub(crate) followers: BTreeMap<String, tokio::task::AbortHandle>,
+    /// What was built of the vnets.
+    pub(crate) built: BTreeMap<VnetKey, Built>,
+    /// What is wrong, by the name of the domain, the switch or the vnet.
+    pub(crate) problems: Problems,
+    pub(crate) carriers: Carriers,
+    pub(crate) seen: mpsc::UnboundedSender<Seen>,
+}
+
+/// What is wrong, in words.
+#[derive(Debug, Default)]
+pub struct Problems {
+    /// Of domains.
+    pub domains: BTreeMap<String, String>,
+    /// Of switches.
+    pub switches: BTreeMap<String, String>,
+    /// Of vnets.
+    pub vnets: BTreeMap<VnetKey, String>,
+}
+
+impl Control {
+    /// Puts the parts together; nothing is built yet.
+    ///
+    /// # Errors
+    /// Those of making sockets.
+    pub fn new(
+        (file, config): (ConfigFile, Config),
+        carriers: Carriers,
+        seen: mpsc::UnboundedSender<Seen>,
+    ) -> dlmp_netlink::Result<Self> {
+        let places = BTreeMap::from([(PRIMARY.to_owned(), Place::own()?)]);
+        Ok(Self {
+            file,
+            config,
+            places,
+            followers: BTreeMap::new(),
+            built: BTreeMap::new(),
+            problems: Problems::default(),
+            carriers,
+            seen,
+        })
+    }
+
+    /// Path of the configuration file, for displays.
+    pub fn config_path(&self) -> String {
+        self.file.path().display().to_string()
+    }
+
+    /// Keeps a change, in the file first.
+    ///
+    /// # Errors
+    /// The file could not be written; nothing has changed then.
+    pub(crate) fn commit(&mut self, change: impl FnOnce(&mut Config)) -> Result<(), Error> {
+        let mut config = self.config.clone();
+        change(&mut config);
+        self.file.save(&self.config, &config).map_err(|error| Error::failed(error.to_string()))?;
+        self.config = config;
+        Ok(())
+    }
+
+    /// Whether a domain is there.
+    ///
+    /// # Errors
+    /// It is not.
+    pub(crate) fn known_domain(&self, name: &str) -> Result<(), Error> {
+        if name == PRIMARY || self.config.domains.contains_key(name) {
+            return Ok(());
+        }
+        Err(Error::refused(format!("there is no domain {name}"), "ldm list"))
+    }
+
+    /// The open namespace of a domain.
+    ///
+    /// # Errors
+    /// It is not there, and why.
+    pub(crate) fn place(&self, domain: &str) -> Result<&Place, Error> {
+        self.places.get(domain).ok_or_else(|| {
+            let why = self.problems.domains.get(domain).map_or("it has no network namespace", String::as_str);
+            Error::refused(format!("the domain {domain} is not there: {why}"), format!("ldm list {domain}"))
+        })
+    }
+
+    /// Whether a domain was not stopped.
+    pub(crate) fn runs(&self, domain: &str) -> bool {
+        self.config.domains.get(domain).is_none_or(|domain| !domain.stopped)
+    }
+}
+
+/// Checks the name of a domain or a vnet.
+///
+/// # Errors
+/// It is not a name, or too long.
+pub(crate) fn check_name(what: &str, name: &str, longest: usize) -> Result<(), Error> {
+    if name.len() > longest {
+        return Err(Error::refused(
+            format!("{name}: the name of a {what} has at most {longest} characters, this has {}", name.len()),
+            "",
+        ));
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.chars().all(allowed) {
+        return Err(Error::refused(
+            format!(
+                "{name:?} is no name for a {what}: it starts with a letter and goes on with letters, digits, '_', '-' and '.'"
+            ),
+            "",
+        ));
+    }
+    Ok(())
+}

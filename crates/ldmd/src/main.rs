@@ -1,0 +1,156 @@
+//! `ldmd`: the daemon of a host. Domains, virtual switches, and virtual network devices that show the physical link's state.
+//!
+//! One thread serves requests and builds what they ask for; another one ([`carrier`]) carries link state. When the daemon
+//! ends, for whatever reason, all that it built goes on.
+
+mod build;
+mod carrier;
+mod config;
+mod control;
+mod domains;
+mod links;
+mod place;
+mod property;
+mod service;
+mod switches;
+mod sys;
+mod view;
+mod vnets;
+mod watch;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use anyhow::bail;
+use clap::Parser;
+use dlmp_daemon::capabilities::{self, Capability};
+use dlmp_daemon::{ControlSocket, Server, control_socket};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::net::UnixStream;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Mutex, mpsc};
+
+use carrier::{Carriers, Changed};
+use control::{Control, Seen};
+use service::Service;
+use watch::Watcher;
+
+/// The capabilities without which nothing can be built.
+const NEEDED: [Capability; 3] = [
+    Capability { number: 12, name: "CAP_NET_ADMIN", purpose: "making and changing links" },
+    Capability { number: 19, name: "CAP_SYS_PTRACE", purpose: "opening the network namespaces of processes" },
+    Capability { number: 21, name: "CAP_SYS_ADMIN", purpose: "entering network namespaces" },
+];
+
+/// The socket that commands reach the daemon by.
+const SOCKET: ControlSocket = ControlSocket { name: dlmp_api::socket::LDMD, daemon: "ldmd", remedy: "ldm list" };
+
+/// The daemon of virtual networks, one for each host.
+#[derive(Debug, Parser)]
+#[command(name = "ldmd", version)]
+struct Arguments {
+    /// Configuration file; a missing one is an empty configuration
+    #[arg(long, env = "LDMD_CONFIG", default_value = "/etc/dlmp/ldmd.toml")]
+    config: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    dlmp_daemon::start_log();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ldmd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("ldmd changes the network: start it as root");
+    }
+    capabilities::check("ldmd", &NEEDED)?;
+    raise_limit_of_files();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, serve(arguments))
+}
+
+async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
+    // The socket first: it is what keeps a second daemon out of this namespace.
+    let listener = control_socket(SOCKET)?;
+    let config = config::ConfigFile::open(&arguments.config)?;
+    let (carriers, changes) = Carriers::start()?;
+    let (seen_sender, seen) = mpsc::unbounded_channel();
+    let mut control = Control::new(config, carriers, seen_sender)?;
+    control.restore().await;
+    let control = Rc::new(Mutex::new(control));
+
+    let mut server = Server::new(listener)?;
+    let serve = {
+        let control = control.clone();
+        move |stream: UnixStream| Service::serve(stream, control.clone())
+    };
+    // Tasks of their own: they wait for the control while a request has it.
+    let events = [
+        tokio::task::spawn_local(follow(control.clone(), seen, changes)),
+        tokio::task::spawn_local(watch_domains(control.clone())),
+    ];
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tracing::info!(config = %arguments.config.display(), "ldmd {} is ready", env!("CARGO_PKG_VERSION"));
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tokio::select! {
+        never = server.run(&serve) => match never {},
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!("ldmd ends; what it built stays");
+    events.iter().for_each(tokio::task::JoinHandle::abort);
+    server.end().await;
+    Ok(())
+}
+
+/// Keeps switches and vnets in line with what happens to links.
+async fn follow(
+    control: Rc<Mutex<Control>>,
+    mut seen: mpsc::UnboundedReceiver<Seen>,
+    mut changes: mpsc::UnboundedReceiver<Changed>,
+) {
+    loop {
+        tokio::select! {
+            Some((domain, event)) = seen.recv() => control.lock().await.link_seen(&domain, event).await,
+            Some(Changed { switch, carrier }) = changes.recv() => {
+                tracing::info!(switch, carrier, "the uplink's carrier");
+                control.lock().await.describe(&switch).await;
+            }
+            else => return,
+        }
+    }
+}
+
+/// Lets go of domains that go, and takes up those that come.
+async fn watch_domains(control: Rc<Mutex<Control>>) {
+    let mut watcher = Watcher::new();
+    loop {
+        watcher.watch(control.lock().await.files().into_iter());
+        watcher.changed().await;
+        let mut control = control.lock().await;
+        let difference = control.compare();
+        for domain in &difference.gone {
+            control.domain_went(domain, "its network namespace was removed").await;
+        }
+        for domain in &difference.come {
+            control.domain_came(domain).await;
+        }
+    }
+}
+
+/// Each domain takes a few descriptors, and there may be hundreds.
+fn raise_limit_of_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays");
+    }
+}

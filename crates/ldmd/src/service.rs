@@ -1,0 +1,208 @@
+//! The control socket's service: who may do what, and handing requests to the control.
+
+use std::io;
+use std::rc::Rc;
+
+use dlmp_api::ldm::{
+    DomainsReply, Error, InfoReply, LdmdInfo, NetdevsReply, NewDomain, NewSwitch, NewVnet, Setting, SwitchesReply,
+    VnetsReply,
+};
+use dlmp_daemon::{Denied, in_parts};
+use futures_util::Stream;
+use tokio::net::UnixStream;
+use tokio::sync::Mutex;
+use zlink::connection::socket::FetchPeerCredentials;
+use zlink::{Connection, ReadyListener, Reply, service};
+
+use crate::control::Control;
+
+/// Serves the requests of one connection, one at a time.
+pub struct Service {
+    control: Rc<Mutex<Control>>,
+}
+
+impl Service {
+    /// Serves one connection until it ends.
+    ///
+    /// # Errors
+    /// The connection cannot be waited on.
+    pub fn serve(
+        stream: UnixStream,
+        control: Rc<Mutex<Control>>,
+    ) -> io::Result<impl Future<Output = zlink::Result<()>> + 'static> {
+        let stream = zlink::tokio::unix::Stream::try_from(stream).map_err(io::Error::other)?;
+        Ok(async move { zlink::Server::new(ReadyListener::new(stream), Self { control }).run().await })
+    }
+}
+
+#[service(
+    interface = "io.dlmp.VirtualNetwork",
+    types = [
+        dlmp_api::ldm::LdmdInfo, dlmp_api::ldm::NewDomain, dlmp_api::ldm::NewSwitch, dlmp_api::ldm::NewVnet,
+        dlmp_api::ldm::Setting, dlmp_api::ldm::Domain, dlmp_api::ldm::Switch, dlmp_api::ldm::Vnet,
+        dlmp_api::ldm::Netdev, dlmp_api::RuleCount
+    ],
+    vendor = "The dlmp authors",
+    product = "ldmd",
+    version = env!("CARGO_PKG_VERSION"),
+    url = "https://example.org/dlmp"
+)]
+impl<Sock> Service
+where
+    Sock::ReadHalf: FetchPeerCredentials,
+{
+    async fn get_info(&mut self) -> Result<InfoReply, Error> {
+        let info = LdmdInfo {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id().into(),
+            config: self.control.lock().await.config_path(),
+        };
+        Ok(InfoReply { info })
+    }
+
+    async fn add_domain(
+        &mut self,
+        request: NewDomain,
+        #[zlink(connection)] conn: &mut Connection<Sock>,
+    ) -> Result<(), Error> {
+        may_change(conn).await?;
+        self.control.lock().await.add_domain(request).await
+    }
+
+    async fn remove_domain(
+        &mut self,
+        name: String,
+        #[zlink(connection)] conn: &mut Connection<Sock>,
+    ) -> Result<(), Error> {
+        may_change(conn).await?;
+        self.control.lock().await.remove_domain(&name)
+    }
+
+    async fn stop_domain(
+        &mut self,
+        name: String,
+        #[zlink(connection)] conn: &mut Connection<Sock>,
+    ) -> Result<(), Error> {
+        may_change(conn).await?;
+        self.control.lock().await.run_domain(&name, false).await
+    }
+
+    async fn start_domain(
+        &mut self,
+        name: String,
+        #[zlink(connection)] conn: &mut Connection<Sock>,
+    ) -> Result<(), Error> {
+        may_change(conn).await?;
+        self.control.lock().await.run_domain(&name, true).await
+    }
+
+    async fn add_switch(
+        &mut self,
+        request: NewSwitch,
+        #[zlink(connection)] conn: &mut Connection<Sock>,
+    ) -> Result<(), Error> {
+        may_change(conn).await?;
+        self.control.lock().await.add_switch(request).await
+    }
+
+    async fn set_switch(
+        &mut self,
+        name: String,
+        settings: Vec<Setting>,
+        #[zlink(connection)] conn: &mut Connection<Sock>,
+    ) -> Result<(), Error> {
+        may_change(conn).await?;
+        self.control.lock().await.set_switch(&name, &settings).await
+    }
+
+    async fn remove_switch(
+        &mut self,
+        name: String,
+        force: bool,
+        #[zlink(connection)] conn: &mut Connection<Sock>,
+    ) -> Result<(), Error> {
+        may_change(conn).await?;
+        self.control.lock().await.remove_switch(&name, force).await
+    }
+
+    async fn add_vnet(
+        &mut self,
+        request: NewVnet,
+        #[zlink(connection)] conn: &mut Connection<Sock>,
+    ) -> Result<(), Error> {
+        may_change(conn).await?;
+        self.control.lock().await.add_vnet(request).await
+    }
+
+    async fn set_vnet(
+        &mut self,
+        name: String,
+        domain: String,
+        settings: Vec<Setting>,
+        #[zlink(connection)] conn: &mut Connection<Sock>,
+    ) -> Result<(), Error> {
+        may_change(conn).await?;
+        self.control.lock().await.set_vnet(&name, &domain, &settings).await
+    }
+
+    async fn remove_vnet(
+        &mut self,
+        name: String,
+        domain: String,
+        #[zlink(connection)] conn: &mut Connection<Sock>,
+    ) -> Result<(), Error> {
+        may_change(conn).await?;
+        self.control.lock().await.remove_vnet(&name, &domain).await
+    }
+
+    #[zlink(more)]
+    async fn list_domains(&self, _more: bool) -> impl Stream<Item = Reply<DomainsReply>> + Unpin {
+        in_parts(Some(self.control.lock().await.list_domains()), |domains| DomainsReply { domains })
+    }
+
+    #[zlink(more)]
+    async fn list_switches(&self, _more: bool) -> impl Stream<Item = Reply<SwitchesReply>> + Unpin {
+        in_parts(Some(self.control.lock().await.list_switches()), |switches| SwitchesReply { switches })
+    }
+
+    #[zlink(more)]
+    async fn list_vnets(&self, _more: bool) -> impl Stream<Item = Reply<VnetsReply>> + Unpin {
+        in_parts(Some(self.control.lock().await.list_vnets()), |vnets| VnetsReply { vnets })
+    }
+
+    #[zlink(more)]
+    async fn list_netdevs(
+        &self,
+        _more: bool,
+        domain: Option<String>,
+    ) -> impl Stream<Item = Reply<NetdevsReply>> + Unpin {
+        let netdevs = self.control.lock().await.list_netdevs(domain.as_deref()).await;
+        in_parts(Some(netdevs), |netdevs| NetdevsReply { netdevs })
+    }
+}
+
+/// Refuses who may look but not change.
+async fn may_change<S>(connection: &mut Connection<S>) -> Result<(), Error>
+where
+    S: zlink::connection::Socket,
+    S::ReadHalf: FetchPeerCredentials,
+{
+    let denied = |Denied { reason, remedy }| Error::NotPermitted { reason, remedy };
+    dlmp_daemon::may_change(connection).await.map_err(denied)
+}
+
+#[cfg(test)]
+mod tests {
+    /// The description that users read is the one that the service gives of itself.
+    /// `UPDATE_DESCRIPTION=1 cargo test -p ldmd` writes it anew.
+    #[test]
+    fn the_interface_description_in_the_repository_is_the_services_own() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/io.dlmp.VirtualNetwork.varlink");
+        // zlink makes the constant: the description that a client gets from org.varlink.service.
+        let own = format!("{}\n", super::__Service_INTERFACE_0);
+        if std::env::var_os("UPDATE_DESCRIPTION").is_some() {
+            std::fs::write(path, &own).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap_or_default(), own);
+    }
+}

@@ -1,0 +1,192 @@
+//! What lists show.
+
+use dlmp_api::ldm::{Domain, Netdev, PRIMARY, Switch, Vnet};
+use dlmp_api::{AGGREGATION_ALIAS, SWITCH_ALIAS, VNIC_ALIAS, VnetAlias};
+use dlmp_netlink::Link;
+use dlmp_netlink::ethtool::{Duplex, Settings};
+
+use crate::build::guest_end;
+use crate::config::{DomainConfig, Place, VnetConfig, VnetKey};
+use crate::control::Control;
+use crate::place;
+
+impl Control {
+    /// All domains: `primary`, then by name.
+    pub fn list_domains(&self) -> Vec<Domain> {
+        let primary = (PRIMARY, None);
+        let others = self.config.domains.iter().map(|(name, domain)| (name.as_str(), Some(domain)));
+        std::iter::once(primary).chain(others).map(|(name, domain)| self.domain(name, domain)).collect()
+    }
+
+    fn domain(&self, name: &str, config: Option<&DomainConfig>) -> Domain {
+        let open = self.places.get(name);
+        let is_vm = config.is_some_and(|config| matches!(config.place, Place::Vm(_)));
+        let state = match config {
+            Some(config) if config.stopped => "bound",
+            _ if open.is_some() || is_vm => "active",
+            _ => "inactive",
+        };
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        Domain {
+            name: name.into(),
+            state: state.into(),
+            kind: if config.is_none() { "control" } else if is_vm { "vm" } else { "namespace" }.into(),
+            place: config.map_or_else(|| "this host".into(), |config| place::text(&config.place)),
+            switches: count(self.config.switches.values().filter(|switch| switch.domain == name).count()),
+            vnets: count(self.config.vnets.keys().filter(|key| key.domain == name).count()),
+            uptime: open.map(|place| place.since.elapsed().as_secs().cast_signed()),
+            problem: self.problems.domains.get(name).cloned(),
+        }
+    }
+
+    /// All switches, by name.
+    pub fn list_switches(&self) -> Vec<Switch> {
+        let shown = self.config.switches.iter().map(|(name, switch)| {
+            let Settings { speed, duplex } = self.uplink_settings(switch);
+            let up = self.carriers.carrier(name).unwrap_or(false) && self.runs(&switch.domain);
+            Switch {
+                name: name.clone(),
+                domain: switch.domain.clone(),
+                mac: switch.mac_addr.to_string(),
+                netdev: switch.net_dev.clone(),
+                id: switch.id.into(),
+                physstate: switch.phys_state,
+                defaultvlan: switch.default_vlan_id.number().into(),
+                pvid: switch.pvid.unwrap_or(switch.default_vlan_id).number().into(),
+                vids: switch.vid.iter().map(|vid| vid.number().into()).collect(),
+                mtu: switch.mtu.number().into(),
+                intervnet: switch.inter_vnet_link.as_str().into(),
+                state: up_or_down(up),
+                speed: speed.map(i64::from),
+                duplex: duplex.as_str().into(),
+                problem: self.problems.switches.get(name).cloned(),
+            }
+        });
+        shown.collect()
+    }
+
+    /// All vnets, by domain and number.
+    pub fn list_vnets(&self) -> Vec<Vnet> {
+        let mut vnets: Vec<Vnet> = self.config.vnets.iter().map(|(key, vnet)| self.vnet(key, vnet)).collect();
+        vnets.sort_by(|a, b| (&a.domain, a.id).cmp(&(&b.domain, b.id)));
+        vnets
+    }
+
+    fn vnet(&self, key: &VnetKey, vnet: &VnetConfig) -> Vnet {
+        let switch = self.config.switches.get(&vnet.switch);
+        let Settings { speed, duplex } = switch
+            .map_or(Settings { speed: None, duplex: Duplex::Unknown }, |switch| self.uplink_settings(switch));
+        let default_vlan = switch.map(|switch| switch.default_vlan_id).unwrap_or_default();
+        let mtu = vnet.mtu.or(switch.map(|switch| switch.mtu)).unwrap_or_default();
+        Vnet {
+            name: key.name.clone(),
+            domain: key.domain.clone(),
+            switch: vnet.switch.clone(),
+            service: switch.map_or_else(String::new, |switch| switch.domain.clone()),
+            mac: vnet.mac_addr.to_string(),
+            alternates: vnet.alt_mac_addrs.iter().map(ToString::to_string).collect(),
+            pvid: vnet.pvid.unwrap_or(default_vlan).number().into(),
+            vids: vnet.vid.iter().map(|vid| vid.number().into()).collect(),
+            id: vnet.id.into(),
+            physstate: vnet.phys_state,
+            mtu: mtu.number().into(),
+            maxbw: vnet.maxbw.map(u64::cast_signed),
+            custom: vnet.custom,
+            maxmacs: vnet.max_mac_addrs.number().into(),
+            maxvlans: vnet.max_vlans.number().into(),
+            priority: vnet.priority.map(|priority| priority.as_str().into()),
+            cos: vnet.cos.map(i64::from),
+            protection: vnet.protection.iter().map(|protection| protection.as_str().into()).collect(),
+            allowedips: vnet.allowed_ips.iter().map(ToString::to_string).collect(),
+            state: up_or_down(self.is_up(key)),
+            speed: speed.map(i64::from),
+            duplex: duplex.as_str().into(),
+            macs: 0,
+            vlans: 0,
+            counters: Vec::new(),
+            problem: self.problems.vnets.get(key).cloned(),
+        }
+    }
+
+    /// Whether the guest sees a carrier, which its own end being down does not hide.
+    fn is_up(&self, key: &VnetKey) -> bool {
+        let Some(built) = self.built.get(key) else { return false };
+        let up = self.places.get(&built.domain).and_then(|place| place.links.is_up(&built.name).ok());
+        up.unwrap_or(false)
+    }
+
+    /// The network devices of a domain, or of all.
+    pub async fn list_netdevs(&self, domain: Option<&str>) -> Vec<Netdev> {
+        let mut netdevs = Vec::new();
+        for (name, place) in self.places.iter().filter(|(name, _)| domain.is_none_or(|domain| domain == *name)) {
+            let links = place.netlink.links().await.unwrap_or_else(|error| {
+                tracing::error!(domain = name, %error, "the links of the domain cannot be listed");
+                Vec::new()
+            });
+            let shown = links.iter().filter(|link| link.ethernet && !is_internal(link));
+            netdevs.extend(shown.map(|link| self.netdev(name, link, &links)));
+        }
+        netdevs
+    }
+
+    fn netdev(&self, domain: &str, link: &Link, links: &[Link]) -> Netdev {
+        let place = self.places.get(domain);
+        let settings = place.and_then(|place| place.links.settings(&link.name).ok());
+        let mut netdev = Netdev {
+            domain: domain.into(),
+            name: link.name.clone(),
+            class: class(link).into(),
+            media: "ETHER".into(),
+            state: up_or_down(link.lower_up),
+            speed: settings.and_then(|settings| settings.speed).map(i64::from),
+            over: vec![link.name.clone()],
+            location: None,
+            mac: link.mac.map(|mac| mac.to_string()),
+            mtu: link.mtu.into(),
+        };
+        let ports = links.iter().filter(|port| port.master == Some(link.index));
+        let vnet = self.config.vnets.iter().find(|(key, vnet)| {
+            let alias = link.alias.as_deref().and_then(|alias| alias.parse::<VnetAlias>().ok());
+            key.domain == domain && guest_end(vnet) == link.name && alias.is_some_and(|alias| alias.vnet == key.name)
+        });
+        if let Some((key, vnet)) = vnet {
+            let switch = self.config.switches.get(&vnet.switch);
+            netdev.class = "VNET".into();
+            netdev.speed = switch.and_then(|switch| self.uplink_settings(switch).speed).map(i64::from);
+            netdev.over = vec![format!("vnet{}", vnet.id)];
+            netdev.location = Some(format!("{}/{}", vnet.switch, key.name));
+        } else if let Some(switch) = self.config.switches.get(&link.name).filter(|_| netdev.class == "VSW") {
+            netdev.speed = self.uplink_settings(switch).speed.map(i64::from);
+            netdev.class = if switch.net_dev.is_some() { "VSW" } else { "ESTUB" }.into();
+            netdev.over = switch.net_dev.iter().cloned().collect();
+        } else if netdev.class == "BRIDGE" {
+            netdev.over = ports.map(|port| port.name.clone()).collect();
+        }
+        netdev
+    }
+}
+
+/// What a link is, as far as it shows.
+fn class(link: &Link) -> &'static str {
+    let alias = link.alias.as_deref().unwrap_or_default();
+    match link.kind.as_deref() {
+        None => "PHYS",
+        Some("bridge") if alias == SWITCH_ALIAS => "VSW",
+        Some("bridge") => "BRIDGE",
+        Some("vlan") => "VLAN",
+        Some(_) if alias == AGGREGATION_ALIAS => "AGGR",
+        Some(_) if alias.starts_with(VNIC_ALIAS) => "VNIC",
+        Some(_) if alias.parse::<VnetAlias>().is_ok() => "VNET",
+        Some(_) => "VIRT",
+    }
+}
+
+/// Ends of pairs whose other end is what people know.
+fn is_internal(link: &Link) -> bool {
+    let starts = [dlmp_api::LOWER_ALIAS, dlmp_api::SWITCH_END_ALIAS];
+    link.alias.as_deref().is_some_and(|alias| starts.iter().any(|start| alias.starts_with(start)))
+}
+
+fn up_or_down(up: bool) -> String {
+    if up { "up" } else { "down" }.into()
+}
