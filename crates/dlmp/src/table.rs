@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command};
 
 use crate::failure::{Failure, Result};
+use crate::ldm::{domain, list, netdev, switch, vnet};
 use crate::{aggr, ip, ip_show, link, multicast, property, stat, vnic, watch};
 
 /// The names that the program is called by.
@@ -20,7 +21,7 @@ pub enum Program {
     Dlstat,
     /// IP interfaces and addresses.
     Ipadm,
-    /// Virtual networks; none of its commands exist yet.
+    /// Virtual networks.
     Ldm,
 }
 
@@ -36,11 +37,13 @@ struct Entry {
     name: &'static str,
     /// As typed behind `dlmp`. It differs where two programs use one name.
     flat: &'static str,
+    /// Its other names.
+    aliases: &'static [&'static str],
     arguments: fn(Command) -> Command,
     run: fn(&ArgMatches) -> Result<()>,
 }
 
-const TABLE: [Entry; 25] = [
+const TABLE: [Entry; 38] = [
     Entry::new::<aggr::Create>(Program::Dladm, "create-aggr"),
     Entry::new::<aggr::Delete>(Program::Dladm, "delete-aggr"),
     Entry::new::<aggr::Add>(Program::Dladm, "add-aggr"),
@@ -65,6 +68,19 @@ const TABLE: [Entry; 25] = [
     Entry::new::<ip_show::ShowAddr>(Program::Ipadm, "show-addr"),
     Entry::new::<ip_show::ShowIf>(Program::Ipadm, "show-if"),
     Entry::new::<ip_show::ShowAll>(Program::Ipadm, "show-ip"),
+    Entry::new::<domain::Add>(Program::Ldm, "add-domain").aliases(&["add-dom"]),
+    Entry::new::<domain::Remove>(Program::Ldm, "remove-domain").aliases(&["remove-dom", "rm-domain", "rm-dom"]),
+    Entry::new::<domain::Stop>(Program::Ldm, "stop-domain").aliases(&["stop-dom", "stop"]),
+    Entry::new::<domain::Start>(Program::Ldm, "start-domain").aliases(&["start-dom", "start"]),
+    Entry::new::<list::List>(Program::Ldm, "list-domain").aliases(&["list-dom", "ls-domain", "ls-dom", "list", "ls"]),
+    Entry::new::<switch::Add>(Program::Ldm, "add-vsw").aliases(&["add-vswitch"]),
+    Entry::new::<switch::Set>(Program::Ldm, "set-vsw").aliases(&["set-vswitch"]),
+    Entry::new::<switch::Remove>(Program::Ldm, "rm-vsw").aliases(&["remove-vsw", "rm-vswitch", "remove-vswitch"]),
+    Entry::new::<switch::List>(Program::Ldm, "list-services").aliases(&["ls-services"]),
+    Entry::new::<vnet::Add>(Program::Ldm, "add-vnet"),
+    Entry::new::<vnet::Set>(Program::Ldm, "set-vnet"),
+    Entry::new::<vnet::Remove>(Program::Ldm, "rm-vnet").aliases(&["remove-vnet"]),
+    Entry::new::<netdev::List>(Program::Ldm, "list-netdev").aliases(&["ls-netdev"]),
     Entry::new::<watch::Monitor>(Program::Dlmp, "monitor"),
 ];
 
@@ -109,6 +125,11 @@ impl Program {
         }
     }
 
+    /// The other names of an entry. Those that do not name their object (`ldm list`) say too little behind `dlmp`.
+    fn aliases(self, entry: &Entry) -> impl Iterator<Item = &'static str> {
+        entry.aliases.iter().copied().filter(move |alias| self == entry.program || alias.contains('-'))
+    }
+
     /// Its part of the table, each entry with its name there.
     fn entries(self) -> impl Iterator<Item = (&'static str, &'static Entry)> {
         TABLE
@@ -120,11 +141,16 @@ impl Program {
 
 impl Entry {
     const fn new<R: Run>(program: Program, name: &'static str) -> Self {
-        Self { program, name, flat: name, arguments: R::augment_args, run: run_one::<R> }
+        Self { program, name, flat: name, aliases: &[], arguments: R::augment_args, run: run_one::<R> }
     }
 
     const fn flat(mut self, flat: &'static str) -> Self {
         self.flat = flat;
+        self
+    }
+
+    const fn aliases(mut self, aliases: &'static [&'static str]) -> Self {
+        self.aliases = aliases;
         self
     }
 }
@@ -134,9 +160,6 @@ impl Entry {
 /// # Errors
 /// The command line is not understood, or the command failed.
 pub fn run(program: Program, arguments: &[OsString]) -> Result<()> {
-    if program == Program::Ldm {
-        return Err(Failure::Usage("this version has no virtual networks, so ldm has no commands yet".into()));
-    }
     let typed = match program.bare() {
         Some(bare) if arguments.is_empty() => vec![bare.into()],
         _ => arguments.to_vec(),
@@ -158,10 +181,11 @@ pub fn run(program: Program, arguments: &[OsString]) -> Result<()> {
 
 /// What an error message starts with: the program's name, and the command's if it is one.
 pub fn prefix(program: Program, arguments: &[OsString]) -> String {
-    let typed = arguments.first().and_then(|first| first.to_str());
-    match program.entries().find(|(name, _)| Some(*name) == typed) {
-        Some((name, _)) => format!("{}: {name}", program.name()),
-        None => program.name().into(),
+    let typed = arguments.first().and_then(|first| first.to_str()).unwrap_or_default();
+    let is_typed = |(name, entry): (&str, &Entry)| name == typed || program.aliases(entry).any(|alias| alias == typed);
+    match program.entries().any(is_typed) {
+        true => format!("{}: {typed}", program.name()),
+        false => program.name().into(),
     }
 }
 
@@ -171,7 +195,9 @@ fn parser(program: Program) -> Command {
         .about(program.about())
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands(program.entries().map(|(name, entry)| (entry.arguments)(Command::new(name))))
+        .subcommands(program.entries().map(|(name, entry)| {
+            (entry.arguments)(Command::new(name)).visible_aliases(program.aliases(entry).collect::<Vec<_>>())
+        }))
 }
 
 fn run_one<R: Run>(matches: &ArgMatches) -> Result<()> {
@@ -193,7 +219,7 @@ fn usage(error: &clap::Error) -> Failure {
 mod tests {
     use super::*;
 
-    const PROGRAMS: [Program; 4] = [Program::Dlmp, Program::Dladm, Program::Dlstat, Program::Ipadm];
+    const PROGRAMS: [Program; 5] = [Program::Dlmp, Program::Dladm, Program::Dlstat, Program::Ipadm, Program::Ldm];
 
     /// The command that a line is understood as, without running it.
     fn understood(line: &str) -> std::result::Result<String, clap::Error> {

@@ -1,0 +1,293 @@
+//! `ldm list`: the domains, with `-l` all that they have, with `-o network` their virtual network devices.
+
+use std::iter::once;
+
+use clap::{Args, ValueEnum};
+use dlmp_api::ldm::{Domain, Ldmd, PRIMARY, Switch, Vnet};
+
+use super::network::{blocks, vnet_problems, vnet_record};
+use super::record::{VERSION, maybe, record};
+use super::switch::{shown, switch_problems, switch_record};
+use super::{indented, json, problems};
+use crate::cell::Cell;
+use crate::daemon;
+use crate::failure::{Failure, Result};
+use crate::output::{self, Column, Format, Table};
+use crate::table::Run;
+
+/// List domains
+#[derive(Debug, Args)]
+pub struct List {
+    /// Show all that they have: their places, switches and virtual network devices
+    #[arg(short)]
+    long: bool,
+    /// Show one kind of what they have
+    #[arg(short = 'o', value_enum, value_name = "KIND", conflicts_with = "long")]
+    only: Option<Kind>,
+    /// Parseable: a line a record, of fields joined by `|`
+    #[arg(short, conflicts_with = "json")]
+    parseable: bool,
+    /// Print JSON
+    #[arg(short)]
+    json: bool,
+    /// Only this domain
+    name: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    /// Their virtual network devices
+    #[value(alias = "net")]
+    Network,
+}
+
+/// What is listed, each kind as the daemon sorts it; of switches and devices what was asked for.
+#[derive(Debug, Default)]
+struct Listing {
+    domains: Vec<Domain>,
+    switches: Vec<Switch>,
+    vnets: Vec<Vnet>,
+}
+
+const COLUMNS: [Column; 8] = [
+    Column::new("NAME", 16),
+    Column::new("STATE", 10),
+    Column::new("FLAGS", 7),
+    Column::new("CONS", 6),
+    Column::new("VCPU", 4),
+    Column::new("MEMORY", 7),
+    Column::new("UTIL", 4),
+    Column::new("UPTIME", 6),
+];
+
+impl Run for List {
+    async fn run(self) -> Result<()> {
+        let listing = self.ask().await?;
+        output::print(&match (self.parseable, self.json, self.only) {
+            (true, _, _) => listing.records(),
+            (_, true, None) => json(&listing.domains)?,
+            (_, true, Some(Kind::Network)) => json(&listing.vnets)?,
+            (_, _, Some(Kind::Network)) => listing.network(self.name.is_none())?,
+            _ if self.long => listing.long()?,
+            _ => listing.short()?,
+        })
+    }
+}
+
+impl List {
+    async fn ask(&self) -> Result<Listing> {
+        let mut ldmd = daemon::ldmd()?;
+        let mut listing = Listing {
+            domains: daemon::list(ldmd.list_domains().await, |reply| reply.domains).await?,
+            ..Listing::default()
+        };
+        if self.long {
+            listing.switches = daemon::list(ldmd.list_switches().await, |reply| reply.switches).await?;
+        }
+        if self.long || self.only.is_some() {
+            listing.vnets = daemon::list(ldmd.list_vnets().await, |reply| reply.vnets).await?;
+        }
+        if let Some(name) = &self.name {
+            listing.domains.retain(|domain| domain.name == *name);
+            listing.switches.retain(|switch| switch.domain == *name);
+            listing.vnets.retain(|vnet| vnet.domain == *name);
+            if listing.domains.is_empty() {
+                return Err(Failure::refused(format!("there is no domain {name}"), "ldm list"));
+            }
+        }
+        Ok(listing)
+    }
+}
+
+impl Listing {
+    fn short(&self) -> Result<String> {
+        let rows = self.domains.iter().map(row).collect();
+        Ok(Format::default().render(&Table { columns: &COLUMNS, rows }, true)? + &self.problems())
+    }
+
+    fn long(&self) -> Result<String> {
+        let mut parts = Vec::new();
+        for domain in &self.domains {
+            let table = Table { columns: &COLUMNS, rows: vec![row(domain)] };
+            parts.push(Format::default().render(&table, true)?);
+            parts.push("PLACE\n".to_owned() + &indented(format!("{} {}", domain.kind, domain.place).trim_end()));
+            let switches = of(&self.switches, domain, |switch| &switch.domain);
+            if !switches.is_empty() {
+                parts.push(shown(&switches)?);
+            }
+            let vnets = of(&self.vnets, domain, |vnet| &vnet.domain);
+            if !vnets.is_empty() {
+                parts.push("NETWORK\n".to_owned() + &blocks(&vnets, true)?);
+            }
+        }
+        parts.extend(Some(self.problems()).filter(|problems| !problems.is_empty()));
+        Ok(parts.join("\n"))
+    }
+
+    /// The devices; `of_several` domains are told apart by their names.
+    fn network(&self, of_several: bool) -> Result<String> {
+        if !of_several || self.vnets.is_empty() {
+            return Ok(blocks(&self.vnets, false)? + &self.problems());
+        }
+        let mut parts = Vec::new();
+        for vnets in self.vnets.chunk_by(|one, next| one.domain == next.domain) {
+            parts.push(format!("NAME\n{}\n", vnets[0].domain));
+            parts.push(blocks(vnets, false)?);
+        }
+        Ok(parts.join("\n") + &self.problems())
+    }
+
+    fn problems(&self) -> String {
+        problems(self.domains.iter().map(|domain| (domain.name.clone(), &domain.problem)))
+            + &switch_problems(&self.switches)
+            + &vnet_problems(&self.vnets)
+    }
+
+    fn records(&self) -> String {
+        let records = |domain: &Domain| {
+            let switches = of(&self.switches, domain, |switch| &switch.domain);
+            let vnets = of(&self.vnets, domain, |vnet| &vnet.domain);
+            let below = switches.iter().map(switch_record).chain(vnets.iter().map(vnet_record));
+            once(domain_record(domain)).chain(below).collect::<String>()
+        };
+        once(VERSION.to_owned()).chain(self.domains.iter().map(records)).collect()
+    }
+}
+
+/// What belongs to a domain.
+fn of<T: Clone>(all: &[T], domain: &Domain, domain_of: impl Fn(&T) -> &String) -> Vec<T> {
+    all.iter().filter(|one| *domain_of(one) == domain.name).cloned().collect()
+}
+
+/// What `ldm` tells of processors and memory does not exist for domains here.
+fn row(domain: &Domain) -> Vec<Cell> {
+    vec![
+        Cell::Text(domain.name.clone()),
+        Cell::Text(domain.state.clone()),
+        Cell::Text(flags(domain).iter().map(|(letter, _)| letter).collect()),
+        Cell::Absent,
+        Cell::Absent,
+        Cell::Absent,
+        Cell::Absent,
+        Cell::text(domain.uptime.map(duration)),
+    ]
+}
+
+fn domain_record(domain: &Domain) -> String {
+    let words: Vec<_> = flags(domain).iter().map(|(_, word)| *word).filter(|word| !word.is_empty()).collect();
+    record(
+        "DOMAIN",
+        &[
+            ("name", domain.name.clone()),
+            ("state", domain.state.clone()),
+            ("flags", words.join(",")),
+            ("cons", String::new()),
+            ("ncpu", String::new()),
+            ("mem", String::new()),
+            ("util", String::new()),
+            ("uptime", maybe(domain.uptime)),
+        ],
+    )
+}
+
+/// The six flags of `ldm`(8), as letters and as words: starting or stopping, its health, delayed
+/// reconfiguration, control domain, service domain, migration. What cannot be here is never set.
+fn flags(domain: &Domain) -> [(char, &'static str); 6] {
+    const NONE: (char, &str) = ('-', "");
+    let active = domain.state == "active";
+    let health = match (active, &domain.problem) {
+        (false, _) => NONE,
+        (true, None) => ('n', "normal"),
+        (true, Some(_)) => ('d', "degraded"),
+    };
+    let control = if domain.name == PRIMARY { ('c', "control") } else { NONE };
+    let service = if active && domain.switches > 0 { ('v', "vio-service") } else { NONE };
+    [NONE, health, NONE, control, service, NONE]
+}
+
+/// A time in seconds as `ldm` shows it: `3d 21h 7m`.
+fn duration(seconds: i64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m"),
+        (0, _, _) => format!("{hours}h {minutes}m"),
+        _ => format!("{days}d {hours}h {minutes}m"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::network::tests::published;
+    use super::super::switch::tests::switches;
+    use super::*;
+
+    fn domain(name: &str, state: &str, kind: &str, place: &str, switches: i64) -> Domain {
+        Domain {
+            name: name.into(),
+            state: state.into(),
+            kind: kind.into(),
+            place: place.into(),
+            switches,
+            vnets: 0,
+            uptime: (state == "active").then_some(334_025),
+            problem: None,
+        }
+    }
+
+    fn listing() -> Listing {
+        let gone = Domain {
+            problem: Some("the network namespace ldg7 is not there".into()),
+            ..domain("ldg7", "inactive", "namespace", "ldg7", 0)
+        };
+        let ill = Domain {
+            problem: Some("a switch is not there".into()),
+            ..domain("ldg5", "active", "namespace", "ldg5", 2)
+        };
+        Listing {
+            domains: vec![
+                ill,
+                domain("ldg6", "active", "vm", "/run/ldg6.qmp", 0),
+                gone,
+                domain("ldg8", "bound", "namespace", "pid 7", 1),
+                domain("primary", "active", "control", "", 1),
+            ],
+            switches: switches().into(),
+            vnets: published().into(),
+        }
+    }
+
+    #[test]
+    fn domains_are_listed_with_their_states_and_problems() {
+        let short = Listing { domains: listing().domains, ..Listing::default() };
+        insta::assert_snapshot!(short.short().unwrap(), @"");
+    }
+
+    #[test]
+    fn the_long_listing_has_all_of_each_domain() {
+        insta::assert_snapshot!(listing().long().unwrap(), @"");
+    }
+
+    #[test]
+    fn devices_of_several_domains_stand_under_their_names() {
+        let mut listing = Listing { switches: vec![], ..listing() };
+        listing.domains.retain(|domain| domain.problem.is_none());
+        assert_eq!(listing.network(false).unwrap(), blocks(&published(), false).unwrap());
+        listing.vnets[0].domain = "ldg5".into();
+        insta::assert_snapshot!(listing.network(true).unwrap(), @"");
+    }
+
+    #[test]
+    fn scripts_get_each_domain_with_its_switches_and_devices() {
+        insta::assert_snapshot!(listing().records(), @"");
+    }
+
+    #[test]
+    fn times_are_shown_in_days_hours_and_minutes() {
+        let expected =
+            [(0, "0s"), (59, "59s"), (60, "1m"), (3600, "1h 0m"), (86_400, "1d 0h 0m"), (334_025, "3d 20h 47m")];
+        for (seconds, text) in expected {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+}
