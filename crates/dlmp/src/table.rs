@@ -252,10 +252,50 @@ mod tests {
             ("dladm show-aggr -nS", "show-aggr"),
             ("dlstat show-aggr -n -P t,i aggr1", "show-aggr"),
             ("dladm set-linkprop -p probe-fdt=15 aggr1", "set-linkprop"),
+            ("ldm list-netdev ldg6", "list-netdev"),
+            ("ldm list -o network ldg6", "list-domain"),
             ("dlmp monitor", "monitor"),
         ] {
             assert_eq!(understood(line).unwrap(), command, "{line}");
         }
+    }
+
+    #[test]
+    fn commands_of_ldm_have_the_other_names_of_the_manual() {
+        for (line, command) in [
+            ("ldm add-dom --netns web ldg1", "add-domain"),
+            ("ldm rm-domain ldg1", "remove-domain"),
+            ("ldm stop ldg1", "stop-domain"),
+            ("ldm start ldg1", "start-domain"),
+            ("ldm ls -l -p ldg1", "list-domain"),
+            ("ldm list-domain -o net -p ldg1", "list-domain"),
+            ("dlmp list-dom -j", "list-domain"),
+            ("ldm add-vswitch -q net-dev=net0 mtu=9000 vsw0 primary", "add-vsw"),
+            ("ldm set-vswitch -q net-dev= vsw0", "set-vsw"),
+            ("ldm remove-vsw -f vsw0", "rm-vsw"),
+            ("ldm add-vnet linkprop=phys-state custom=enable vnet0 vsw0 ldg1", "add-vnet"),
+            ("ldm set-vnet vid=2,3 vnet0 ldg1", "set-vnet"),
+            ("dlmp remove-vnet vnet0 ldg1", "rm-vnet"),
+            ("ldm ls-services -p", "list-services"),
+            ("ldm list-netdev -l -p ldg1", "list-netdev"),
+            ("ldm ls-netdev -l -o name,mtu", "list-netdev"),
+        ] {
+            assert_eq!(understood(line).unwrap(), command, "{line}");
+        }
+        for line in ["dlmp list", "dlmp stop ldg1", "dladm list-domain"] {
+            assert!(understood(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_told_with_the_command_as_it_was_typed() {
+        let told = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(Into::into).collect();
+            prefix(Program::called(words[0].to_str().unwrap()), &words[1..])
+        };
+        assert_eq!(told("ldm ls -p"), "ldm: ls");
+        assert_eq!(told("dlmp remove-vnet v d"), "dlmp: remove-vnet");
+        assert_eq!(told("dlmp ls"), "dlmp");
     }
 
     #[test]
@@ -303,6 +343,22 @@ mod tests {
             "ipadm create-addr -a nonsense aggr0",
             "ipadm create-addr -T dhcp -w soon aggr0",
             "ipadm delete-addr",
+            "ldm",
+            "ldm add-domain",
+            "ldm add-domain --netns a --pid 1 ldg1",
+            "ldm add-domain --pid 0 ldg1",
+            "ldm add-domain --vm ldg1",
+            "ldm add-vsw",
+            "ldm set-vsw",
+            "ldm rm-vsw a b",
+            "ldm add-vnet",
+            "ldm rm-vnet vnet0",
+            "ldm list -o console",
+            "ldm list -l -o network",
+            "ldm list -p -j",
+            "ldm list a b",
+            "ldm list-services primary",
+            "ldm list-netdev -p -o name",
             "dlmp",
         ] {
             let error = understood(line).unwrap_err();
@@ -330,6 +386,14 @@ mod tests {
             ("modify-aggr -m trunk aggr0", 1),
             ("modify-aggr -P L4 aggr0", 1),
             ("set-linkprop -p probe-ip aggr0", 2),
+            ("add-vsw net-dev=net0 vsw0", 2),
+            ("add-vsw net-dev vsw0 primary", 2),
+            ("set-vsw vsw0", 2),
+            ("set-vsw mtu=1500 mtu=9000 vsw0", 2),
+            ("add-vnet custom=enable vnet0 vsw0", 2),
+            ("add-vnet vnet0 vsw0 ldg1 custom=enable", 2),
+            ("set-vnet vnet0 ldg1", 2),
+            ("list-netdev -o colour", 2),
         ] {
             let words: Vec<OsString> = line.split(' ').map(Into::into).collect();
             assert_eq!(run(Program::Dlmp, &words).unwrap_err().exit_code(), exit_code, "{line}");

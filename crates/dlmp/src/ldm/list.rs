@@ -260,12 +260,89 @@ mod tests {
     #[test]
     fn domains_are_listed_with_their_states_and_problems() {
         let short = Listing { domains: listing().domains, ..Listing::default() };
-        insta::assert_snapshot!(short.short().unwrap(), @"");
+        insta::assert_snapshot!(short.short().unwrap(), @r"
+        NAME              STATE       FLAGS    CONS    VCPU  MEMORY   UTIL  UPTIME
+        ldg5              active      -d--v-   --      --    --       --    3d 20h 47m
+        ldg6              active      -n----   --      --    --       --    3d 20h 47m
+        ldg7              inactive    ------   --      --    --       --    --
+        ldg8              bound       ------   --      --    --       --    --
+        primary           active      -n-cv-   --      --    --       --    3d 20h 47m
+        Problem of ldg5: a switch is not there
+        Problem of ldg7: the network namespace ldg7 is not there
+        ");
     }
 
     #[test]
     fn the_long_listing_has_all_of_each_domain() {
-        insta::assert_snapshot!(listing().long().unwrap(), @"");
+        insta::assert_snapshot!(listing().long().unwrap(), @r"
+        NAME              STATE       FLAGS    CONS    VCPU  MEMORY   UTIL  UPTIME
+        ldg5              active      -d--v-   --      --    --       --    3d 20h 47m
+
+        PLACE
+            namespace ldg5
+
+        VSW
+            NAME             LDOM      MAC                NET-DEV   ID   DEVICE     LINKPROP    DEFAULT-VLAN-ID  PVID  VID    MTU    MODE  INTER-VNET-LINK
+            ----             ----      ---                -------   --   ------     --------    ---------------  ----  ---    ---    ----  ---------------
+            ldg5-vsw0        ldg5      00:14:4f:fb:9f:0d  net2      0    switch@0   phys-state  1                1     2,3    1500   --    auto
+            stub             ldg5      00:14:4f:fb:9f:0d  --        1    switch@1   --          1                1     --     1500   --    auto
+
+        NAME              STATE       FLAGS    CONS    VCPU  MEMORY   UTIL  UPTIME
+        ldg6              active      -n----   --      --    --       --    3d 20h 47m
+
+        PLACE
+            vm /run/ldg6.qmp
+
+        NETWORK
+            NAME         SERVICE                MACADDRESS         PVID|PVLAN|VIDs
+            ----         -------                ----------         ---------------
+            vnet6        primary-vsw0@primary   00:14:4f:f9:cf:47  1|--|--
+                    DEVICE     :network@0       ID   :0
+                    LINKPROP   :phys-state      MTU  :1500
+                    MAXBW      :--              MODE :--
+                    CUSTOM     :enable
+                    MAX-CUSTOM-MACS:4096        MAX-CUSTOM-VLANS:4096
+                    STATE      :up              SPEED:1G
+                    MACS-IN-USE:2               VLANS-IN-USE:0
+
+            NAME         SERVICE                MACADDRESS         PVID|PVLAN|VIDs
+            ----         -------                ----------         ---------------
+            vnet1        ldg5-vsw0@ldg5         00:14:4f:fb:f5:33  1|--|--
+                    DEVICE     :network@1       ID   :1
+                    LINKPROP   :phys-state      MTU  :1500
+                    MAXBW      :--              MODE :--
+                    CUSTOM     :enable
+                    MAX-CUSTOM-MACS:4096        MAX-CUSTOM-VLANS:4096
+                    STATE      :up              SPEED:1G
+                    MACS-IN-USE:2               VLANS-IN-USE:0
+
+        NAME              STATE       FLAGS    CONS    VCPU  MEMORY   UTIL  UPTIME
+        ldg7              inactive    ------   --      --    --       --    --
+
+        PLACE
+            namespace ldg7
+
+        NAME              STATE       FLAGS    CONS    VCPU  MEMORY   UTIL  UPTIME
+        ldg8              bound       ------   --      --    --       --    --
+
+        PLACE
+            namespace pid 7
+
+        NAME              STATE       FLAGS    CONS    VCPU  MEMORY   UTIL  UPTIME
+        primary           active      -n-cv-   --      --    --       --    3d 20h 47m
+
+        PLACE
+            control
+
+        VSW
+            NAME             LDOM      MAC                NET-DEV   ID   DEVICE     LINKPROP    DEFAULT-VLAN-ID  PVID  VID    MTU    MODE  INTER-VNET-LINK
+            ----             ----      ---                -------   --   ------     --------    ---------------  ----  ---    ---    ----  ---------------
+            primary-vsw0     primary   00:14:4f:fb:9f:0d  net0      0    switch@0   phys-state  1                1     2,3    1500   --    auto
+
+        Problem of ldg5: a switch is not there
+        Problem of ldg7: the network namespace ldg7 is not there
+        Problem of stub: its bridge was deleted
+        ");
     }
 
     #[test]
@@ -274,12 +351,48 @@ mod tests {
         listing.domains.retain(|domain| domain.problem.is_none());
         assert_eq!(listing.network(false).unwrap(), blocks(&published(), false).unwrap());
         listing.vnets[0].domain = "ldg5".into();
-        insta::assert_snapshot!(listing.network(true).unwrap(), @"");
+        insta::assert_snapshot!(listing.network(true).unwrap(), @r"
+        NAME
+        ldg5
+
+            NAME         SERVICE                MACADDRESS         PVID|PVLAN|VIDs
+            ----         -------                ----------         ---------------
+            vnet6        primary-vsw0@primary   00:14:4f:f9:cf:47  1|--|--
+                    DEVICE     :network@0       ID   :0
+                    LINKPROP   :phys-state      MTU  :1500
+                    MAXBW      :--              MODE :--
+                    CUSTOM     :enable
+                    MAX-CUSTOM-MACS:4096        MAX-CUSTOM-VLANS:4096
+
+        NAME
+        ldg6
+
+            NAME         SERVICE                MACADDRESS         PVID|PVLAN|VIDs
+            ----         -------                ----------         ---------------
+            vnet1        ldg5-vsw0@ldg5         00:14:4f:fb:f5:33  1|--|--
+                    DEVICE     :network@1       ID   :1
+                    LINKPROP   :phys-state      MTU  :1500
+                    MAXBW      :--              MODE :--
+                    CUSTOM     :enable
+                    MAX-CUSTOM-MACS:4096        MAX-CUSTOM-VLANS:4096
+        ");
     }
 
     #[test]
     fn scripts_get_each_domain_with_its_switches_and_devices() {
-        insta::assert_snapshot!(listing().records(), @"");
+        insta::assert_snapshot!(listing().records(), @r"
+        VERSION 1.0
+        DOMAIN|name=ldg5|state=active|flags=degraded,vio-service|cons=|ncpu=|mem=|util=|uptime=334025
+        VSW|name=ldg5-vsw0|mac-addr=00:14:4f:fb:9f:0d|net-dev=net2|dev=switch@0|default-vlan-id=1|pvid=1|vid=2,3|mode=|mtu=1500|linkprop=phys-state|id=0|inter-vnet-link=auto
+        VSW|name=stub|mac-addr=00:14:4f:fb:9f:0d|net-dev=|dev=switch@1|default-vlan-id=1|pvid=1|vid=|mode=|mtu=1500|linkprop=|id=1|inter-vnet-link=auto
+        DOMAIN|name=ldg6|state=active|flags=normal|cons=|ncpu=|mem=|util=|uptime=334025
+        VNET|name=vnet6|dev=network@0|service=primary-vsw0@primary|mac-addr=00:14:4f:f9:cf:47|mode=|pvid=1|vid=|mtu=1500|linkprop=phys-state|id=0|alt-mac-addrs=|maxbw=|protection=|allowed-ips=|priority=|cos=|custom=enable|custom/max-mac-addrs=4096|custom/max-vlans=4096
+        VNET|name=vnet1|dev=network@1|service=ldg5-vsw0@ldg5|mac-addr=00:14:4f:fb:f5:33|mode=|pvid=1|vid=|mtu=1500|linkprop=phys-state|id=1|alt-mac-addrs=|maxbw=|protection=|allowed-ips=|priority=|cos=|custom=enable|custom/max-mac-addrs=4096|custom/max-vlans=4096
+        DOMAIN|name=ldg7|state=inactive|flags=|cons=|ncpu=|mem=|util=|uptime=
+        DOMAIN|name=ldg8|state=bound|flags=|cons=|ncpu=|mem=|util=|uptime=
+        DOMAIN|name=primary|state=active|flags=normal,control,vio-service|cons=|ncpu=|mem=|util=|uptime=334025
+        VSW|name=primary-vsw0|mac-addr=00:14:4f:fb:9f:0d|net-dev=net0|dev=switch@0|default-vlan-id=1|pvid=1|vid=2,3|mode=|mtu=1500|linkprop=phys-state|id=0|inter-vnet-link=auto
+        ");
     }
 
     #[test]

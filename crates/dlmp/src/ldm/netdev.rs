@@ -173,17 +173,47 @@ mod tests {
 
     #[test]
     fn list_netdev_is_as_in_the_published_transcript() {
-        insta::assert_snapshot!(shown(&published(), &Format::default()).unwrap(), @"");
+        insta::assert_snapshot!(shown(&published(), &Format::default()).unwrap(), @r"
+        NAME               CLASS    MEDIA    STATE    SPEED    OVER     LOC
+        ----               -----    -----    -----    -----    ----     ---
+        net0               VNET     ETHER    up       1G       vnet0    primary-vsw0/vnet6
+        net1               VNET     ETHER    up       1G       vnet1    ldg5-vsw0/vnet1
+        ");
     }
 
     #[test]
     fn devices_of_several_domains_stand_under_their_names_and_cannot_control_the_terminal() {
-        insta::assert_snapshot!(by_domain(&several(), &Format::default().all_columns()).unwrap(), @"");
+        insta::assert_snapshot!(by_domain(&several(), &Format::default().all_columns()).unwrap(), @r"
+        DOMAIN
+        ldg6
+
+        NAME               CLASS    MEDIA    STATE    SPEED    OVER       LOC                 MACADDRESS         MTU
+        ----               -----    -----    -----    -----    ----       ---                 ----------         ---
+        net0               VNET     ETHER    up       1G       vnet0      primary-vsw0/vnet6  00:14:4f:f9:cf:47  1500
+        net1               VNET     ETHER    up       1G       vnet1      ldg5-vsw0/vnet1     00:14:4f:f9:cf:47  1500
+        aggr0              AGGR     ETHER    up       2500M    net0,net1  --                  00:14:4f:f9:cf:47  1500
+
+        DOMAIN
+        primary
+
+        NAME               CLASS    MEDIA    STATE    SPEED    OVER     LOC  MACADDRESS         MTU
+        ----               -----    -----    -----    -----    ----     ---  ----------         ---
+        a|?[2J             VIRT     ETHER    up       --       --       --   --                 1500
+        ");
     }
 
     #[test]
     fn scripts_get_a_line_a_device_and_the_ports_of_aggregations() {
-        insta::assert_snapshot!(records(&several(), true), @"");
+        insta::assert_snapshot!(records(&several(), true), @r"
+        DOMAIN|name=ldg6
+        name=net0|class=VNET|media=ETHER|state=up|speed=1G|over=vnet0|loc=primary-vsw0/vnet6|mac-addr=00:14:4f:f9:cf:47|mtu=1500
+        name=net1|class=VNET|media=ETHER|state=up|speed=1G|over=vnet1|loc=ldg5-vsw0/vnet1|mac-addr=00:14:4f:f9:cf:47|mtu=1500
+        name=aggr0|class=AGGR|media=ETHER|state=up|speed=2500M|over=net0,net1|loc=|mac-addr=00:14:4f:f9:cf:47|mtu=1500
+        |name=net0
+        |name=net1
+        DOMAIN|name=primary
+        name=a\|?[2J|class=VIRT|media=ETHER|state=up|speed=|over=|loc=|mac-addr=|mtu=1500
+        ");
         assert!(!records(&several(), false).contains("\n|"));
     }
 }

@@ -215,11 +215,26 @@ pub mod tests {
 
     #[test]
     fn services_are_listed_with_what_is_wrong_with_them() {
-        insta::assert_snapshot!(shown(&switches()).unwrap() + &switch_problems(&switches()), @"");
+        insta::assert_snapshot!(shown(&switches()).unwrap() + &switch_problems(&switches()), @r"
+        VSW
+            NAME             LDOM      MAC                NET-DEV   ID   DEVICE     LINKPROP    DEFAULT-VLAN-ID  PVID  VID    MTU    MODE  INTER-VNET-LINK
+            ----             ----      ---                -------   --   ------     --------    ---------------  ----  ---    ---    ----  ---------------
+            ldg5-vsw0        ldg5      00:14:4f:fb:9f:0d  net2      0    switch@0   phys-state  1                1     2,3    1500   --    auto
+            primary-vsw0     primary   00:14:4f:fb:9f:0d  net0      0    switch@0   phys-state  1                1     2,3    1500   --    auto
+            stub             ldg5      00:14:4f:fb:9f:0d  --        1    switch@1   --          1                1     --     1500   --    auto
+        Problem of stub: its bridge was deleted
+        ");
     }
 
     #[test]
     fn scripts_get_the_switches_of_each_domain() {
-        insta::assert_snapshot!(records_by_domain(&switches()), @"");
+        insta::assert_snapshot!(records_by_domain(&switches()), @r"
+        VERSION 1.0
+        DOMAIN|name=ldg5
+        VSW|name=ldg5-vsw0|mac-addr=00:14:4f:fb:9f:0d|net-dev=net2|dev=switch@0|default-vlan-id=1|pvid=1|vid=2,3|mode=|mtu=1500|linkprop=phys-state|id=0|inter-vnet-link=auto
+        VSW|name=stub|mac-addr=00:14:4f:fb:9f:0d|net-dev=|dev=switch@1|default-vlan-id=1|pvid=1|vid=|mode=|mtu=1500|linkprop=|id=1|inter-vnet-link=auto
+        DOMAIN|name=primary
+        VSW|name=primary-vsw0|mac-addr=00:14:4f:fb:9f:0d|net-dev=net0|dev=switch@0|default-vlan-id=1|pvid=1|vid=2,3|mode=|mtu=1500|linkprop=phys-state|id=0|inter-vnet-link=auto
+        ");
     }
 }
