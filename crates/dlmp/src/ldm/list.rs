@@ -3,16 +3,16 @@
 use std::iter::once;
 
 use clap::{Args, ValueEnum};
-use dlmp_api::ldm::{Domain, Ldmd, PRIMARY, Switch, Vnet};
+use dlmp_api::ldm::{Domain, Ldmd, Switch, Vnet};
 
 use super::network::{blocks, vnet_problems, vnet_record};
-use super::record::{VERSION, maybe, record};
-use super::switch::{shown, switch_problems, switch_record};
+use super::record::VERSION;
+use super::summary::{domain_record, domain_table};
+use super::switch::{switch_problems, switch_record, switch_table};
 use super::{indented, json, problems};
-use crate::cell::Cell;
 use crate::daemon;
 use crate::failure::{Failure, Result};
-use crate::output::{self, Column, Format, Table};
+use crate::output;
 use crate::table::Run;
 
 /// List domains
@@ -48,17 +48,6 @@ struct Listing {
     switches: Vec<Switch>,
     vnets: Vec<Vnet>,
 }
-
-const COLUMNS: [Column; 8] = [
-    Column::new("NAME", 16),
-    Column::new("STATE", 10),
-    Column::new("FLAGS", 7),
-    Column::new("CONS", 6),
-    Column::new("VCPU", 4),
-    Column::new("MEMORY", 7),
-    Column::new("UTIL", 4),
-    Column::new("UPTIME", 6),
-];
 
 impl Run for List {
     async fn run(self) -> Result<()> {
@@ -101,19 +90,17 @@ impl List {
 
 impl Listing {
     fn short(&self) -> Result<String> {
-        let rows = self.domains.iter().map(row).collect();
-        Ok(Format::default().render(&Table { columns: &COLUMNS, rows }, true)? + &self.problems())
+        Ok(domain_table(&self.domains)? + &self.problems())
     }
 
     fn long(&self) -> Result<String> {
         let mut parts = Vec::new();
         for domain in &self.domains {
-            let table = Table { columns: &COLUMNS, rows: vec![row(domain)] };
-            parts.push(Format::default().render(&table, true)?);
+            parts.push(domain_table(std::slice::from_ref(domain))?);
             parts.push("PLACE\n".to_owned() + &indented(format!("{} {}", domain.kind, domain.place).trim_end()));
             let switches = of(&self.switches, domain, |switch| &switch.domain);
             if !switches.is_empty() {
-                parts.push(shown(&switches)?);
+                parts.push(switch_table(&switches)?);
             }
             let vnets = of(&self.vnets, domain, |vnet| &vnet.domain);
             if !vnets.is_empty() {
@@ -157,63 +144,6 @@ impl Listing {
 /// What belongs to a domain.
 fn of<T: Clone>(all: &[T], domain: &Domain, domain_of: impl Fn(&T) -> &String) -> Vec<T> {
     all.iter().filter(|one| *domain_of(one) == domain.name).cloned().collect()
-}
-
-/// What `ldm` tells of processors and memory does not exist for domains here.
-fn row(domain: &Domain) -> Vec<Cell> {
-    vec![
-        Cell::Text(domain.name.clone()),
-        Cell::Text(domain.state.clone()),
-        Cell::Text(flags(domain).iter().map(|(letter, _)| letter).collect()),
-        Cell::Absent,
-        Cell::Absent,
-        Cell::Absent,
-        Cell::Absent,
-        Cell::text(domain.uptime.map(duration)),
-    ]
-}
-
-fn domain_record(domain: &Domain) -> String {
-    let words: Vec<_> = flags(domain).iter().map(|(_, word)| *word).filter(|word| !word.is_empty()).collect();
-    record(
-        "DOMAIN",
-        &[
-            ("name", domain.name.clone()),
-            ("state", domain.state.clone()),
-            ("flags", words.join(",")),
-            ("cons", String::new()),
-            ("ncpu", String::new()),
-            ("mem", String::new()),
-            ("util", String::new()),
-            ("uptime", maybe(domain.uptime)),
-        ],
-    )
-}
-
-/// The six flags of `ldm`(8), as letters and as words: starting or stopping, its health, delayed
-/// reconfiguration, control domain, service domain, migration. What cannot be here is never set.
-fn flags(domain: &Domain) -> [(char, &'static str); 6] {
-    const NONE: (char, &str) = ('-', "");
-    let active = domain.state == "active";
-    let health = match (active, &domain.problem) {
-        (false, _) => NONE,
-        (true, None) => ('n', "normal"),
-        (true, Some(_)) => ('d', "degraded"),
-    };
-    let control = if domain.name == PRIMARY { ('c', "control") } else { NONE };
-    let service = if active && domain.switches > 0 { ('v', "vio-service") } else { NONE };
-    [NONE, health, NONE, control, service, NONE]
-}
-
-/// A time in seconds as `ldm` shows it: `3d 21h 7m`.
-fn duration(seconds: i64) -> String {
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, _) => format!("{minutes}m"),
-        (0, _, _) => format!("{hours}h {minutes}m"),
-        _ => format!("{days}d {hours}h {minutes}m"),
-    }
 }
 
 #[cfg(test)]
@@ -393,14 +323,5 @@ mod tests {
         DOMAIN|name=primary|state=active|flags=normal,control,vio-service|cons=|ncpu=|mem=|util=|uptime=334025
         VSW|name=primary-vsw0|mac-addr=00:14:4f:fb:9f:0d|net-dev=net0|dev=switch@0|default-vlan-id=1|pvid=1|vid=2,3|mode=|mtu=1500|linkprop=phys-state|id=0|inter-vnet-link=auto
         ");
-    }
-
-    #[test]
-    fn times_are_shown_in_days_hours_and_minutes() {
-        let expected =
-            [(0, "0s"), (59, "59s"), (60, "1m"), (3600, "1h 0m"), (86_400, "1d 0h 0m"), (334_025, "3d 20h 47m")];
-        for (seconds, text) in expected {
-            assert_eq!(duration(seconds), text);
-        }
     }
 }

@@ -7,6 +7,7 @@ pub mod netdev;
 mod network;
 mod operands;
 mod record;
+mod summary;
 pub mod switch;
 pub mod vnet;
 

@@ -21,7 +21,7 @@ pub fn divide<const NAMES: usize>(mut operands: Vec<String>, usage: &str) -> Res
     let names = match <[String; NAMES]>::try_from(names) {
         Ok(names) => names,
         Err(more) if more.len() > NAMES => return refuse(format!("{:?} is no property=value", more[0])),
-        Err(fewer) => return refuse(format!("{} of {NAMES} names behind the properties", fewer.len())),
+        Err(fewer) => return refuse(format!("{} of {NAMES} names are there behind the properties", fewer.len())),
     };
     let mut settings = Vec::new();
     let mut known = BTreeSet::new();
@@ -72,8 +72,8 @@ mod tests {
     #[test]
     fn what_is_neither_property_nor_name_is_a_usage_error() {
         for (line, reason) in [
-            ("vsw0", "1 of 2 names behind the properties"),
-            ("mtu=9000", "0 of 2 names behind the properties"),
+            ("vsw0", "1 of 2 names are there behind the properties"),
+            ("mtu=9000", "0 of 2 names are there behind the properties"),
             ("mtu vsw0 primary", "\"mtu\" is no property=value"),
             ("vsw0 primary mtu=9000", "\"mtu=9000\" stands behind \"vsw0\", which is no property=value"),
             ("mtu=9000 mtu=1500 vsw0 primary", "the property mtu is given twice"),

@@ -108,7 +108,7 @@ impl Run for List {
         } else if self.parseable {
             records_by_domain(&switches)
         } else {
-            shown(&switches)? + &switch_problems(&switches)
+            switch_table(&switches)? + &switch_problems(&switches)
         })
     }
 }
@@ -117,7 +117,7 @@ impl Run for List {
 ///
 /// # Errors
 /// As [`section`].
-pub fn shown(switches: &[Switch]) -> Result<String> {
+pub fn switch_table(switches: &[Switch]) -> Result<String> {
     let row = |switch: &Switch| {
         vec![
             Cell::Text(switch.name.clone()),
@@ -215,7 +215,7 @@ pub mod tests {
 
     #[test]
     fn services_are_listed_with_what_is_wrong_with_them() {
-        insta::assert_snapshot!(shown(&switches()).unwrap() + &switch_problems(&switches()), @r"
+        insta::assert_snapshot!(switch_table(&switches()).unwrap() + &switch_problems(&switches()), @r"
         VSW
             NAME             LDOM      MAC                NET-DEV   ID   DEVICE     LINKPROP    DEFAULT-VLAN-ID  PVID  VID    MTU    MODE  INTER-VNET-LINK
             ----             ----      ---                -------   --   ------     --------    ---------------  ----  ---    ---    ----  ---------------
