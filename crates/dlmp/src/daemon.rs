@@ -1,4 +1,5 @@
-//! The daemon of this network namespace: finding it, and saying what to do when it is not there.
+//! The daemons of this network namespace: finding them, and saying what to do when one is not there. Where only "the
+//! daemon" is said it is `dlmpd`.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -6,6 +7,7 @@ use std::time::Duration;
 use dlmp_api::client::{self, Connection, Dlmpd};
 use dlmp_api::socket;
 use dlmp_netlink::Link;
+use futures_util::{Stream, StreamExt, pin_mut};
 use tokio::time::{Instant, sleep};
 
 use crate::failure::{Failure, Result};
@@ -17,15 +19,50 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is looked for.
 pub const LOOK: Duration = Duration::from_millis(10);
 
+/// Why a daemon did not carry out a request, which also tells the daemons apart.
+pub trait Refusal: Into<Failure> {
+    /// The daemon's name.
+    const DAEMON: &'static str;
+    /// A command that shows what was done, for when the daemon cannot say so any more.
+    const SHOW: &'static str;
+}
+
+impl Refusal for dlmp_api::Error {
+    const DAEMON: &'static str = "dlmpd";
+    const SHOW: &'static str = "dladm show-aggr";
+}
+
+impl Refusal for dlmp_api::ldm::Error {
+    const DAEMON: &'static str = "ldmd";
+    const SHOW: &'static str = "ldm list -l";
+}
+
 /// The daemon, if one serves this namespace.
 ///
 /// # Errors
 /// Its socket cannot be used, such as when somebody other than root serves it.
 pub fn find() -> Result<Option<Connection>> {
-    match client::connect(socket::DLMPD) {
+    connect::<dlmp_api::Error>(socket::DLMPD)
+}
+
+/// The manager of this host's virtual networks, `ldmd`. It is a service of the host, so no command starts it.
+///
+/// # Errors
+/// As [`find`], and when there is none.
+pub fn ldmd() -> Result<Connection> {
+    connect::<dlmp_api::ldm::Error>(socket::LDMD)?.ok_or_else(|| {
+        Failure::refused(
+            "ldmd is not running in this network namespace, and only it knows a host's virtual networks",
+            "ldmd &",
+        )
+    })
+}
+
+fn connect<E: Refusal>(name: &str) -> Result<Option<Connection>> {
+    match client::connect(name) {
         Ok(connection) => Ok(Some(connection)),
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(None),
-        Err(error) => Err(Failure::Refused(format!("cannot reach dlmpd: {error}"))),
+        Err(error) => Err(Failure::Refused(format!("cannot reach {}: {error}", E::DAEMON))),
     }
 }
 
@@ -97,16 +134,34 @@ pub fn refuse_orphans(links: &[Link]) -> Result<()> {
     }
 }
 
-/// The daemon's answer, or why there is none.
+/// A daemon's answer, or why there is none.
 ///
 /// # Errors
 /// The daemon refused, or the connection broke.
-pub fn answer<T>(reply: zlink::Result<std::result::Result<T, dlmp_api::Error>>) -> Result<T> {
-    match reply {
-        Ok(answer) => Ok(answer?),
-        Err(error) => Err(Failure::refused(
-            format!("dlmpd did not answer: {error}"),
-            "dladm show-aggr (to see what was done), and the daemon's log",
-        )),
+pub fn answer<T, E: Refusal>(reply: zlink::Result<std::result::Result<T, E>>) -> Result<T> {
+    reply.map_err(|error| silence::<E>(&error))?.map_err(Into::into)
+}
+
+/// A daemon's list that comes as several replies with some entries each.
+///
+/// # Errors
+/// As [`answer`].
+pub async fn list<R, T, E: Refusal>(
+    replies: zlink::Result<impl Stream<Item = zlink::Result<std::result::Result<R, E>>>>,
+    entries: impl Fn(R) -> Vec<T>,
+) -> Result<Vec<T>> {
+    let replies = replies.map_err(|error| silence::<E>(&error))?;
+    pin_mut!(replies);
+    let mut all = Vec::new();
+    while let Some(reply) = replies.next().await {
+        all.extend(entries(answer(reply)?));
     }
+    Ok(all)
+}
+
+fn silence<E: Refusal>(error: &zlink::Error) -> Failure {
+    Failure::refused(
+        format!("{} did not answer: {error}", E::DAEMON),
+        format!("{} (to see what was done), and the daemon's log", E::SHOW),
+    )
 }

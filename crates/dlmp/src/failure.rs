@@ -48,6 +48,12 @@ impl From<dlmp_api::Error> for Failure {
     }
 }
 
+impl From<dlmp_api::ldm::Error> for Failure {
+    fn from(error: dlmp_api::ldm::Error) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
 impl From<dlmp_netlink::Error> for Failure {
     fn from(error: dlmp_netlink::Error) -> Self {
         Self::Refused(error.to_string())

@@ -11,6 +11,7 @@ mod failure;
 mod ip;
 mod ip_show;
 mod ip_view;
+mod ldm;
 mod link;
 mod multicast;
 mod names;

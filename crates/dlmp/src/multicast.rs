@@ -3,7 +3,6 @@
 use clap::Args;
 use dlmp_api::client::Dlmpd;
 use dlmp_api::{Group, GroupPort};
-use futures_util::{StreamExt, pin_mut};
 
 use crate::aggr::{mac, only};
 use crate::cell::Cell;
@@ -47,11 +46,7 @@ impl Run for Show {
             if self.ports {
                 ports = answer(daemon.list_group_ports().await)?.ports;
             } else {
-                let parts = answer(daemon.list_groups().await.map(Ok))?;
-                pin_mut!(parts);
-                while let Some(part) = parts.next().await {
-                    groups.extend(answer(part)?.groups);
-                }
+                groups = daemon::list(daemon.list_groups().await, |reply| reply.groups).await?;
             }
         }
         let wanted = |aggregation: &str| self.name.as_ref().is_none_or(|name| name == aggregation);

@@ -59,6 +59,15 @@ impl Column {
     }
 }
 
+impl Table {
+    /// The same with a row of dashes under the headings, as `ldm` prints its tables.
+    pub fn underlined(mut self) -> Self {
+        let dashes = self.columns.iter().map(|column| Cell::Text("-".repeat(column.name.len())));
+        self.rows.insert(0, dashes.collect());
+        self
+    }
+}
+
 impl Format {
     /// The format of a command whose options have other letters.
     pub const fn new(parseable: bool, fields: Vec<String>, json: bool) -> Self {

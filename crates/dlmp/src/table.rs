@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command};
 
 use crate::failure::{Failure, Result};
+use crate::ldm::{domain, list, netdev, switch, vnet};
 use crate::{aggr, ip, ip_show, link, multicast, property, stat, vnic, watch};
 
 /// The names that the program is called by.
@@ -20,7 +21,7 @@ pub enum Program {
     Dlstat,
     /// IP interfaces and addresses.
     Ipadm,
-    /// Virtual networks; none of its commands exist yet.
+    /// Virtual networks.
     Ldm,
 }
 
@@ -36,11 +37,13 @@ struct Entry {
     name: &'static str,
     /// As typed behind `dlmp`. It differs where two programs use one name.
     flat: &'static str,
+    /// Its other names.
+    aliases: &'static [&'static str],
     arguments: fn(Command) -> Command,
     run: fn(&ArgMatches) -> Result<()>,
 }
 
-const TABLE: [Entry; 25] = [
+const TABLE: [Entry; 38] = [
     Entry::new::<aggr::Create>(Program::Dladm, "create-aggr"),
     Entry::new::<aggr::Delete>(Program::Dladm, "delete-aggr"),
     Entry::new::<aggr::Add>(Program::Dladm, "add-aggr"),
@@ -65,6 +68,19 @@ const TABLE: [Entry; 25] = [
     Entry::new::<ip_show::ShowAddr>(Program::Ipadm, "show-addr"),
     Entry::new::<ip_show::ShowIf>(Program::Ipadm, "show-if"),
     Entry::new::<ip_show::ShowAll>(Program::Ipadm, "show-ip"),
+    Entry::new::<domain::Add>(Program::Ldm, "add-domain").aliases(&["add-dom"]),
+    Entry::new::<domain::Remove>(Program::Ldm, "remove-domain").aliases(&["remove-dom", "rm-domain", "rm-dom"]),
+    Entry::new::<domain::Stop>(Program::Ldm, "stop-domain").aliases(&["stop-dom", "stop"]),
+    Entry::new::<domain::Start>(Program::Ldm, "start-domain").aliases(&["start-dom", "start"]),
+    Entry::new::<list::List>(Program::Ldm, "list-domain").aliases(&["list-dom", "ls-domain", "ls-dom", "list", "ls"]),
+    Entry::new::<switch::Add>(Program::Ldm, "add-vsw").aliases(&["add-vswitch"]),
+    Entry::new::<switch::Set>(Program::Ldm, "set-vsw").aliases(&["set-vswitch"]),
+    Entry::new::<switch::Remove>(Program::Ldm, "rm-vsw").aliases(&["remove-vsw", "rm-vswitch", "remove-vswitch"]),
+    Entry::new::<switch::List>(Program::Ldm, "list-services").aliases(&["ls-services"]),
+    Entry::new::<vnet::Add>(Program::Ldm, "add-vnet"),
+    Entry::new::<vnet::Set>(Program::Ldm, "set-vnet"),
+    Entry::new::<vnet::Remove>(Program::Ldm, "rm-vnet").aliases(&["remove-vnet"]),
+    Entry::new::<netdev::List>(Program::Ldm, "list-netdev").aliases(&["ls-netdev"]),
     Entry::new::<watch::Monitor>(Program::Dlmp, "monitor"),
 ];
 
@@ -109,6 +125,11 @@ impl Program {
         }
     }
 
+    /// The other names of an entry. Those that do not name their object (`ldm list`) say too little behind `dlmp`.
+    fn aliases(self, entry: &Entry) -> impl Iterator<Item = &'static str> {
+        entry.aliases.iter().copied().filter(move |alias| self == entry.program || alias.contains('-'))
+    }
+
     /// Its part of the table, each entry with its name there.
     fn entries(self) -> impl Iterator<Item = (&'static str, &'static Entry)> {
         TABLE
@@ -120,11 +141,16 @@ impl Program {
 
 impl Entry {
     const fn new<R: Run>(program: Program, name: &'static str) -> Self {
-        Self { program, name, flat: name, arguments: R::augment_args, run: run_one::<R> }
+        Self { program, name, flat: name, aliases: &[], arguments: R::augment_args, run: run_one::<R> }
     }
 
     const fn flat(mut self, flat: &'static str) -> Self {
         self.flat = flat;
+        self
+    }
+
+    const fn aliases(mut self, aliases: &'static [&'static str]) -> Self {
+        self.aliases = aliases;
         self
     }
 }
@@ -134,9 +160,6 @@ impl Entry {
 /// # Errors
 /// The command line is not understood, or the command failed.
 pub fn run(program: Program, arguments: &[OsString]) -> Result<()> {
-    if program == Program::Ldm {
-        return Err(Failure::Usage("this version has no virtual networks, so ldm has no commands yet".into()));
-    }
     let typed = match program.bare() {
         Some(bare) if arguments.is_empty() => vec![bare.into()],
         _ => arguments.to_vec(),
@@ -158,10 +181,11 @@ pub fn run(program: Program, arguments: &[OsString]) -> Result<()> {
 
 /// What an error message starts with: the program's name, and the command's if it is one.
 pub fn prefix(program: Program, arguments: &[OsString]) -> String {
-    let typed = arguments.first().and_then(|first| first.to_str());
-    match program.entries().find(|(name, _)| Some(*name) == typed) {
-        Some((name, _)) => format!("{}: {name}", program.name()),
-        None => program.name().into(),
+    let typed = arguments.first().and_then(|first| first.to_str()).unwrap_or_default();
+    let is_typed = |(name, entry): (&str, &Entry)| name == typed || program.aliases(entry).any(|alias| alias == typed);
+    match program.entries().any(is_typed) {
+        true => format!("{}: {typed}", program.name()),
+        false => program.name().into(),
     }
 }
 
@@ -171,7 +195,9 @@ fn parser(program: Program) -> Command {
         .about(program.about())
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands(program.entries().map(|(name, entry)| (entry.arguments)(Command::new(name))))
+        .subcommands(program.entries().map(|(name, entry)| {
+            (entry.arguments)(Command::new(name)).visible_aliases(program.aliases(entry).collect::<Vec<_>>())
+        }))
 }
 
 fn run_one<R: Run>(matches: &ArgMatches) -> Result<()> {
@@ -193,7 +219,7 @@ fn usage(error: &clap::Error) -> Failure {
 mod tests {
     use super::*;
 
-    const PROGRAMS: [Program; 4] = [Program::Dlmp, Program::Dladm, Program::Dlstat, Program::Ipadm];
+    const PROGRAMS: [Program; 5] = [Program::Dlmp, Program::Dladm, Program::Dlstat, Program::Ipadm, Program::Ldm];
 
     /// The command that a line is understood as, without running it.
     fn understood(line: &str) -> std::result::Result<String, clap::Error> {
@@ -226,10 +252,50 @@ mod tests {
             ("dladm show-aggr -nS", "show-aggr"),
             ("dlstat show-aggr -n -P t,i aggr1", "show-aggr"),
             ("dladm set-linkprop -p probe-fdt=15 aggr1", "set-linkprop"),
+            ("ldm list-netdev ldg6", "list-netdev"),
+            ("ldm list -o network ldg6", "list-domain"),
             ("dlmp monitor", "monitor"),
         ] {
             assert_eq!(understood(line).unwrap(), command, "{line}");
         }
+    }
+
+    #[test]
+    fn commands_of_ldm_have_the_other_names_of_the_manual() {
+        for (line, command) in [
+            ("ldm add-dom --netns web ldg1", "add-domain"),
+            ("ldm rm-domain ldg1", "remove-domain"),
+            ("ldm stop ldg1", "stop-domain"),
+            ("ldm start ldg1", "start-domain"),
+            ("ldm ls -l -p ldg1", "list-domain"),
+            ("ldm list-domain -o net -p ldg1", "list-domain"),
+            ("dlmp list-dom -j", "list-domain"),
+            ("ldm add-vswitch -q net-dev=net0 mtu=9000 vsw0 primary", "add-vsw"),
+            ("ldm set-vswitch -q net-dev= vsw0", "set-vsw"),
+            ("ldm remove-vsw -f vsw0", "rm-vsw"),
+            ("ldm add-vnet linkprop=phys-state custom=enable vnet0 vsw0 ldg1", "add-vnet"),
+            ("ldm set-vnet vid=2,3 vnet0 ldg1", "set-vnet"),
+            ("dlmp remove-vnet vnet0 ldg1", "rm-vnet"),
+            ("ldm ls-services -p", "list-services"),
+            ("ldm list-netdev -l -p ldg1", "list-netdev"),
+            ("ldm ls-netdev -l -o name,mtu", "list-netdev"),
+        ] {
+            assert_eq!(understood(line).unwrap(), command, "{line}");
+        }
+        for line in ["dlmp list", "dlmp stop ldg1", "dladm list-domain"] {
+            assert!(understood(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_told_with_the_command_as_it_was_typed() {
+        let told = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(Into::into).collect();
+            prefix(Program::called(words[0].to_str().unwrap()), &words[1..])
+        };
+        assert_eq!(told("ldm ls -p"), "ldm: ls");
+        assert_eq!(told("dlmp remove-vnet v d"), "dlmp: remove-vnet");
+        assert_eq!(told("dlmp ls"), "dlmp");
     }
 
     #[test]
@@ -277,6 +343,22 @@ mod tests {
             "ipadm create-addr -a nonsense aggr0",
             "ipadm create-addr -T dhcp -w soon aggr0",
             "ipadm delete-addr",
+            "ldm",
+            "ldm add-domain",
+            "ldm add-domain --netns a --pid 1 ldg1",
+            "ldm add-domain --pid 0 ldg1",
+            "ldm add-domain --vm ldg1",
+            "ldm add-vsw",
+            "ldm set-vsw",
+            "ldm rm-vsw a b",
+            "ldm add-vnet",
+            "ldm rm-vnet vnet0",
+            "ldm list -o console",
+            "ldm list -l -o network",
+            "ldm list -p -j",
+            "ldm list a b",
+            "ldm list-services primary",
+            "ldm list-netdev -p -o name",
             "dlmp",
         ] {
             let error = understood(line).unwrap_err();
@@ -304,6 +386,14 @@ mod tests {
             ("modify-aggr -m trunk aggr0", 1),
             ("modify-aggr -P L4 aggr0", 1),
             ("set-linkprop -p probe-ip aggr0", 2),
+            ("add-vsw net-dev=net0 vsw0", 2),
+            ("add-vsw net-dev vsw0 primary", 2),
+            ("set-vsw vsw0", 2),
+            ("set-vsw mtu=1500 mtu=9000 vsw0", 2),
+            ("add-vnet custom=enable vnet0 vsw0", 2),
+            ("add-vnet vnet0 vsw0 ldg1 custom=enable", 2),
+            ("set-vnet vnet0 ldg1", 2),
+            ("list-netdev -o colour", 2),
         ] {
             let words: Vec<OsString> = line.split(' ').map(Into::into).collect();
             assert_eq!(run(Program::Dlmp, &words).unwrap_err().exit_code(), exit_code, "{line}");

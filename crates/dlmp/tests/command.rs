@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod fake;
+mod ldm;
 mod place;
 
 use std::fs;
@@ -365,7 +366,7 @@ fn usage_errors_end_with_2_and_help_with_0() {
         );
         refused(&place.run("dlstat show-link -i 1 -o colour"), 2, &["unknown field"]);
         refused(&place.run("ipadm create-addr aggr0"), 2, &["ipadm: create-addr: either -T dhcp, -T addrconf or -a"]);
-        refused(&place.run("ldm list-domain"), 2, &["ldm has no commands yet"]);
+        refused(&place.run("ldm nonsense"), 2, &["ldm: unrecognized subcommand 'nonsense'"]);
         for line in ["dladm --help", "dlmp help", "dlmp --version", "ipadm create-addr --help", "dladm create-aggr -h"]
         {
             let help = place.run(line);

@@ -1,4 +1,6 @@
-//! A daemon that knows one aggregation and gives one fixed answer to each request.
+//! A daemon that knows one aggregation and gives one fixed answer to each request; [`ldm`] has the other daemon.
+
+pub mod ldm;
 
 use std::sync::mpsc;
 use std::thread;
@@ -22,14 +24,18 @@ struct Fake {
 
 /// Serves the namespace of the calling thread until the test program ends.
 pub fn serve() {
-    let listener = dlmp_api::socket::bind(dlmp_api::socket::DLMPD).unwrap();
+    serve_as(dlmp_api::socket::DLMPD, Fake { looks: 0 });
+}
+
+fn serve_as(socket: &str, service: impl zlink::Service<zlink::tokio::unix::Stream> + Send + 'static) {
+    let listener = dlmp_api::socket::bind(socket).unwrap();
     listener.set_nonblocking(true).unwrap();
     let (ready, is_ready) = mpsc::channel();
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async move {
             let listener = tokio::net::UnixListener::from_std(listener).unwrap();
-            let server = zlink::Server::new(zlink::tokio::unix::Listener::from(listener), Fake { looks: 0 });
+            let server = zlink::Server::new(zlink::tokio::unix::Listener::from(listener), service);
             ready.send(()).unwrap();
             server.run().await.unwrap();
         });
@@ -39,7 +45,11 @@ pub fn serve() {
 
 /// Takes connections and drops them.
 pub fn serve_silence() {
-    let listener = dlmp_api::socket::bind(dlmp_api::socket::DLMPD).unwrap();
+    drop_connections(dlmp_api::socket::DLMPD);
+}
+
+fn drop_connections(socket: &str) {
+    let listener = dlmp_api::socket::bind(socket).unwrap();
     thread::spawn(move || {
         for connection in listener.incoming() {
             drop(connection);
