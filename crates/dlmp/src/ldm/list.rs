@@ -97,7 +97,7 @@ impl Listing {
         let mut parts = Vec::new();
         for domain in &self.domains {
             parts.push(domain_table(std::slice::from_ref(domain))?);
-            parts.push("PLACE\n".to_owned() + &indented(format!("{} {}", domain.kind, domain.place).trim_end()));
+            parts.push("PLACE\n".to_owned() + &indented(&format!("{} {}", domain.kind, domain.place)));
             let switches = of(&self.switches, domain, |switch| &switch.domain);
             if !switches.is_empty() {
                 parts.push(switch_table(&switches)?);
@@ -180,7 +180,7 @@ mod tests {
                 domain("ldg6", "active", "vm", "/run/ldg6.qmp", 0),
                 gone,
                 domain("ldg8", "bound", "namespace", "pid 7", 1),
-                domain("primary", "active", "control", "", 1),
+                domain("primary", "active", "control", "this host", 1),
             ],
             switches: switches().into(),
             vnets: published().into(),
@@ -262,7 +262,7 @@ mod tests {
         primary           active      -n-cv-   --      --    --       --    3d 20h 47m
 
         PLACE
-            control
+            control this host
 
         VSW
             NAME             LDOM      MAC                NET-DEV   ID   DEVICE     LINKPROP    DEFAULT-VLAN-ID  PVID  VID    MTU    MODE  INTER-VNET-LINK

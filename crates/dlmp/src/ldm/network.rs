@@ -136,8 +136,12 @@ fn device(vnet: &Vnet) -> String {
     format!("network@{}", vnet.id)
 }
 
+/// The switch, and where it is unless it was removed by force.
 fn service(vnet: &Vnet) -> String {
-    format!("{}@{}", vnet.switch, vnet.service)
+    match vnet.service.as_str() {
+        "" => vnet.switch.clone(),
+        domain => format!("{}@{domain}", vnet.switch),
+    }
 }
 
 fn custom(vnet: &Vnet) -> &'static str {
@@ -258,6 +262,12 @@ pub mod tests {
         ");
         let only_cos = Vnet { priority: None, ..full() };
         assert!(blocks(&[only_cos], false).unwrap().contains("PRIORITY   :--              COS  :7\n"));
+    }
+
+    #[test]
+    fn a_switch_that_was_removed_is_nowhere() {
+        assert_eq!(service(&published()[0]), "primary-vsw0@primary");
+        assert_eq!(service(&Vnet { service: String::new(), ..published()[0].clone() }), "primary-vsw0");
     }
 
     #[test]

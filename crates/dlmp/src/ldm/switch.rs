@@ -46,7 +46,7 @@ pub struct Set {
 /// Remove a virtual switch
 #[derive(Debug, Args)]
 pub struct Remove {
-    /// Though virtual network devices are connected to it
+    /// Though virtual network devices are connected to it, whose links go down
     #[arg(short)]
     force: bool,
     /// The switch

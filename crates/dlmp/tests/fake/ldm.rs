@@ -44,7 +44,7 @@ fn domain(name: &str, kind: &str, problem: Option<&str>) -> Domain {
         name: name.into(),
         state: if problem.is_none() { "active" } else { "inactive" }.into(),
         kind: kind.into(),
-        place: if name == PRIMARY { "" } else { name }.into(),
+        place: if name == PRIMARY { "this host" } else { name }.into(),
         switches: i64::from(name == PRIMARY),
         vnets: 2,
         uptime: problem.is_none().then_some(60),
