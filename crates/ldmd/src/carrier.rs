@@ -144,7 +144,10 @@ impl Watch {
     }
 
     /// Waits for an order, and with an uplink to look at no longer than until the next look.
-    fn next(&self, orders: &Receiver<(Order, oneshot::Sender<()>)>) -> Result<(Order, oneshot::Sender<()>), RecvTimeoutError> {
+    fn next(
+        &self,
+        orders: &Receiver<(Order, oneshot::Sender<()>)>,
+    ) -> Result<(Order, oneshot::Sender<()>), RecvTimeoutError> {
         match self.switches.values().filter(|switch| matches!(switch.uplink, Uplink::Link(_))).count() {
             0 => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
             count => orders.recv_timeout(LOOK.max(EACH * u32::try_from(count).unwrap_or(u32::MAX))),

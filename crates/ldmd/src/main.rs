@@ -149,7 +149,8 @@ async fn watch_domains(control: Rc<Mutex<Control>>) {
 
 /// Each domain takes a few descriptors, and there may be hundreds.
 fn raise_limit_of_files() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
     if let Err(error) = raised {
         tracing::warn!(%error, "the limit of open files stays");
     }

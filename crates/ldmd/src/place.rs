@@ -41,13 +41,10 @@ impl Place {
     /// Why it is not there, in words.
     pub fn open(place: &config::Place) -> Result<Self, String> {
         let namespace = match place {
-            config::Place::Namespace(named) => Namespace::open_named(&named.name)
-                .map_err(|error| error.to_string())?,
-            config::Place::Path(path) => Namespace::open(path)
-                .map_err(|error| error.to_string())?,
+            config::Place::Namespace(named) => Namespace::open_named(&named.name).map_err(|error| error.to_string())?,
+            config::Place::Path(path) => Namespace::open(path).map_err(|error| error.to_string())?,
             config::Place::Process(Process { pid, cookie }) => {
-                let namespace = Namespace::of_process(*pid)
-                    .map_err(|error| error.to_string())?;
+                let namespace = Namespace::of_process(*pid).map_err(|error| error.to_string())?;
                 if namespace.cookie().ok() != Some(*cookie) {
                     return Err(format!("process {pid} is not the one that the domain was made of any more"));
                 }

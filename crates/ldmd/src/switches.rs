@@ -131,9 +131,11 @@ impl Control {
 
     /// Refuses what a switch cannot be, before anything is touched.
     async fn check_switch(&self, name: &str, switch: &SwitchConfig) -> Result<(), Error> {
-        let other = self.config.switches.iter().find(|(other, theirs)| {
-            *other != name && theirs.domain == switch.domain && theirs.id == switch.id
-        });
+        let other = self
+            .config
+            .switches
+            .iter()
+            .find(|(other, theirs)| *other != name && theirs.domain == switch.domain && theirs.id == switch.id);
         if let Some((other, _)) = other {
             return Err(Error::refused(format!("the virtual switch {other} has the number {}", switch.id), ""));
         }
@@ -159,13 +161,7 @@ impl Control {
 }
 
 /// Refuses a link that cannot be the uplink of a switch.
-fn check_uplink(
-    domain: &str,
-    switch: &str,
-    name: &str,
-    links: &[Link],
-    addresses: &[Address],
-) -> Result<(), Error> {
+fn check_uplink(domain: &str, switch: &str, name: &str, links: &[Link], addresses: &[Address]) -> Result<(), Error> {
     let list = || match domain {
         PRIMARY => "dladm show-phys".to_owned(),
         _ => format!("ldm list-netdev {domain}"),
@@ -185,8 +181,7 @@ fn check_uplink(
     if let Some(master) = link.master {
         let master = links.iter().find(|link| link.index == master);
         if master.is_none_or(|master| master.name != switch) {
-            let (kind, master) =
-                (link.master_kind.as_deref().unwrap_or("link"), master.map_or("?", |link| &link.name));
+            let (kind, master) = (link.master_kind.as_deref().unwrap_or("link"), master.map_or("?", |link| &link.name));
             return Err(Error::refused(
                 format!("{name} is a port of the {kind} {master}"),
                 format!("ip link set {name} nomaster"),

@@ -30,7 +30,14 @@ impl Control {
         Domain {
             name: name.into(),
             state: state.into(),
-            kind: if config.is_none() { "control" } else if is_vm { "vm" } else { "namespace" }.into(),
+            kind: if config.is_none() {
+                "control"
+            } else if is_vm {
+                "vm"
+            } else {
+                "namespace"
+            }
+            .into(),
             place: config.map_or_else(|| "this host".into(), |config| place::text(&config.place)),
             switches: count(self.config.switches.values().filter(|switch| switch.domain == name).count()),
             vnets: count(self.config.vnets.keys().filter(|key| key.domain == name).count()),
@@ -74,8 +81,8 @@ impl Control {
 
     fn vnet(&self, key: &VnetKey, vnet: &VnetConfig) -> Vnet {
         let switch = self.config.switches.get(&vnet.switch);
-        let Settings { speed, duplex } = switch
-            .map_or(Settings { speed: None, duplex: Duplex::Unknown }, |switch| self.uplink_settings(switch));
+        let Settings { speed, duplex } =
+            switch.map_or(Settings { speed: None, duplex: Duplex::Unknown }, |switch| self.uplink_settings(switch));
         let default_vlan = switch.map(|switch| switch.default_vlan_id).unwrap_or_default();
         let mtu = vnet.mtu.or(switch.map(|switch| switch.mtu)).unwrap_or_default();
         Vnet {

@@ -49,8 +49,7 @@ impl Watcher {
             std::thread::Builder::new().name("namespaces".into()).spawn(move || read(&reader, &tell))?;
             Ok(inotify)
         });
-        let inotify =
-            inotify.inspect_err(|error| tracing::warn!(%error, "namespaces that go are noticed late")).ok();
+        let inotify = inotify.inspect_err(|error| tracing::warn!(%error, "namespaces that go are noticed late")).ok();
         Self { inotify, folders: BTreeSet::new(), told }
     }
 

@@ -17,7 +17,8 @@ impl Control {
     /// # Errors
     /// What is in the way, in words. A bridge that was made is removed then.
     pub(crate) async fn build_switch(&mut self, name: &str, switch: &SwitchConfig) -> Result<(), String> {
-        let place = self.places.get(&switch.domain).ok_or_else(|| format!("the domain {} is not there", switch.domain))?;
+        let place =
+            self.places.get(&switch.domain).ok_or_else(|| format!("the domain {} is not there", switch.domain))?;
         let netlink = &place.netlink;
         let filtering = self.needs_vlans(name, switch);
         let mtu = u32::from(switch.mtu.number());
@@ -27,8 +28,7 @@ impl Control {
                 return Err(format!("the name {name} is taken by another link of the domain {}", switch.domain));
             }
             None => {
-                let new =
-                    NewBridge { mac: switch.mac_addr, mtu, vlan_filtering: filtering, default_pvid: None };
+                let new = NewBridge { mac: switch.mac_addr, mtu, vlan_filtering: filtering, default_pvid: None };
                 let bridge = netlink.create_bridge(name, new).await.map_err(|error| without_vlans(error, filtering))?;
                 (bridge, true)
             }

@@ -40,10 +40,8 @@ impl Control {
             Some(end) => end,
             None => self.make_pair(key, &vnet, &switch).await?,
         };
-        self.built.insert(
-            key.clone(),
-            Built { domain: switch.domain.clone(), index: end.index, name: end.name.clone() },
-        );
+        self.built
+            .insert(key.clone(), Built { domain: switch.domain.clone(), index: end.index, name: end.name.clone() });
         self.connect(&vnet, &switch, &end).await?;
         self.build_guest_end(key, &vnet, &switch).await?;
         self.problems.vnets.remove(key);

@@ -41,12 +41,7 @@ const KNOWN: [&str; 18] = [
 ///
 /// # Errors
 /// The first that cannot be set, or what does not go together. The vnet may be half changed then: change a copy.
-pub fn set_vnet(
-    key: &VnetKey,
-    vnet: &mut VnetConfig,
-    taken: &mut Taken,
-    settings: &[Setting],
-) -> Result<(), Error> {
+pub fn set_vnet(key: &VnetKey, vnet: &mut VnetConfig, taken: &mut Taken, settings: &[Setting]) -> Result<(), Error> {
     for Setting { property, value } in settings {
         set(key, vnet, taken, property, value)?;
     }
