@@ -26,7 +26,7 @@ pub use link::{Link, LinkStatistics, NewVeth};
 pub use multicast::{MulticastFilter, Outcome};
 pub use multicast_list::{MulticastLists, added_multicast, multicast_lists};
 pub use route::Route;
-pub use tc::{BpfFilter, Direction};
+pub use tc::{BpfFilter, Direction, FilterPlace};
 
 /// A connection to the kernel's routing netlink. Clones share one socket.
 #[derive(Debug, Clone)]
