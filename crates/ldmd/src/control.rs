@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use dlmp_api::ldm::{Error, PRIMARY};
+use dlmp_guard::Guard;
 use dlmp_netlink::LinkEvent;
 use tokio::sync::mpsc;
 
@@ -24,6 +25,8 @@ pub struct Control {
     pub(crate) followers: BTreeMap<String, tokio::task::AbortHandle>,
     /// What was built of the vnets.
     pub(crate) built: BTreeMap<VnetKey, Built>,
+    /// Their guards.
+    pub(crate) guards: BTreeMap<VnetKey, Guard>,
     /// What is wrong, by the name of the domain, the switch or the vnet.
     pub(crate) problems: Problems,
     pub(crate) carriers: Carriers,
@@ -58,6 +61,7 @@ impl Control {
             places,
             followers: BTreeMap::new(),
             built: BTreeMap::new(),
+            guards: BTreeMap::new(),
             problems: Problems::default(),
             carriers,
             seen,

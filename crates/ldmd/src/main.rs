@@ -118,6 +118,7 @@ async fn follow(
     mut seen: mpsc::UnboundedReceiver<Seen>,
     mut changes: mpsc::UnboundedReceiver<Changed>,
 ) {
+    let mut ageing = tokio::time::interval(build::AGEING);
     loop {
         tokio::select! {
             Some((domain, event)) = seen.recv() => control.lock().await.link_seen(&domain, event).await,
@@ -125,7 +126,7 @@ async fn follow(
                 tracing::info!(switch, carrier, "the uplink's carrier");
                 control.lock().await.describe(&switch).await;
             }
-            else => return,
+            _ = ageing.tick() => control.lock().await.age_guards(),
         }
     }
 }

@@ -34,7 +34,7 @@ pub use multicast_list::{MulticastLists, added_multicast, multicast_lists};
 pub use namespace::Namespace;
 pub use route::Route;
 pub use tap::create_tap;
-pub use tc::{BpfFilter, Direction};
+pub use tc::{BpfFilter, Direction, FilterPlace};
 pub use veth::NewVeth;
 
 /// A connection to the kernel's routing netlink. Clones share one socket.

@@ -1,6 +1,7 @@
 //! Brings the kernel in line with what is configured. Every step looks first and does only what is missing, so that the same
 //! steps make things, take them over after a restart and repair them.
 
+mod guard;
 mod switch;
 mod vlan;
 mod vnet;
@@ -12,6 +13,7 @@ use crate::config::{VnetConfig, VnetKey};
 use crate::control::Control;
 use crate::place::Place;
 
+pub use guard::AGEING;
 pub use vnet::{Built, guest_end};
 
 impl Control {

@@ -40,8 +40,11 @@ impl Control {
             Some(end) => end,
             None => self.make_pair(key, &vnet, &switch).await?,
         };
-        self.built
-            .insert(key.clone(), Built { domain: switch.domain.clone(), index: end.index, name: end.name.clone() });
+        let built = Built { domain: switch.domain.clone(), index: end.index, name: end.name.clone() };
+        // First the guard: nothing passes unguarded, and what it refuses has changed nothing yet.
+        let guarded = self.build_guard(key, &vnet, &built).await;
+        self.built.insert(key.clone(), built);
+        guarded?;
         self.connect(&vnet, &switch, &end).await?;
         self.build_guest_end(key, &vnet, &switch).await?;
         self.problems.vnets.remove(key);
@@ -53,6 +56,7 @@ impl Control {
     pub(crate) async fn unbuild_vnet(&mut self, key: &VnetKey) {
         self.carriers.forget_end(key).await;
         self.problems.vnets.remove(key);
+        self.guards.remove(key);
         let Some(built) = self.built.remove(key) else { return };
         let Some(place) = self.places.get(&built.domain) else { return };
         if let Err(error) = place.netlink.delete_link(built.index).await
