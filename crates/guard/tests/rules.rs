@@ -10,8 +10,7 @@ mod common;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use dlmp_guard::{Counter, Error, Guard, InUse, Limits, Priority, Protection, Settings};
-use dlmp_netlink::Direction;
+use dlmp_guard::{Counter, Direction, Error, Guard, InUse, Limits, Priority, Protection, Settings};
 use dlmp_wire::MacAddr;
 use proptest::prelude::*;
 
@@ -69,10 +68,12 @@ fn rule_1_a_guest_does_not_speak_to_the_switch_itself() {
 #[test]
 fn rule_2_a_guest_sends_from_its_own_addresses() {
     let two = || settings(|set| set.alternates = [ALTERNATE].into());
-    let trusted_not_for_macs = || settings(|set| {
-        set.custom = Some(Limits { macs: 9, vlans: 9 });
-        set.protection.mac_nospoof = true;
-    });
+    let trusted_not_for_macs = || {
+        settings(|set| {
+            set.custom = Some(Limits { macs: 9, vlans: 9 });
+            set.protection.mac_nospoof = true;
+        })
+    };
     hold(vec![
         ("its own", Settings::new(OWN), from(OWN), PASSES),
         ("to everybody", Settings::new(OWN), frame(MacAddr::BROADCAST, OWN, IPV4, &[]), PASSES),
@@ -143,7 +144,12 @@ fn rule_3_a_guest_sends_in_its_own_vlans_with_one_tag() {
         ("one of its choice", custom(1, 1), in_vlan(OWN, 9), PASSES),
         ("802.1ad", custom(9, 9), tagged(&own, PROVIDER_VLAN, 7), Err(Counter::VlanStacked)),
         ("two tags", custom(9, 9), tagged(&in_vlan(OWN, 7), VLAN, 7), Err(Counter::VlanStacked)),
-        ("two tags, 802.1ad inside", seven(), tagged(&tagged(&own, PROVIDER_VLAN, 7), VLAN, 7), Err(Counter::VlanStacked)),
+        (
+            "two tags, 802.1ad inside",
+            seven(),
+            tagged(&tagged(&own, PROVIDER_VLAN, 7), VLAN, 7),
+            Err(Counter::VlanStacked),
+        ),
     ]);
 }
 
@@ -351,14 +357,14 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     let ipv4_source = prop_oneof![Just(OWN_IP), Just(OTHER_IP), Just(Ipv4Addr::UNSPECIFIED)];
     let ipv6_source = prop_oneof![Just(OWN_IPV6), Just(OTHER_IPV6), Just(OWN_LOCAL), Just(Ipv6Addr::UNSPECIFIED)];
     let port = prop_oneof![Just(67u16), Just(68), Just(546), Just(547), Just(5)];
-    let datagram = (port.clone(), port, 1..3u8, any_mac()).prop_map(|(from, to, kind, mac)| udp(from, to, &dhcp(kind, mac)));
-    let claim = ipv6_source.clone().prop_map(|target| advertisement(target));
+    let datagram =
+        (port.clone(), port, 1..3u8, any_mac()).prop_map(|(from, to, kind, mac)| udp(from, to, &dhcp(kind, mac)));
+    let claim = ipv6_source.clone().prop_map(advertisement);
     let noise = proptest::collection::vec(any::<u8>(), 46..90);
     let header = prop_oneof![Just(0u8), Just(43), Just(44), Just(60), Just(UDP), Just(ICMPV6)];
     let carried = prop_oneof![datagram, claim, noise.clone()];
-    let carried = (carried, proptest::collection::vec(header.clone(), 0..6)).prop_map(|(carried, headers)| {
-        headers.into_iter().fold(carried, |rest, next| extension(next, &rest))
-    });
+    let carried = (carried, proptest::collection::vec(header.clone(), 0..6))
+        .prop_map(|(carried, headers)| headers.into_iter().fold(carried, |rest, next| extension(next, &rest)));
     let fragment = prop_oneof![4 => Just(0u16), 1 => Just(0x2000), 1 => Just(0x2001), 1 => Just(185)];
     let payload = prop_oneof![
         (ipv4_source.clone(), prop_oneof![Just(UDP), Just(6)], fragment, carried.clone())
@@ -371,7 +377,8 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
     let tci = prop_oneof![0..6u16, Just(4095), Just(0xe003)];
     let tags = prop_oneof![3 => Just(vec![]), 3 => proptest::collection::vec((tag, tci), 1..3)];
     (any_mac(), any_mac(), payload, tags).prop_map(|(destination, source, (kind, payload), tags)| {
-        tags.into_iter().fold(frame(destination, source, kind, &payload), |frame, (kind, tci)| tagged(&frame, kind, tci))
+        tags.into_iter()
+            .fold(frame(destination, source, kind, &payload), |frame, (kind, tci)| tagged(&frame, kind, tci))
     })
 }
 
