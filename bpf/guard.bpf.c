@@ -32,6 +32,13 @@ static __always_inline bool is_report(struct __sk_buff *skb, const struct guard_
 	return false;
 }
 
+static __always_inline bool has_vlan(const struct guard_settings *set, __u32 vlan)
+{
+	/* What the compiler knows of the range the verifier may not. */
+	barrier_var(vlan);
+	return set->vlans[vlan / 64 % 64] >> (vlan % 64) & 1;
+}
+
 /* Writes the class of service into the tag; false when the kernel has no memory for it. */
 static __always_inline bool set_class(struct __sk_buff *skb, const struct guard_frame *frame, __u32 cos)
 {
@@ -78,7 +85,7 @@ int guard_sent(struct __sk_buff *skb)
 			return drop(GUARD_MAC_FOREIGN);
 		learn_mac = true;
 	}
-	if (frame.vlan && !(flags & GUARD_CUSTOM) && !(set->vlans[frame.vlan / 64] >> (frame.vlan % 64) & 1))
+	if (frame.vlan && !(flags & GUARD_CUSTOM) && !has_vlan(set, frame.vlan))
 		return drop(GUARD_VLAN_FOREIGN);
 
 	if (flags & GUARD_RESTRICTED && !is_internet(frame.type))

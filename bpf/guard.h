@@ -50,9 +50,10 @@ struct guard_settings {
 	__u64 vlans[64];   /* a bit for each VLAN of tagged frames, without GUARD_CUSTOM */
 };
 
-/* An IP address, key of the map `allowed_ips`: IPv4 as ::ffff:a.b.c.d. */
+/* An IP address, key of the map `allowed_ips`. */
 struct guard_ip {
-	__u8 bytes[16];
+	__u32 version;   /* 4 or 6 */
+	__u8 bytes[16];  /* of IPv4 the first 4, the others zero */
 };
 
 /* Value of the maps `macs` (by MAC address) and `vlans` (by VLAN): what was heard from the guest. */

@@ -118,11 +118,11 @@ static __always_inline bool is_allowed_ip(const struct guard_ip *ip)
 /* 0.0.0.0 is nobody's: DHCP (RFC 2131), address probes (RFC 5227) and IGMP (RFC 3376) begin with it. */
 static __always_inline bool is_own_ipv4(const __u8 *address)
 {
-	struct guard_ip ip = { .bytes = { [10] = 0xff, [11] = 0xff } };
+	struct guard_ip ip = { .version = 4 };
 
 	if (is_zero(address, 4))
 		return true;
-	__builtin_memcpy(ip.bytes + 12, address, 4);
+	__builtin_memcpy(ip.bytes, address, 4);
 	return is_allowed_ip(&ip);
 }
 
@@ -154,10 +154,10 @@ static __always_inline bool is_honest_arp(struct __sk_buff *skb, __u32 at)
 static __always_inline bool is_honest_ipv6(struct __sk_buff *skb, __u32 at, const __u8 *mac)
 {
 	struct transport carried = {};
-	struct guard_ip ip;
+	struct guard_ip ip = { .version = 6 };
 	__u8 type;
 
-	if (bpf_skb_load_bytes(skb, at + 8, &ip, sizeof(ip)) || !is_own_ipv6(&ip, mac) ||
+	if (bpf_skb_load_bytes(skb, at + 8, ip.bytes, sizeof(ip.bytes)) || !is_own_ipv6(&ip, mac) ||
 	    !find_in_ipv6(skb, at, &carried) || carried.protocol == IPPROTO_UNREADABLE)
 		return false;
 	if (carried.protocol != IPPROTO_ICMPV6)
@@ -167,7 +167,7 @@ static __always_inline bool is_honest_ipv6(struct __sk_buff *skb, __u32 at, cons
 		return false;
 	if (type != NEIGHBOUR_ADVERTISEMENT)
 		return true;
-	return !bpf_skb_load_bytes(skb, carried.at + 8, &ip, sizeof(ip)) && is_own_ipv6(&ip, mac);
+	return !bpf_skb_load_bytes(skb, carried.at + 8, ip.bytes, sizeof(ip.bytes)) && is_own_ipv6(&ip, mac);
 }
 
 /* ip-nospoof: IP addresses that the guest says are its own. */

@@ -9,6 +9,8 @@ mod maps;
 mod programs;
 mod settings;
 mod test_run;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use aya::EbpfLoader;
 use dlmp_netlink::Netlink;
 
 pub use counter::{Counter, Counters};
+pub use dlmp_netlink::Direction;
 use maps::Maps;
 use programs::{Hanging, Programs};
 pub use settings::{Limits, Priority, Protection, Settings};

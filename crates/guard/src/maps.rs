@@ -137,6 +137,20 @@ impl Maps {
         Ok(Counters(sum))
     }
 
+    /// Makes them look like those of programs of another compilation or layout.
+    #[cfg(test)]
+    pub(crate) fn disguise(&mut self, build: u64, abi: u32) {
+        self.ledger = guard_ledger { build, abi, ..self.ledger };
+        assert!(self.write_ledger().is_ok());
+    }
+
+    /// Makes the ledger as if nothing had been written down of what was deleted.
+    #[cfg(test)]
+    pub(crate) fn unwrite_ledger(&mut self) {
+        self.ledger = guard_ledger { macs_forgotten: 0, vlans_forgotten: 0, ..self.ledger };
+        assert!(self.write_ledger().is_ok());
+    }
+
     fn state(&self) -> Result<guard_state, Error> {
         self.state.get(&0, 0).map_err(|error| failed("read its state", &error))
     }

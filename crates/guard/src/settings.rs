@@ -184,9 +184,11 @@ pub(crate) fn word(mac: MacAddr) -> u64 {
 
 /// An IP address as a key of the map `allowed_ips`.
 pub(crate) fn ip_key(ip: IpAddr) -> guard_ip {
-    let address = match ip {
-        IpAddr::V4(address) => address.to_ipv6_mapped(),
-        IpAddr::V6(address) => address,
-    };
-    guard_ip { bytes: address.octets() }
+    match ip {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            guard_ip { version: 4, bytes: [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] }
+        }
+        IpAddr::V6(address) => guard_ip { version: 6, bytes: address.octets() },
+    }
 }
