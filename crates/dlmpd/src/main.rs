@@ -15,6 +15,7 @@ mod state;
 mod stores;
 mod sys;
 mod validate;
+mod vnet;
 mod vnics;
 mod watch;
 

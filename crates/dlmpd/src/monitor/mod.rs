@@ -32,6 +32,7 @@ mod probing;
 mod recorded;
 mod running;
 mod view;
+mod vnets;
 mod vnics;
 
 use std::cell::RefCell;
