@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::build::Built;
 use crate::carrier::Carriers;
-use crate::config::{Config, ConfigFile, VnetKey};
+use crate::config::{Config, ConfigFile, State, StateFile, VnetKey};
 use crate::place::Place;
 
 /// Something happened to a link of a service domain.
@@ -19,6 +19,8 @@ pub type Seen = (String, LinkEvent);
 pub struct Control {
     file: ConfigFile,
     pub(crate) config: Config,
+    state_file: StateFile,
+    pub(crate) state: State,
     /// Open namespaces by domain; `primary` is always open.
     pub(crate) places: BTreeMap<String, Place>,
     /// Followers of the links of service domains.
@@ -51,6 +53,7 @@ impl Control {
     /// Those of making sockets.
     pub fn new(
         (file, config): (ConfigFile, Config),
+        (state_file, state): (StateFile, State),
         carriers: Carriers,
         seen: mpsc::UnboundedSender<Seen>,
     ) -> dlmp_netlink::Result<Self> {
@@ -58,6 +61,8 @@ impl Control {
         Ok(Self {
             file,
             config,
+            state_file,
+            state,
             places,
             followers: BTreeMap::new(),
             built: BTreeMap::new(),
@@ -82,6 +87,23 @@ impl Control {
         change(&mut config);
         self.file.save(&self.config, &config).map_err(|error| Error::failed(error.to_string()))?;
         self.config = config;
+        Ok(())
+    }
+
+    /// Keeps the cookie of the namespace of a domain that is given by a process.
+    ///
+    /// # Errors
+    /// The file could not be written; nothing has changed then.
+    pub(crate) fn keep_cookie(&mut self, domain: &str, cookie: Option<u64>) -> Result<(), Error> {
+        let mut state = self.state.clone();
+        match cookie {
+            Some(cookie) => state.cookies.insert(domain.into(), cookie),
+            None => state.cookies.remove(domain),
+        };
+        if state != self.state {
+            self.state_file.save(&state).map_err(|error| Error::failed(format!("cannot keep the state: {error}")))?;
+            self.state = state;
+        }
         Ok(())
     }
 

@@ -7,7 +7,7 @@ mod vlan;
 mod vnet;
 
 use dlmp_api::ldm::PRIMARY;
-use dlmp_netlink::{Link, LinkEvent};
+use dlmp_netlink::{Link, LinkEvent, Namespace};
 
 use crate::config::{VnetConfig, VnetKey};
 use crate::control::Control;
@@ -21,6 +21,7 @@ impl Control {
     pub async fn restore(&mut self) {
         let domains: Vec<String> = self.config.domains.keys().cloned().collect();
         for domain in domains {
+            self.make_again(&domain).await;
             self.open_domain(&domain);
         }
         self.find_ends().await;
@@ -139,13 +140,24 @@ impl Control {
         }
     }
 
+    /// A namespace that was made for a domain is gone after a boot: it is made again.
+    async fn make_again(&self, domain: &str) {
+        if let Some(crate::config::Place::Namespace(named)) = self.config.domains.get(domain).map(|domain| &domain.place)
+            && named.made
+            && let Err(error) = Namespace::make_named(&named.name).await
+            && error.errno() != Some(libc::EEXIST)
+        {
+            tracing::error!(domain, %error, "the network namespace of the domain is not made again");
+        }
+    }
+
     /// Opens the namespace of a domain, if it is there.
     fn open_domain(&mut self, domain: &str) -> bool {
         let Some(config) = self.config.domains.get(domain) else { return domain == PRIMARY };
         if matches!(config.place, crate::config::Place::Vm(_)) {
             return true;
         }
-        match Place::open(&config.place) {
+        match Place::open(&config.place, self.state.cookies.get(domain).copied()) {
             Ok(place) => {
                 self.places.insert(domain.into(), place);
                 self.problems.domains.remove(domain);
