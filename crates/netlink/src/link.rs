@@ -249,12 +249,14 @@ impl Netlink {
     /// without addresses and tc filters, perhaps with another index. In its old namespace that is the same as deleting it.
     ///
     /// # Errors
-    /// A pattern without `%d`: if that name were taken, the kernel would complain after it has moved the link under its
-    /// old name. The kernel's refusal, such as of a device that cannot move.
+    /// A pattern other than ASCII letters and digits with `%d` behind them: if the kernel did not like the name, or it
+    /// were taken, it would complain after it has moved the link under its old name. The kernel's refusal, such as of a
+    /// device that cannot move.
     pub async fn move_link(&self, index: u32, namespace: &Namespace, pattern: &str) -> Result<()> {
         let what = format!("move link {index} to another network namespace as {pattern}");
-        if !pattern.contains("%d") {
-            let reason = "the name may be taken there; leave room for a number: %d";
+        let plain = |start: &str| start.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if !pattern.strip_suffix("%d").is_some_and(plain) {
+            let reason = "the name must be letters and digits with %d behind them, for a number that is free there";
             return Err(Error::new(what, io::Error::new(io::ErrorKind::InvalidInput, reason)));
         }
         let descriptor = namespace.as_fd().as_raw_fd();
