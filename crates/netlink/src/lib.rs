@@ -1,5 +1,5 @@
-//! Links, addresses, routes, filters and events of one network namespace: a narrow async face over
-//! the netlink crates, whose types stay inside, and a little ethtool.
+//! Links, bridges, addresses, routes, filters and events of one network namespace: a narrow async face over
+//! the netlink crates, whose types stay inside; a little ethtool, taps, and the namespaces themselves.
 //!
 //! A socket belongs to the namespace of the thread that opened it. Nothing here reads
 //! `/sys/class/net`, which shows another namespace under `ip netns exec`.

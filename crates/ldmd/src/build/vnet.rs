@@ -92,8 +92,13 @@ impl Control {
         }
     }
 
-    /// Tells the guests behind a switch what is behind their links now.
+    /// Shows what is behind a switch now by its bridge, and tells the guests.
     pub(crate) async fn describe(&mut self, switch: &str) {
+        if let Some(config) = self.config.switches.get(switch)
+            && let Err(error) = self.show_switch(switch, config).await
+        {
+            tracing::warn!(switch, error, "the switch does not show the state of its uplink");
+        }
         for key in self.vnets_of(switch) {
             if let Ok((vnet, switch)) = self.configured(&key)
                 && let Err(error) = self.build_guest_end(&key, &vnet, &switch).await
@@ -273,7 +278,9 @@ fn mtu(vnet: &VnetConfig, switch: &SwitchConfig) -> u32 {
 async fn move_end(key: &VnetKey, index: u32, from: &Place, to: &Place) -> Result<Link, String> {
     from.netlink.move_link(index, &to.namespace, END).await.map_err(text)?;
     let links = to.netlink.links().await.map_err(text)?;
-    links.into_iter().find(|link| key_of(link).as_ref() == Some(key)).ok_or_else(|| "its link got lost".into())
+    let moved = links.into_iter().find(|link| key_of(link).as_ref() == Some(key)).ok_or("its link got lost")?;
+    to.netlink.silence(moved.index).await.map_err(text)?;
+    Ok(moved)
 }
 
 /// The vnet that a link is the switch end of.
