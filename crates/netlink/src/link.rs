@@ -7,7 +7,7 @@ use dlmp_wire::MacAddr;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType,
-    LinkMessage, State, Stats64,
+    LinkMessage, LinkMode, State, Stats64,
 };
 use rtnetlink::LinkUnspec;
 
