@@ -21,7 +21,7 @@ const RECEIVED: Direction = Direction::Egress;
 /// The programs.
 pub(crate) enum Programs {
     /// Loaded by this process.
-    Loaded { sent: SchedClassifier, received: SchedClassifier },
+    Loaded { sent: Box<SchedClassifier>, received: Box<SchedClassifier> },
     /// Loaded by an earlier one.
     Found { sent: OwnedFd, received: OwnedFd },
 }
@@ -36,7 +36,7 @@ pub(crate) struct Hanging {
 impl Programs {
     /// Loads those of an object. What the loader read from the object file is let go of with that.
     pub(crate) fn load(object: &mut Ebpf) -> Result<Self, Error> {
-        let mut load = |name| load(object, name);
+        let mut load = |name| load(object, name).map(Box::new);
         Ok(Self::Loaded { sent: load("guard_sent")?, received: load("guard_received")? })
     }
 
