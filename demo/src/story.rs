@@ -1,4 +1,4 @@
-//! The story: the commands of the seed, then traffic during which `primary` reboots.
+//! The story: the virtual network built by `ldm`, the commands of the seed, then traffic during which `primary` reboots.
 
 use std::fs;
 use std::io::{self, Write};
@@ -20,9 +20,17 @@ const ABSENCE: Duration = Duration::from_secs(3);
 /// Lines of the daemon's log that are shown when a command fails.
 const LOG_LINES: usize = 20;
 
+/// What shows the virtual network, typed in the domain named before it, word for word as the seed has it.
+const PREPARATIONS: [(&str, &str); 5] = [
+    ("primary", "dladm show-phys  net0"),
+    ("ldg5", "dladm show-phys net2"),
+    ("primary", "ldm list-netdev ldg6"),
+    ("ldg6", "dladm show-phys"),
+    ("primary", "ldm list \u{2013}o network ldg6"),
+];
+
 /// What is typed in the guest, word for word as the seed has it, its en dashes included.
-const LINES: [&str; 7] = [
-    "dladm show-phys",
+const LINES: [&str; 6] = [
     "dladm  create-aggr -m dlmp -l net0 -l net1 aggr0",
     "ipadm create-ip aggr0",
     "ipadm create-addr \u{2013}T dhcp aggr0/v4",
@@ -32,23 +40,33 @@ const LINES: [&str; 7] = [
 ];
 
 const INTRODUCTION: &str = "\
-The guest ldg6 has two virtual network devices: net0, on the virtual switch of
+The guest ldg6 gets two virtual network devices: net0, on the virtual switch of
 the service domain primary, and net1, on that of the service domain ldg5. Both
 switches have an uplink into one external switch, and behind it is the external
-host domain with a DHCP server.
+host domain with a DHCP server. ldmd runs in primary and builds what ldm says.
 ";
 
 /// Plays the story and returns what was recorded of the traffic.
 pub fn play(out: &mut impl Write, pins: Pins) -> Result<Record> {
     let scene = Scene::new("dlmp-demo")?;
     let _dhcp = scene.start_dhcp()?;
-    let primary = Environment::new(&scene.primary, Pins::None)?;
+    let primary = scene.primary.dlmp();
     let ldg5 = Environment::new(&scene.ldg5, Pins::None)?;
     let ldg6 = Environment::new(&scene.ldg6, pins)?;
+    scene.primary.start()?;
     writeln!(out, "{INTRODUCTION}")?;
 
-    type_line(out, &primary, "primary", "dladm show-phys net0")?;
-    type_line(out, &ldg5, "ldg5", "dladm show-phys net2")?;
+    for line in scene.lines() {
+        type_line(out, primary, "primary", &line)?;
+    }
+    for (domain, line) in PREPARATIONS {
+        let environment = match domain {
+            "primary" => primary,
+            "ldg5" => &ldg5,
+            _ => &ldg6,
+        };
+        type_line(out, environment, domain, line)?;
+    }
     for line in LINES {
         type_line(out, &ldg6, "ldg6", line)?;
     }
@@ -56,6 +74,7 @@ pub fn play(out: &mut impl Write, pins: Pins) -> Result<Record> {
     let record = traffic(out, &scene, address)?;
     writeln!(out)?;
     type_line(out, &ldg6, "ldg6", "dladm show-aggr \u{2013}x")?;
+    type_line(out, primary, "primary", "ldm list-netdev ldg6")?;
     Ok(record)
 }
 
@@ -68,7 +87,8 @@ fn type_line(out: &mut impl Write, environment: &Environment, prompt: &str, line
     out.write_all(&output.stderr)?;
     writeln!(out)?;
     if !output.status.success() {
-        let log = environment.runtime_dir().join("dlmpd.log");
+        let daemon = if line.starts_with("ldm") { "ldmd.log" } else { "dlmpd.log" };
+        let log = environment.runtime_dir().join(daemon);
         bail!("`{line}` in {prompt}: {}{}", output.status, last_lines(&log));
     }
     Ok(())

@@ -18,7 +18,7 @@ use crate::process;
 pub(crate) const DIRECTORY: &str = "/run/dlmp-testbed";
 
 /// The programs that the build makes.
-const PROGRAMS: [&str; 2] = ["dlmp", "dlmpd"];
+const PROGRAMS: [&str; 3] = ["dlmp", "dlmpd", "ldmd"];
 /// The other names under which `dlmp` is called.
 const NAMES: [&str; 4] = ["dladm", "dlstat", "ipadm", "ldm"];
 
@@ -34,7 +34,7 @@ pub enum Pins {
 
 /// dlmp as installed for one namespace. At most one exists for a namespace at a time.
 ///
-/// Dropping it ends the namespace's daemon and removes its files.
+/// Dropping it ends the namespace's daemons and removes its files.
 #[derive(Debug)]
 pub struct Environment {
     namespace: Namespace,
@@ -54,7 +54,7 @@ impl Environment {
         let name = namespace.name().to_owned();
         let ((), cleanup) = Cleanup::around(|| prepare(&directory, &programs, pins), {
             move || {
-                process::end(|| daemons(&name));
+                process::end(|| [running("dlmpd", &name), running("ldmd", &name)].concat());
                 remove(&name);
             }
         })?;
@@ -114,7 +114,13 @@ impl Environment {
     /// Process ids of the namespace's `dlmpd`, at most one unless something is wrong.
     #[must_use]
     pub fn daemons(&self) -> Vec<u32> {
-        daemons(self.namespace.name())
+        running("dlmpd", self.namespace.name())
+    }
+
+    /// The same of `ldmd`.
+    #[must_use]
+    pub fn managers(&self) -> Vec<u32> {
+        running("ldmd", self.namespace.name())
     }
 }
 
@@ -158,7 +164,7 @@ fn programs() -> Result<PathBuf> {
     let complete = |directory: &Path| PROGRAMS.iter().all(|name| directory.join(name).is_file());
     if let Some(directory) = std::env::var_os("DLMP_BIN_DIR").map(PathBuf::from) {
         if !complete(&directory) {
-            bail!("DLMP_BIN_DIR is {} but dlmp and dlmpd are not there", directory.display());
+            bail!("DLMP_BIN_DIR is {} but {} are not there", directory.display(), PROGRAMS.join(", "));
         }
         return directory.canonicalize().context("cannot resolve DLMP_BIN_DIR");
     }
@@ -166,13 +172,14 @@ fn programs() -> Result<PathBuf> {
     match this.ancestors().skip(1).find(|directory| complete(directory)) {
         Some(directory) => Ok(directory.to_owned()),
         None => {
-            bail!("dlmp and dlmpd are not built: they are in no directory above {}\n  try: cargo build", this.display())
+            let (programs, this) = (PROGRAMS.join(", "), this.display());
+            bail!("{programs} are not built: they are in no directory above {this}\n  try: cargo build")
         }
     }
 }
 
-fn daemons(namespace: &str) -> Vec<u32> {
-    let is_daemon =
-        |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == "dlmpd");
-    process::in_namespace(namespace).into_iter().filter(is_daemon).collect()
+/// Process ids of the namespace's processes with this name.
+fn running(program: &str, namespace: &str) -> Vec<u32> {
+    let is_it = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == program);
+    process::in_namespace(namespace).into_iter().filter(is_it).collect()
 }

@@ -32,12 +32,22 @@ impl Namespace {
     /// # Errors
     /// When `ip` is missing or fails, for example without root.
     pub fn new(prefix: &str, name: &str) -> Result<Self> {
+        let namespace = Self::reserve(prefix, name)?;
+        namespace.boot()?;
+        Ok(namespace)
+    }
+
+    /// Only the name: for a namespace that somebody else is to make, and that is removed all the same.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn reserve(prefix: &str, name: &str) -> Result<Self> {
         static STALE: Once = Once::new();
         static COUNT: AtomicU32 = AtomicU32::new(0);
         STALE.call_once(|| remove_stale(prefix));
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{prefix}-{}-{count}-{name}", std::process::id());
-        let ((), cleanup) = Cleanup::around(|| create(&name), {
+        let ((), cleanup) = Cleanup::around(|| Ok(()), {
             let name = name.clone();
             move || remove(&name)
         })?;
@@ -155,7 +165,7 @@ impl Namespace {
         remove(&self.name);
     }
 
-    /// Makes it again, empty, after [`shut_down`](Self::shut_down).
+    /// Makes it, empty, when it was only reserved, or again after [`shut_down`](Self::shut_down).
     ///
     /// # Errors
     /// As [`new`](Self::new).

@@ -157,40 +157,6 @@ fn a_tap_has_the_speed_it_was_given() {
 }
 
 #[test]
-fn the_guest_reaches_the_external_host_through_either_service_domain() {
-    let scene = Scene::new("tb").unwrap();
-    for (port, other, address) in [("net0", "net1", "192.168.84.6"), ("net1", "net0", "192.168.84.7")] {
-        scene.ldg6.ip(&format!("link set dev {other} down")).unwrap();
-        up(&scene.ldg6, port).unwrap();
-        scene.ldg6.ip(&format!("address add {address}/24 dev {port}")).unwrap();
-        assert_eq!(lost(&scene, address.parse().unwrap()), 0, "through {port}");
-    }
-}
-
-#[test]
-fn a_rebooted_service_domain_comes_back_with_the_same_names_and_addresses() {
-    let scene = Scene::new("tb").unwrap();
-    scene.primary_goes_down();
-    assert!(!namespace_file(&scene.primary).exists());
-    while scene.ldg6.ip("link show dev net0").is_ok() {
-        thread::sleep(ms(5));
-    }
-    scene.primary_comes_back().unwrap();
-    up(&scene.ldg6, "net0").unwrap();
-    assert_eq!(mac_of(&scene.ldg6), Scene::NET0);
-    scene.ldg6.ip("address add 192.168.84.6/24 dev net0").unwrap();
-    assert_eq!(lost(&scene, "192.168.84.6".parse().unwrap()), 0);
-}
-
-/// Packets lost both ways between the guest at `address` and the external host.
-fn lost(scene: &Scene, address: IpAddr) -> u64 {
-    let guest = End::new(&scene.ldg6, address);
-    let domain = End::new(&scene.domain, Scene::DOMAIN);
-    let record = Flow::new(guest, domain, 500, ms(400)).run().unwrap();
-    record.forth.total().lost + record.back.total().lost
-}
-
-#[test]
 fn the_external_host_serves_addresses() {
     let scene = Scene::new("tb").unwrap();
     let server = scene.start_dhcp().unwrap();
