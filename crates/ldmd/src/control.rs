@@ -1,6 +1,7 @@
 //! Everything that requests change: what is kept, the open namespaces, and what was built in them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use dlmp_api::ldm::{Error, PRIMARY};
 use dlmp_guard::Guard;
@@ -9,7 +10,9 @@ use tokio::sync::mpsc;
 
 use crate::build::Built;
 use crate::carrier::Carriers;
+use crate::channel::Channel;
 use crate::config::{Config, ConfigFile, State, StateFile, VnetKey};
+use crate::machine::{Machine, Machines};
 use crate::place::Place;
 
 /// Something happened to a link of a service domain.
@@ -23,6 +26,8 @@ pub struct Control {
     pub(crate) state: State,
     /// Open namespaces by domain; `primary` is always open.
     pub(crate) places: BTreeMap<String, Place>,
+    /// Virtual machines by domain.
+    pub(crate) machines: BTreeMap<String, Arc<Machine>>,
     /// Followers of the links of service domains.
     pub(crate) followers: BTreeMap<String, tokio::task::AbortHandle>,
     /// What was built of the vnets.
@@ -32,6 +37,8 @@ pub struct Control {
     /// What is wrong, by the name of the domain, the switch or the vnet.
     pub(crate) problems: Problems,
     pub(crate) carriers: Carriers,
+    pub(crate) emulators: Machines,
+    pub(crate) channel: Channel,
     pub(crate) seen: mpsc::UnboundedSender<Seen>,
 }
 
@@ -55,6 +62,7 @@ impl Control {
         (file, config): (ConfigFile, Config),
         (state_file, state): (StateFile, State),
         carriers: Carriers,
+        emulators: Machines,
         seen: mpsc::UnboundedSender<Seen>,
     ) -> dlmp_netlink::Result<Self> {
         let places = BTreeMap::from([(PRIMARY.to_owned(), Place::own()?)]);
@@ -64,11 +72,14 @@ impl Control {
             state_file,
             state,
             places,
+            machines: BTreeMap::new(),
             followers: BTreeMap::new(),
             built: BTreeMap::new(),
             guards: BTreeMap::new(),
             problems: Problems::default(),
             carriers,
+            emulators,
+            channel: Channel::start(),
             seen,
         })
     }

@@ -53,8 +53,10 @@ impl Control {
             unmake(&place);
             return Err(error);
         }
-        if let Some(opened) = opened {
-            self.places.insert(name, opened);
+        match (opened, place) {
+            (Some(opened), _) => drop(self.places.insert(name, opened)),
+            (None, Place::Vm(socket)) => drop(self.machines.insert(name, self.emulators.follow(socket))),
+            (None, _) => {}
         }
         Ok(())
     }
@@ -81,6 +83,7 @@ impl Control {
         let domain = self.config.domains.get(name).cloned();
         self.commit(|config| drop(config.domains.remove(name)))?;
         self.places.remove(name);
+        self.machines.remove(name);
         self.problems.domains.remove(name);
         if let Some(domain) = domain {
             unmake(&domain.place);

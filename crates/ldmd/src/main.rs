@@ -1,16 +1,19 @@
 //! `ldmd`: the daemon of a host. Domains, virtual switches, and virtual network devices that show the physical link's state.
 //!
-//! One thread serves requests and builds what they ask for; another one ([`carrier`]) carries link state. When the daemon
-//! ends, for whatever reason, all that it built goes on.
+//! One thread serves requests and builds what they ask for; another one ([`carrier`]) carries link state, a third one
+//! ([`machine`]) carries it on to virtual machines. When the daemon ends, for whatever reason, all that it built goes on.
 
 mod build;
 mod carrier;
+mod channel;
 mod config;
 mod control;
 mod domains;
 mod links;
+mod machine;
 mod place;
 mod property;
+mod qmp;
 mod service;
 mod switches;
 mod sys;
@@ -33,12 +36,14 @@ use tokio::sync::{Mutex, mpsc};
 
 use carrier::{Carriers, Changed};
 use control::{Control, Seen};
+use machine::Machines;
 use service::Service;
 use watch::Watcher;
 
 /// The capabilities without which nothing can be built.
-const NEEDED: [Capability; 3] = [
+const NEEDED: [Capability; 4] = [
     Capability { number: 12, name: "CAP_NET_ADMIN", purpose: "making and changing links" },
+    Capability { number: 13, name: "CAP_NET_RAW", purpose: "telling virtual machines of their links" },
     Capability { number: 19, name: "CAP_SYS_PTRACE", purpose: "opening the network namespaces of processes" },
     Capability { number: 21, name: "CAP_SYS_ADMIN", purpose: "entering network namespaces" },
 ];
@@ -90,7 +95,7 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
         .with_context(|| format!("cannot use the runtime directory {}", arguments.runtime_dir.display()))?;
     let (carriers, changes) = Carriers::start()?;
     let (seen_sender, seen) = mpsc::unbounded_channel();
-    let mut control = Control::new(config, state, carriers, seen_sender)?;
+    let mut control = Control::new(config, state, carriers, Machines::start()?, seen_sender)?;
     control.restore().await;
     let control = Rc::new(Mutex::new(control));
 

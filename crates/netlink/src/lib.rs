@@ -33,7 +33,7 @@ pub use multicast::{MulticastFilter, Outcome};
 pub use multicast_list::{MulticastLists, added_multicast, multicast_lists};
 pub use namespace::Namespace;
 pub use route::Route;
-pub use tap::create_tap;
+pub use tap::{attach_tap, create_tap};
 pub use tc::{BpfFilter, Direction, FilterPlace};
 pub use veth::NewVeth;
 

@@ -363,6 +363,12 @@ impl Task {
                     running.act();
                 }
             }
+            LinkEvent::NewPeers(index) => {
+                for running in self.running.values_mut() {
+                    running.new_peers(index);
+                    running.act();
+                }
+            }
             LinkEvent::Overrun => self.look_again().await,
         }
     }

@@ -86,6 +86,13 @@ impl Running {
         self.follow_mtu();
     }
 
+    /// The kernel wants a link's clients announced, such as after a migration of the machine.
+    pub fn new_peers(&mut self, index: u32) {
+        if let Some(port) = self.port_of(index) {
+            self.engine.handle_event(Event::NewPeers(port), Instant::now());
+        }
+    }
+
     /// The ports whose link is not among these: index and name.
     pub fn vanished(&self, links: &[Link]) -> Vec<(u32, String)> {
         (self.ports.values())

@@ -3,6 +3,7 @@
 
 mod guard;
 mod switch;
+mod tap;
 mod vlan;
 mod vnet;
 
@@ -94,6 +95,7 @@ impl Control {
                     self.build_known_vnet(&key).await;
                 }
             }
+            LinkEvent::NewPeers(_) => {}
             LinkEvent::Overrun => {
                 self.find_ends().await;
                 self.build_switches_of(domain).await;
@@ -154,7 +156,9 @@ impl Control {
     /// Opens the namespace of a domain, if it is there.
     fn open_domain(&mut self, domain: &str) -> bool {
         let Some(config) = self.config.domains.get(domain) else { return domain == PRIMARY };
-        if matches!(config.place, crate::config::Place::Vm(_)) {
+        if let crate::config::Place::Vm(socket) = &config.place {
+            let machine = self.machines.entry(domain.into());
+            machine.or_insert_with(|| self.emulators.follow(socket.clone()));
             return true;
         }
         match Place::open(&config.place, self.state.cookies.get(domain).copied()) {
