@@ -38,9 +38,9 @@ static __always_inline bool afford_frame(struct __sk_buff *skb, const struct gua
 	return afford(until, wire_bytes(skb) * set->price >> GUARD_PRICE_SHIFT, set->burst_ns);
 }
 
-static __always_inline bool afford_report(struct guard_state *now)
+static __always_inline bool afford_report(__u64 *until)
 {
-	return afford(&now->reported_until, NS_PER_SECOND / GUARD_REPORTS, NS_PER_SECOND);
+	return afford(until, NS_PER_SECOND / GUARD_REPORTS, NS_PER_SECOND);
 }
 
 #endif

@@ -283,6 +283,15 @@ fn rule_6_each_direction_has_its_own_bucket_and_no_frame_is_too_large_for_it() {
 }
 
 #[test]
+fn rule_6_what_was_owed_at_a_low_limit_is_forgotten_at_another_one() {
+    let mut guard = Guard::load(&settings(|set| set.maxbw = Some(1_000))).unwrap();
+    assert!(guard.test_run(Direction::Ingress, &from(OWN), 50_000, 1).unwrap().passed);
+    assert_eq!(send(&guard, &from(OWN)), Err(Counter::MaxbwSent));
+    guard.set(&settings(|set| set.maxbw = Some(1_001))).unwrap();
+    assert_eq!(send(&guard, &from(OWN)), PASSES);
+}
+
+#[test]
 fn rule_6_without_a_limit_everything_passes() {
     let guard = Guard::load(&Settings::new(OWN)).unwrap();
     for direction in [Direction::Ingress, Direction::Egress] {
