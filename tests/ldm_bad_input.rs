@@ -166,7 +166,7 @@ fn a_configuration_that_cannot_be_written_undoes_what_was_built() {
     drop(hidden);
     assert!(!Path::new("/run/netns").join(made.name()).exists(), "what was made for ldg7 is removed");
     host.give_address("net0");
-    wait_for("the guest reaches outside", || host.reaches(&host.scene.ldg6));
+    host.wait_until_reachable();
     // And once it can be written, all is well.
     for line in &lines[..3] {
         host.typed(line);

@@ -106,6 +106,11 @@ impl VirtualHost {
         self.scene.ldg6.ip(&format!("address add {ADDRESS}/24 dev {port}")).unwrap();
     }
 
+    /// Waits until the external host answers `ldg6`.
+    pub fn wait_until_reachable(&self) {
+        wait_for("the guest reaches outside", || self.reaches(&self.scene.ldg6));
+    }
+
     /// Whether the external host answers a guest's echo.
     pub fn reaches(&self, guest: &Namespace) -> bool {
         let domain = Scene::DOMAIN.to_string();

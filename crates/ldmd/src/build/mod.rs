@@ -6,9 +6,9 @@ mod vlan;
 mod vnet;
 
 use dlmp_api::ldm::PRIMARY;
-use dlmp_netlink::{Link, LinkEvent};
+use dlmp_netlink::{Link, LinkEvent, Namespace};
 
-use crate::config::{VnetConfig, VnetKey};
+use crate::config::{self, DomainConfig, Named, VnetConfig, VnetKey};
 use crate::control::Control;
 use crate::place::Place;
 
@@ -19,6 +19,7 @@ impl Control {
     pub async fn restore(&mut self) {
         let domains: Vec<String> = self.config.domains.keys().cloned().collect();
         for domain in domains {
+            self.make_namespace(&domain).await;
             self.open_domain(&domain);
         }
         self.find_ends().await;
@@ -137,13 +138,27 @@ impl Control {
         }
     }
 
+    /// Makes the namespace of a domain again that was made for it: none outlives a reboot of the host.
+    async fn make_namespace(&self, domain: &str) {
+        let Some(DomainConfig { place: config::Place::Namespace(Named { name, made: true }), .. }) =
+            self.config.domains.get(domain)
+        else {
+            return;
+        };
+        if let Err(error) = Namespace::make_named(name).await
+            && error.errno() != Some(libc::EEXIST)
+        {
+            tracing::error!(domain, %error, "the network namespace of the domain cannot be made");
+        }
+    }
+
     /// Opens the namespace of a domain, if it is there.
     fn open_domain(&mut self, domain: &str) -> bool {
-        let Some(config) = self.config.domains.get(domain) else { return domain == PRIMARY };
-        if matches!(config.place, crate::config::Place::Vm(_)) {
+        let Some(known) = self.config.domains.get(domain) else { return domain == PRIMARY };
+        if matches!(known.place, config::Place::Vm(_)) {
             return true;
         }
-        match Place::open(&config.place) {
+        match Place::open(&known.place) {
             Ok(place) => {
                 self.places.insert(domain.into(), place);
                 self.problems.domains.remove(domain);
