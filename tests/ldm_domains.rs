@@ -136,6 +136,8 @@ fn a_primary_that_is_back_before_its_old_links_are_gone_builds_them_again() {
     // Held open, the old namespace stays with all its links, though it cannot be reached any more.
     let held = fs::File::open(namespace_file(host.primary())).unwrap();
     host.scene.primary_goes_down();
+    host.scene.switch.ip("link del dev to0").unwrap();
+    assert_eq!(host.link_state("net0"), Some("up"), "the guest still has a link into what was primary");
     host.scene.primary_comes_back().unwrap();
     host.wait_for_link("net0", "up");
     drop(held);
