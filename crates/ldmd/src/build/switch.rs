@@ -23,7 +23,7 @@ impl Control {
         let filtering = self.needs_vlans(name, switch);
         let mtu = u32::from(switch.mtu.number());
         let (bridge, new) = match netlink.link(name).await.map_err(text)? {
-            Some(link) if is_bridge(&link) && link.alias.as_deref() == Some(SWITCH_ALIAS) => (link, false),
+            Some(link) if is_ours(&link) => (link, false),
             Some(_) => {
                 return Err(format!("the name {name} is taken by another link of the domain {}", switch.domain));
             }
@@ -109,12 +109,30 @@ impl Control {
         let Some(place) = self.places.get(&switch.domain) else { return };
         let removed = async {
             match place.netlink.link(name).await? {
-                Some(link) if is_bridge(&link) => place.netlink.delete_link(link.index).await,
+                Some(link) if is_ours(&link) => place.netlink.delete_link(link.index).await,
                 _ => Ok(()),
             }
         };
         if let Err(error) = removed.await {
             tracing::warn!(switch = name, %error, "the bridge stays");
+        }
+    }
+
+    /// The uplink of a switch as it is now, to be [put back](Self::put_back).
+    pub(crate) async fn uplink(&self, switch: &SwitchConfig) -> Option<Link> {
+        let (net_dev, place) = (switch.net_dev.as_ref()?, self.places.get(&switch.domain)?);
+        place.netlink.link(net_dev).await.ok()?
+    }
+
+    /// Gives an uplink what it had before a switch took it, when that came to nothing: its MTU, and whether it was up.
+    pub(crate) async fn put_back(&self, domain: &str, uplink: Option<Link>) {
+        let (Some(before), Some(place)) = (uplink, self.places.get(domain)) else { return };
+        let put_back = async {
+            place.netlink.set_mtu(before.index, before.mtu).await?;
+            place.netlink.set_up(before.index, before.admin_up).await
+        };
+        if let Err(error) = put_back.await {
+            tracing::warn!(link = before.name, %error, "the link is not as it was");
         }
     }
 
@@ -129,6 +147,11 @@ impl Control {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a link is the bridge of a virtual switch.
+fn is_ours(link: &Link) -> bool {
+    is_bridge(link) && link.alias.as_deref() == Some(SWITCH_ALIAS)
 }
 
 /// Makes the uplink a port of the bridge, up, with room for the switch's frames.

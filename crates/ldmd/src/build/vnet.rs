@@ -184,6 +184,7 @@ impl Control {
 
     async fn make_pair(&self, key: &VnetKey, vnet: &VnetConfig, switch: &SwitchConfig) -> Result<Link, String> {
         let (service, guest) = (self.place_of(&switch.domain)?, self.place_of(&key.domain)?);
+        remove_orphan(key, guest).await?;
         let name = guest_end(vnet);
         let new = NewVeth { name: &name, peer: END, mac: vnet.mac_addr, mtu: mtu(vnet, switch) };
         let pair = guest.netlink.create_veth_into(new, &service.namespace, &service.netlink).await;
@@ -307,6 +308,19 @@ async fn move_end(key: &VnetKey, index: u32, from: &Place, to: &Place) -> Result
     let moved = links.into_iter().find(|link| key_of(link).as_ref() == Some(key)).ok_or("its link got lost")?;
     to.netlink.silence(moved.index).await.map_err(text)?;
     Ok(moved)
+}
+
+/// Removes the guest's end of a vnet whose switch end is nowhere: in a namespace that cannot be reached any more, such as
+/// that of `primary` before it was rebooted. Who is told by its alias; a guest that writes it elsewhere loses that link.
+async fn remove_orphan(key: &VnetKey, guest: &Place) -> Result<(), String> {
+    let is_it = |alias: &str| alias.parse::<VnetAlias>().is_ok_and(|alias| alias.vnet == key.name);
+    for link in guest.netlink.links().await.map_err(text)? {
+        if link.kind.as_deref() == Some("veth") && link.alias.as_deref().is_some_and(is_it) {
+            tracing::warn!(vnet = %key, link = link.name, "a link without its switch end is removed");
+            guest.netlink.delete_link(link.index).await.map_err(text)?;
+        }
+    }
+    Ok(())
 }
 
 /// The vnet that a link is the switch end of.
