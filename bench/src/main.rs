@@ -8,6 +8,7 @@
 //! - `dlmp-bench cost`: what one daemon with 256 probed aggregations of 4 ports takes.
 //! - `dlmp-bench clients`: thousands of clients on one aggregation.
 //! - `dlmp-bench groups`: what multicast groups cost, 10 to 100,000 of them.
+//! - `dlmp-bench guard`: what the guard of a vnet costs, with 1 and 4096 MAC addresses.
 //! - `dlmp-bench multicast`: streams to groups through faults, and what groups take.
 //! - `dlmp-bench starved`: false failovers in 10 minutes with every core saturated.
 
@@ -19,6 +20,7 @@ mod datapath;
 mod failover;
 mod flood;
 mod groups;
+mod guard;
 mod multicast;
 mod network;
 mod report;
@@ -61,6 +63,10 @@ fn run() -> Result<()> {
         Some("clients") => clients(),
         Some("cost") => cost(),
         Some("groups") => groups(),
+        Some("guard") => {
+            println!("## The guard of a vnet\n\n{}\n{}", report::machine(), guard::measure()?);
+            Ok(())
+        }
         Some("multicast") => {
             println!("## Multicast\n\n{}\n{}", report::machine(), multicast::measure()?);
             Ok(())

@@ -69,7 +69,7 @@ impl Watch {
                     return;
                 }
                 LinkEvent::Overrun => self.stale = true,
-                LinkEvent::Changed(_) | LinkEvent::Removed { .. } => {}
+                LinkEvent::Changed(_) | LinkEvent::Removed { .. } | LinkEvent::NewPeers(_) => {}
             }
         }
     }

@@ -96,6 +96,7 @@ mod tests {
             temporary: false,
             detection: "link and probes".into(),
             multicast_port: None,
+            problems: vec![],
             ports: vec![port("net0", "u--3", &["192.0.2.1"], &["net1"]), port("net1", "u-2-", &[], &["net0"])],
         };
         let shown = |format: Format| format.render(&table(std::slice::from_ref(&aggregation), true), true).unwrap();

@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command};
 
 use crate::failure::{Failure, Result};
-use crate::ldm::{domain, list, netdev, switch, vnet};
+use crate::ldm::{attach, domain, list, netdev, switch, vnet};
 use crate::{aggr, ip, ip_show, link, multicast, property, stat, vnic, watch};
 
 /// The names that the program is called by.
@@ -43,7 +43,7 @@ struct Entry {
     run: fn(&ArgMatches) -> Result<()>,
 }
 
-const TABLE: [Entry; 38] = [
+const TABLE: [Entry; 39] = [
     Entry::new::<aggr::Create>(Program::Dladm, "create-aggr"),
     Entry::new::<aggr::Delete>(Program::Dladm, "delete-aggr"),
     Entry::new::<aggr::Add>(Program::Dladm, "add-aggr"),
@@ -80,6 +80,7 @@ const TABLE: [Entry; 38] = [
     Entry::new::<vnet::Add>(Program::Ldm, "add-vnet"),
     Entry::new::<vnet::Set>(Program::Ldm, "set-vnet"),
     Entry::new::<vnet::Remove>(Program::Ldm, "rm-vnet").aliases(&["remove-vnet"]),
+    Entry::new::<attach::Attach>(Program::Ldm, "attach-vnet"),
     Entry::new::<netdev::List>(Program::Ldm, "list-netdev").aliases(&["ls-netdev"]),
     Entry::new::<watch::Monitor>(Program::Dlmp, "monitor"),
 ];
@@ -276,6 +277,8 @@ mod tests {
             ("ldm add-vnet linkprop=phys-state custom=enable vnet0 vsw0 ldg1", "add-vnet"),
             ("ldm set-vnet vid=2,3 vnet0 ldg1", "set-vnet"),
             ("dlmp remove-vnet vnet0 ldg1", "rm-vnet"),
+            // As QEMU types it.
+            ("ldm attach-vnet vnet0 ldg1 --use-vnet --fd=4 --br=br0", "attach-vnet"),
             ("ldm ls-services -p", "list-services"),
             ("ldm list-netdev -l -p ldg1", "list-netdev"),
             ("ldm ls-netdev -l -o name,mtu", "list-netdev"),

@@ -15,6 +15,8 @@ mod state;
 mod stores;
 mod sys;
 mod validate;
+mod vnet;
+mod vnets;
 mod vnics;
 mod watch;
 
@@ -39,6 +41,7 @@ use monitor::{Monitor, Surroundings};
 use property::{Plans, Resolved};
 use service::Service;
 use stores::Stores;
+use vnets::Vnets;
 
 /// The capabilities without which no datapath can be made.
 const NEEDED: [Capability; 3] = [
@@ -100,7 +103,7 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     // The socket first: it is what keeps a second daemon out of this namespace.
     let listener = control_socket(SOCKET)?;
     let config = config::ConfigFile::open(&arguments.config)?;
-    let state = state::StateFile::open(&arguments.runtime_dir, cookie)
+    let state = state::StateFile::open(&arguments.runtime_dir, cookie, state::FILE)
         .with_context(|| format!("cannot use the runtime directory {}", arguments.runtime_dir.display()))?;
     let stores = Stores::new(config, state);
     let bpffs = find_bpffs(&arguments.runtime_dir);
@@ -116,6 +119,7 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let idle = Arc::new(Notify::new());
     let (dhcp_sender, dhcp_events) = mpsc::unbounded_channel();
     let links = LinkEvents::open()?;
+    let vnets = Vnets::listen().context("cannot listen to the host of this machine")?;
     let (name_sender, names) = mpsc::unbounded_channel();
     let live = Live { addresses: Addresses::new(dhcp_sender), plans: Plans::new(name_sender) };
     let mut control = Control::new(monitor.clone(), stores, live, idle.clone())?;
@@ -125,7 +129,7 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let mut server = Server::new(listener)?;
     let serve = {
         let control = control.clone();
-        move |stream: UnixStream| Service::serve(stream, control.clone(), monitor.clone(), attachment)
+        move |stream: UnixStream| Service::serve(stream, control.clone(), monitor.clone(), attachment, vnets.clone())
     };
     // A task of its own: it waits for the control while a request has it.
     let events = tokio::task::spawn_local(follow(control.clone(), links, dhcp_events, names));
@@ -196,6 +200,7 @@ async fn link_event(control: &Rc<Mutex<Control>>, event: LinkEvent) {
             control.link_gone(&name);
             control.vnic_gone(index, &name).await;
         }
+        LinkEvent::NewPeers(_) => {}
         LinkEvent::Overrun => {
             control.look_at_vnics().await;
             control.look_at_links().await;

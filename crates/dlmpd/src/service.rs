@@ -18,6 +18,7 @@ use zlink::{Connection, ReadyListener, Reply, service};
 use crate::control::Control;
 use crate::monitor::Monitor;
 use crate::property;
+use crate::vnets::Vnets;
 use crate::watch::{Client, watch};
 
 /// Serves the requests of one connection, one at a time.
@@ -28,6 +29,8 @@ pub struct Service {
     monitor: Monitor,
     /// `tcx` or `clsact`.
     attachment: &'static str,
+    /// What the host tells of links.
+    vnets: Rc<Vnets>,
     /// Who asks.
     client: Rc<Client>,
 }
@@ -42,10 +45,11 @@ impl Service {
         control: Rc<Mutex<Control>>,
         monitor: Monitor,
         attachment: &'static str,
+        vnets: Rc<Vnets>,
     ) -> io::Result<impl Future<Output = zlink::Result<()>> + 'static> {
         let client = Rc::new(Client::new(&stream)?);
         let stream = zlink::tokio::unix::Stream::try_from(stream).map_err(io::Error::other)?;
-        let service = Self { control, monitor, attachment, client };
+        let service = Self { control, monitor, attachment, vnets, client };
         Ok(async move { zlink::Server::new(ReadyListener::new(stream), service).run().await })
     }
 }
@@ -88,6 +92,7 @@ where
         #[zlink(connection)] conn: &mut Connection<Sock>,
     ) -> Result<(), Error> {
         may_change(conn).await?;
+        self.vnets.hear_of(&request.ports).await;
         let mut control = self.control.lock().await;
         let result = control.create_aggregation(request).await;
         // A daemon that was started for a request that it refuses is not needed.
@@ -111,6 +116,7 @@ where
         #[zlink(connection)] conn: &mut Connection<Sock>,
     ) -> Result<(), Error> {
         may_change(conn).await?;
+        self.vnets.hear_of(&request.ports).await;
         self.control.lock().await.add_ports(request).await
     }
 

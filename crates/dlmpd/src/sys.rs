@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use dlmp_datapath::bpf::Events;
+use dlmp_wire::MacAddr;
+use dlmp_wire::ethernet::ethertype;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, SockaddrIn6, SockaddrLike,
     SockaddrStorage, recvmsg, sendmsg,
@@ -177,6 +179,33 @@ pub fn probe_answer_socket(v6: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// A packet socket that receives, on every link, what the host of a virtual machine tells of the link.
+///
+/// # Errors
+/// Those of socket(2): it takes CAP_NET_RAW.
+pub fn host_socket() -> io::Result<Socket> {
+    let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), Some(Protocol::from(0)))?;
+    set_option(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1i32)?;
+    socket.bind(&packet_address(i32::from(ethertype::VNET), 0))?;
+    Ok(socket)
+}
+
+/// Has a link take the frames to a group as long as the packet socket is open (packet(7)).
+///
+/// # Errors
+/// Those of setsockopt(2), `ENODEV` when there is no such link.
+pub fn join_group(socket: &Socket, ifindex: u32, group: MacAddr) -> io::Result<()> {
+    let mut address = [0; 8];
+    address[..6].copy_from_slice(&group.0);
+    let request = libc::packet_mreq {
+        mr_ifindex: ifindex.cast_signed(),
+        mr_type: libc::PACKET_MR_MULTICAST as u16,
+        mr_alen: 6,
+        mr_address: address,
+    };
+    set_option(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
+}
+
 const TAKE: SockFilter = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, u32::MAX);
 const IGNORE: SockFilter = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
 
@@ -241,7 +270,7 @@ pub struct Received {
 /// # Errors
 /// Those of recvmsg(2); `WouldBlock` when there is none.
 pub fn receive(socket: &Socket) -> io::Result<Received> {
-    let mut buffer = [0u8; 256];
+    let mut buffer = [0u8; 512];
     let mut control = nix::cmsg_space!(nix::sys::time::TimeSpec);
     let mut slices = [IoSliceMut::new(&mut buffer)];
     let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::empty())?;

@@ -114,6 +114,10 @@ impl Aggregation {
                 self.stray(slot, now);
                 decide = false;
             }
+            Event::NewPeers(port) => {
+                self.new_peers(port, now);
+                decide = false;
+            }
             Event::Probing(fdt) => self.set_probing(fdt, now),
             Event::Sources(sources) => {
                 self.sources = sources;
@@ -259,6 +263,16 @@ impl Aggregation {
         {
             self.announcements.start(slot, now);
             self.announce(now);
+        }
+    }
+
+    fn new_peers(&mut self, port: PortIndex, now: Instant) {
+        if self.is_active(port) {
+            for slot in self.clients.on(port) {
+                self.announcements.start(slot, now);
+            }
+            self.announce(now);
+            self.multicast.new_peers(port, now, &mut self.actions);
         }
     }
 

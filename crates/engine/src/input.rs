@@ -37,6 +37,9 @@ pub enum Event {
     /// A frame for a client arrived on a port that is not its own (rule 3): switches do not know
     /// where it sits.
     Stray(SlotIndex),
+    /// The switches behind a port have changed while its link stayed up, such as at a migration of the machine: they know
+    /// neither the clients nor the groups.
+    NewPeers(PortIndex),
     /// Probing is configured with this failure detection time, or not any more.
     Probing(Option<Duration>),
     /// The addresses that may be sources of probes, all of them.

@@ -55,6 +55,24 @@ fn nothing_is_decided_before_every_port_was_looked_at() {
 }
 
 #[test]
+fn switches_that_have_changed_behind_a_port_are_told_its_clients_and_groups_and_nobody_moves() {
+    let now = Instant::now();
+    let mut engine = settled(now);
+    engine.handle_timeout(now + Duration::from_secs(2));
+    while engine.poll_action().is_some() {}
+    let later = now + Duration::from_secs(3);
+    assert_eq!(
+        actions(&mut engine, Event::NewPeers(NET0), later),
+        [Action::Announce(PRIMARY, NET0), GroupAction::Report(NET0).into(), GroupAction::Ask.into()]
+    );
+    // Nobody sits on the other one.
+    assert_eq!(actions(&mut engine, Event::NewPeers(NET1), later), []);
+    // A port that has failed tells its switches nothing.
+    actions(&mut engine, Event::Link(NET0, LinkState::Down), later);
+    assert_eq!(actions(&mut engine, Event::NewPeers(NET0), later), []);
+}
+
+#[test]
 fn a_lost_link_moves_the_client_at_once_and_announces_it_from_its_new_port() {
     let now = Instant::now();
     let mut engine = settled(now);

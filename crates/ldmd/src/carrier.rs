@@ -1,7 +1,7 @@
 //! Link state of vnets: the carrier of a switch's uplink, shown by the ports of the guests.
 //!
 //! A vnet's switch end that is administratively down takes the carrier from the guest's end: the only way for a veth,
-//! which has no carrier of its own to set. A thread looks at the uplinks, since the kernel may hold its own events back for a
+//! which has no carrier of its own to set. A virtual machine is told through its emulator besides. A thread looks at the uplinks, since the kernel may hold its own events back for a
 //! second (net/core/link_watch.c).
 
 use std::collections::BTreeMap;
@@ -14,6 +14,7 @@ use tokio::sync::{mpsc as events, oneshot};
 
 use crate::config::VnetKey;
 use crate::links::Links;
+use crate::machine::Machine;
 
 /// How often the carrier of an uplink is looked at; it is to be shown within 5 ms.
 const LOOK: Duration = Duration::from_millis(2);
@@ -38,8 +39,17 @@ pub struct End {
     pub phys_state: bool,
     /// Neither of its domains is stopped: else it is down.
     pub running: bool,
-    /// The guest's end, where that is in a namespace.
-    pub guest: Option<(Arc<Links>, String)>,
+    /// The guest's end; absent while the guest is not there.
+    pub guest: Option<GuestEnd>,
+}
+
+/// How a guest sees the link.
+#[derive(Debug, Clone)]
+pub enum GuestEnd {
+    /// By the other end of the pair, in a namespace.
+    Link(Arc<Links>, String),
+    /// By the card of a virtual machine that is named like the vnet.
+    Card(Arc<Machine>),
 }
 
 /// The carrier of a switch's uplink has changed.
@@ -218,6 +228,9 @@ impl Watched {
             if *shown == Some(up) {
                 continue;
             }
+            if let Some(GuestEnd::Card(machine)) = &end.guest {
+                machine.show(&key.name, up);
+            }
             match self.links.set_up(&end.name, up) {
                 Ok(()) => *shown = Some(up),
                 Err(error) => {
@@ -228,7 +241,7 @@ impl Watched {
             // Asked for the carrier the kernel acts on it, which would take it up to a second by itself: until then
             // the bridge forwards nothing to the link, and nobody hears of the change.
             let _ = self.links.carrier(&end.name);
-            if let Some((links, name)) = &end.guest {
+            if let Some(GuestEnd::Link(links, name)) = &end.guest {
                 let _ = links.carrier(name);
             }
         }

@@ -1,16 +1,19 @@
 //! `ldmd`: the daemon of a host. Domains, virtual switches, and virtual network devices that show the physical link's state.
 //!
-//! One thread serves requests and builds what they ask for; another one ([`carrier`]) carries link state. When the daemon
-//! ends, for whatever reason, all that it built goes on.
+//! One thread serves requests and builds what they ask for; another one ([`carrier`]) carries link state, a third one
+//! ([`machine`]) carries it on to virtual machines. When the daemon ends, for whatever reason, all that it built goes on.
 
 mod build;
 mod carrier;
+mod channel;
 mod config;
 mod control;
 mod domains;
 mod links;
+mod machine;
 mod place;
 mod property;
+mod qmp;
 mod service;
 mod switches;
 mod sys;
@@ -22,7 +25,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Parser;
 use dlmp_daemon::capabilities::{self, Capability};
 use dlmp_daemon::{ControlSocket, Server, control_socket};
@@ -33,12 +36,14 @@ use tokio::sync::{Mutex, mpsc};
 
 use carrier::{Carriers, Changed};
 use control::{Control, Seen};
+use machine::Machines;
 use service::Service;
 use watch::Watcher;
 
 /// The capabilities without which nothing can be built.
-const NEEDED: [Capability; 3] = [
+const NEEDED: [Capability; 4] = [
     Capability { number: 12, name: "CAP_NET_ADMIN", purpose: "making and changing links" },
+    Capability { number: 13, name: "CAP_NET_RAW", purpose: "telling virtual machines of their links" },
     Capability { number: 19, name: "CAP_SYS_PTRACE", purpose: "opening the network namespaces of processes" },
     Capability { number: 21, name: "CAP_SYS_ADMIN", purpose: "entering network namespaces" },
 ];
@@ -53,6 +58,9 @@ struct Arguments {
     /// Configuration file; a missing one is an empty configuration
     #[arg(long, env = "LDMD_CONFIG", default_value = "/etc/dlmp/ldmd.toml")]
     config: PathBuf,
+    /// Directory for what lasts until the next boot
+    #[arg(long, env = "DLMP_RUNTIME_DIR", default_value = "/run/dlmp")]
+    runtime_dir: PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -81,9 +89,13 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     // The socket first: it is what keeps a second daemon out of this namespace.
     let listener = control_socket(SOCKET)?;
     let config = config::ConfigFile::open(&arguments.config)?;
+    let cookie = dlmp_netlink::namespace::cookie()
+        .context("cannot tell the network namespace (SO_NETNS_COOKIE needs Linux 5.14)")?;
+    let state = config::StateFile::open(&arguments.runtime_dir, cookie, "ldmd.toml")
+        .with_context(|| format!("cannot use the runtime directory {}", arguments.runtime_dir.display()))?;
     let (carriers, changes) = Carriers::start()?;
     let (seen_sender, seen) = mpsc::unbounded_channel();
-    let mut control = Control::new(config, carriers, seen_sender)?;
+    let mut control = Control::new(config, state, carriers, Machines::start()?, seen_sender)?;
     control.restore().await;
     let control = Rc::new(Mutex::new(control));
 
@@ -118,6 +130,7 @@ async fn follow(
     mut seen: mpsc::UnboundedReceiver<Seen>,
     mut changes: mpsc::UnboundedReceiver<Changed>,
 ) {
+    let mut ageing = tokio::time::interval(build::AGEING);
     loop {
         tokio::select! {
             Some((domain, event)) = seen.recv() => control.lock().await.link_seen(&domain, event).await,
@@ -125,7 +138,7 @@ async fn follow(
                 tracing::info!(switch, carrier, "the uplink's carrier");
                 control.lock().await.describe(&switch).await;
             }
-            else => return,
+            _ = ageing.tick() => control.lock().await.age_guards(),
         }
     }
 }

@@ -4,8 +4,8 @@ use std::io;
 use std::rc::Rc;
 
 use dlmp_api::ldm::{
-    DomainsReply, Error, InfoReply, LdmdInfo, NetdevsReply, NewDomain, NewSwitch, NewVnet, Setting, SwitchesReply,
-    VnetsReply,
+    AttachReply, DomainsReply, Error, InfoReply, LdmdInfo, NetdevsReply, NewDomain, NewSwitch, NewVnet, Setting,
+    SwitchesReply, VnetsReply,
 };
 use dlmp_daemon::{Denied, in_parts};
 use futures_util::Stream;
@@ -153,6 +153,23 @@ where
     ) -> Result<(), Error> {
         may_change(conn).await?;
         self.control.lock().await.remove_vnet(&name, &domain).await
+    }
+
+    #[zlink(return_fds)]
+    async fn attach_vnet(
+        &mut self,
+        name: String,
+        domain: String,
+        #[zlink(connection)] conn: &mut Connection<Sock>,
+    ) -> (Result<AttachReply, Error>, Vec<std::os::fd::OwnedFd>) {
+        let attached = match may_change(conn).await {
+            Ok(()) => self.control.lock().await.attach_vnet(&name, &domain),
+            Err(denied) => Err(denied),
+        };
+        match attached {
+            Ok(tap) => (Ok(AttachReply { fd: 0 }), vec![tap]),
+            Err(error) => (Err(error), Vec::new()),
+        }
     }
 
     #[zlink(more)]

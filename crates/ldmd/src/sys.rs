@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// Brings a link up or down (netdevice(7)).
 pub(crate) fn set_up(socket: &UdpSocket, name: &str, up: bool) -> io::Result<()> {
@@ -19,6 +19,38 @@ pub(crate) fn set_up(socket: &UdpSocket, name: &str, up: bool) -> io::Result<()>
 /// Whether a link is brought up (netdevice(7)).
 pub(crate) fn is_up(socket: &UdpSocket, name: &str) -> io::Result<bool> {
     Ok(flags(socket, name)?.1 & UP != 0)
+}
+
+/// A packet socket that sends only: with protocol 0 it receives nothing (packet(7)).
+pub(crate) fn frame_socket() -> io::Result<OwnedFd> {
+    // SAFETY: no pointers are involved.
+    let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just made and belongs to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Sends a whole frame through the link of this index.
+pub(crate) fn send_frame(socket: &OwnedFd, index: u32, frame: &[u8]) -> io::Result<()> {
+    // SAFETY: sockaddr_ll is plain data, for which zeroes are valid.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_ifindex = index.cast_signed();
+    let len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: frame and address live through the call, and it only reads them, as many bytes as said.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            frame.as_ptr().cast(),
+            frame.len(),
+            0,
+            std::ptr::from_ref(&address).cast(),
+            len,
+        )
+    };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 const UP: i16 = libc::IFF_UP as i16;

@@ -1,12 +1,13 @@
 //! What lists show.
 
 use dlmp_api::ldm::{Domain, Netdev, PRIMARY, Switch, Vnet};
-use dlmp_api::{AGGREGATION_ALIAS, SWITCH_ALIAS, VNIC_ALIAS, VnetAlias};
+use dlmp_api::{AGGREGATION_ALIAS, RuleCount, SWITCH_ALIAS, VNIC_ALIAS, VnetAlias};
+use dlmp_guard::Counter;
 use dlmp_netlink::Link;
 use dlmp_netlink::ethtool::{Duplex, Settings};
 
 use crate::build::guest_end;
-use crate::config::{DomainConfig, Place, VnetConfig, VnetKey};
+use crate::config::{DomainConfig, VnetConfig, VnetKey};
 use crate::control::Control;
 use crate::place;
 
@@ -19,11 +20,14 @@ impl Control {
     }
 
     fn domain(&self, name: &str, config: Option<&DomainConfig>) -> Domain {
-        let open = self.places.get(name);
-        let is_vm = config.is_some_and(|config| matches!(config.place, Place::Vm(_)));
+        let machine = self.machines.get(name).map(|machine| machine.state());
+        let since = match &machine {
+            Some(machine) => machine.since.map(tokio::time::Instant::into_std),
+            None => self.places.get(name).map(|place| place.since),
+        };
         let state = match config {
             Some(config) if config.stopped => "bound",
-            _ if open.is_some() || is_vm => "active",
+            _ if since.is_some() => "active",
             _ => "inactive",
         };
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -32,7 +36,7 @@ impl Control {
             state: state.into(),
             kind: if config.is_none() {
                 "control"
-            } else if is_vm {
+            } else if machine.is_some() {
                 "vm"
             } else {
                 "namespace"
@@ -41,8 +45,11 @@ impl Control {
             place: config.map_or_else(|| "this host".into(), |config| place::text(&config.place)),
             switches: count(self.config.switches.values().filter(|switch| switch.domain == name).count()),
             vnets: count(self.config.vnets.keys().filter(|key| key.domain == name).count()),
-            uptime: open.map(|place| place.since.elapsed().as_secs().cast_signed()),
-            problem: self.problems.domains.get(name).cloned(),
+            uptime: since.map(|since| since.elapsed().as_secs().cast_signed()),
+            problem: match machine {
+                Some(machine) => machine.problem,
+                None => self.problems.domains.get(name).cloned(),
+            },
         }
     }
 
@@ -84,6 +91,15 @@ impl Control {
         let Settings { speed, duplex } =
             switch.map_or(Settings { speed: None, duplex: Duplex::Unknown }, |switch| self.uplink_settings(switch));
         let default_vlan = switch.map(|switch| switch.default_vlan_id).unwrap_or_default();
+        let guard = self.guards.get(key);
+        let in_use = guard.and_then(|guard| guard.in_use().ok());
+        let counters = guard.and_then(|guard| guard.counters().ok()).map(|counters| {
+            let count = |&(counter, name): &(Counter, &str)| RuleCount {
+                name: name.into(),
+                count: counters.get(counter).cast_signed(),
+            };
+            Counter::ALL.iter().map(count).filter(|rule| rule.count > 0).collect()
+        });
         let mtu = vnet.mtu.or(switch.map(|switch| switch.mtu)).unwrap_or_default();
         Vnet {
             name: key.name.clone(),
@@ -108,11 +124,19 @@ impl Control {
             state: up_or_down(self.is_up(key)),
             speed: speed.map(i64::from),
             duplex: duplex.as_str().into(),
-            macs: 0,
-            vlans: 0,
-            counters: Vec::new(),
-            problem: self.problems.vnets.get(key).cloned(),
+            macs: in_use.map_or(0, |in_use| in_use.macs.cast_signed()),
+            vlans: in_use.map_or(0, |in_use| in_use.vlans.cast_signed()),
+            counters: counters.unwrap_or_default(),
+            problem: self.problem_of(key),
         }
+    }
+
+    fn problem_of(&self, key: &VnetKey) -> Option<String> {
+        let refused = || {
+            let why = self.machines.get(&key.domain)?.state().refused.remove(&key.name)?;
+            Some(format!("the emulator does not show its link state: {why}; its netdev has the id {}", key.name))
+        };
+        self.problems.vnets.get(key).cloned().or_else(refused)
     }
 
     /// Whether the guest sees a carrier, which its own end being down does not hide.
@@ -122,7 +146,7 @@ impl Control {
         up.unwrap_or(false)
     }
 
-    /// The network devices of a domain, or of all.
+    /// The network devices of a domain, or of all. Of a virtual machine these are its vnets: nobody sees into it.
     pub async fn list_netdevs(&self, domain: Option<&str>) -> Vec<Netdev> {
         let mut netdevs = Vec::new();
         for (name, place) in self.places.iter().filter(|(name, _)| domain.is_none_or(|domain| domain == *name)) {
@@ -133,7 +157,31 @@ impl Control {
             let shown = links.iter().filter(|link| link.ethernet && !is_internal(link));
             netdevs.extend(shown.map(|link| self.netdev(name, link, &links)));
         }
+        let of_machine =
+            |key: &VnetKey| self.machines.contains_key(&key.domain) && domain.is_none_or(|domain| domain == key.domain);
+        let mut cards: Vec<_> = self.config.vnets.iter().filter(|(key, _)| of_machine(key)).collect();
+        cards.sort_by_key(|(key, vnet)| (&key.domain, vnet.id));
+        netdevs.extend(cards.into_iter().map(|(key, vnet)| self.card(key, vnet)));
+        // In order by domain; sorting keeps that of the devices of one.
+        netdevs.sort_by(|a, b| a.domain.cmp(&b.domain));
         netdevs
+    }
+
+    /// A network device of a virtual machine.
+    fn card(&self, key: &VnetKey, vnet: &VnetConfig) -> Netdev {
+        let shown = self.vnet(key, vnet);
+        Netdev {
+            domain: key.domain.clone(),
+            name: guest_end(vnet),
+            class: "VNET".into(),
+            media: "ETHER".into(),
+            state: shown.state,
+            speed: shown.speed,
+            over: vec![format!("vnet{}", vnet.id)],
+            location: Some(format!("{}/{}", vnet.switch, key.name)),
+            mac: Some(shown.mac),
+            mtu: shown.mtu,
+        }
     }
 
     fn netdev(&self, domain: &str, link: &Link, links: &[Link]) -> Netdev {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use dlmp_api::ldm::{Error, NewVnet, Setting};
 
-use crate::config::{Place, VnetConfig, VnetKey};
+use crate::config::{VnetConfig, VnetKey};
 use crate::control::{Control, check_name};
 use crate::property::{Taken, set_vnet};
 use crate::switches::failed;
@@ -82,9 +82,11 @@ impl Control {
         let mut after = before.clone();
         set_vnet(&key, &mut after, &mut Taken::of(&self.config), settings)?;
         self.check_vnet(&key, &after)?;
-        // Where its ends are and what they are called decides whether the pair can stay.
+        // Where its ends are and what they are called decides whether the pair can stay. A tap stays always: an
+        // emulator is attached to it.
         let service = |vnet: &VnetConfig| self.config.switches.get(&vnet.switch).map(|switch| switch.domain.clone());
-        let anew = before.id != after.id || service(&before) != service(&after);
+        let pair = !self.machines.contains_key(domain);
+        let anew = pair && (before.id != after.id || service(&before) != service(&after));
         if anew && before.id != after.id {
             self.check_name_of_link(&key, &after).await?;
         }
@@ -122,7 +124,11 @@ impl Control {
         Ok(())
     }
 
-    fn known_vnet(&self, key: &VnetKey) -> Result<&VnetConfig, Error> {
+    /// The vnet of this name in its domain.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn known_vnet(&self, key: &VnetKey) -> Result<&VnetConfig, Error> {
         self.known_domain(&key.domain)?;
         self.config.vnets.get(key).ok_or_else(|| {
             Error::refused(
@@ -164,7 +170,7 @@ impl Control {
 
     /// Refuses a vnet whose link's name is taken in the guest.
     async fn check_name_of_link(&self, key: &VnetKey, vnet: &VnetConfig) -> Result<(), Error> {
-        if self.config.domains.get(&key.domain).is_some_and(|domain| matches!(domain.place, Place::Vm(_))) {
+        if self.machines.contains_key(&key.domain) {
             return Ok(());
         }
         let name = format!("net{}", vnet.id);

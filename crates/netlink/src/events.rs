@@ -9,6 +9,7 @@ use std::io;
 
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{self as packet, LinkAttribute};
 use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
 use nix::sys::socket::{setsockopt, sockopt};
 use rtnetlink::MulticastGroup;
@@ -27,6 +28,9 @@ pub enum LinkEvent {
         /// Name that it had.
         name: String,
     },
+    /// The link of this index is to announce again who is behind it (`NETDEV_NOTIFY_PEERS`): the machine has migrated, or a
+    /// bond below has failed over.
+    NewPeers(u32),
     /// Events were lost: look at every link again.
     Overrun,
 }
@@ -93,7 +97,7 @@ impl LinkEvents {
                 Ok(message) => {
                     let length = (message.header.length as usize).next_multiple_of(4);
                     rest = rest.get(length..).unwrap_or_default();
-                    self.waiting.extend(LinkEvent::from_message(&message));
+                    self.waiting.extend(LinkEvent::of_message(&message));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a link event was not understood");
@@ -106,15 +110,18 @@ impl LinkEvents {
 }
 
 impl LinkEvent {
-    fn from_message(message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Self> {
+    fn of_message(message: &NetlinkMessage<RouteNetlinkMessage>) -> Vec<Self> {
         match &message.payload {
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
-                Link::from_message(link).map(Self::Changed)
+                let new_peers = LinkAttribute::Event(packet::LinkEvent::NotifyPeers);
+                let new_peers = link.attributes.contains(&new_peers).then_some(Self::NewPeers(link.header.index));
+                Link::from_message(link).map(Self::Changed).into_iter().chain(new_peers).collect()
             }
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => {
-                Link::from_message(link).map(|link| Self::Removed { index: link.index, name: link.name })
+                let removed = |link: Link| Self::Removed { index: link.index, name: link.name };
+                Link::from_message(link).map(removed).into_iter().collect()
             }
-            _ => None,
+            _ => Vec::new(),
         }
     }
 }

@@ -118,13 +118,14 @@ pub(crate) fn netns_cookie(socket: &UdpSocket) -> io::Result<u64> {
     Ok(cookie)
 }
 
-/// `TUNSETIFF` of a new tap on an open `/dev/net/tun`; the kernel writes back the name that it got.
-pub(crate) fn attach_tap(tun: &File, interface: &mut Interface) -> io::Result<()> {
-    const FLAGS: libc::c_int = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_TUN_EXCL;
+/// `TUNSETIFF` of a tap on an open `/dev/net/tun`, of a new one only if said so; the kernel writes back the name that it got.
+pub(crate) fn attach_tap(tun: &File, interface: &mut Interface, new: bool) -> io::Result<()> {
+    const FLAGS: libc::c_int = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+    let exclusive = if new { libc::IFF_TUN_EXCL } else { 0 };
     // SAFETY: ifreq is plain data, for which zeroes are valid.
     let mut ifreq: libc::ifreq = unsafe { std::mem::zeroed() };
     ifreq.ifr_name = interface.0;
-    ifreq.ifr_ifru.ifru_flags = FLAGS as libc::c_short;
+    ifreq.ifr_ifru.ifru_flags = (FLAGS | exclusive) as libc::c_short;
     // SAFETY: the file is open, and ifreq, all that the kernel reads and writes here, lives through the call.
     let result = unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF as libc::Ioctl, &raw mut ifreq) };
     if result < 0 {

@@ -21,6 +21,8 @@ pub mod ethertype {
     pub const IPV6: u16 = 0x86dd;
     /// For experiments within one organisation (IEEE 802, local experimental 1): transitive probes.
     pub const EXPERIMENTAL: u16 = 0x88b5;
+    /// Local experimental 2: what a virtual machine is told of its links, and measuring the filter of a port.
+    pub const VNET: u16 = 0x88b6;
 }
 
 /// Writes a header, with a tag unless the VLAN is 0, and returns its length. The buffer is long enough.

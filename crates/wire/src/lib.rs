@@ -14,5 +14,6 @@ pub mod membership;
 pub mod ndp;
 pub mod rarp;
 pub mod transitive;
+pub mod vnet;
 
 pub use mac::{MacAddr, ParseMacError};

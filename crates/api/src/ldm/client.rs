@@ -3,7 +3,8 @@
 use zlink::proxy;
 
 use super::{
-    DomainsReply, Error, InfoReply, NetdevsReply, NewDomain, NewSwitch, NewVnet, Setting, SwitchesReply, VnetsReply,
+    AttachReply, DomainsReply, Error, InfoReply, NetdevsReply, NewDomain, NewSwitch, NewVnet, Setting, SwitchesReply,
+    VnetsReply,
 };
 
 /// The service of `ldmd`. The outer error is the connection's, the inner one the daemon's answer.
@@ -21,6 +22,12 @@ pub trait Ldmd {
     async fn add_vnet(&mut self, request: &NewVnet) -> zlink::Result<Result<(), Error>>;
     async fn set_vnet(&mut self, name: &str, domain: &str, settings: &[Setting]) -> zlink::Result<Result<(), Error>>;
     async fn remove_vnet(&mut self, name: &str, domain: &str) -> zlink::Result<Result<(), Error>>;
+    #[zlink(return_fds)]
+    async fn attach_vnet(
+        &mut self,
+        name: &str,
+        domain: &str,
+    ) -> zlink::Result<(Result<AttachReply, Error>, Vec<std::os::fd::OwnedFd>)>;
     #[zlink(more)]
     async fn list_domains(
         &mut self,

@@ -28,7 +28,8 @@ pub struct NewDomain {
     pub path: Option<String>,
     /// A process whose network namespace it is.
     pub pid: Option<i64>,
-    /// A virtual machine: path of its emulator's control socket (QMP), which need not exist yet.
+    /// A virtual machine: path of its emulator's control socket (QMP), which need not exist yet. It serves one program at
+    /// a time, so this one is for `ldmd` alone.
     pub vm: Option<String>,
 }
 
@@ -208,6 +209,13 @@ pub struct Netdev {
 pub struct InfoReply {
     /// Who answers.
     pub info: LdmdInfo,
+}
+
+/// Reply of `AttachVnet`.
+#[derive(Debug, Clone, Serialize, Deserialize, Type)]
+pub struct AttachReply {
+    /// Which of the file descriptors that come with the reply is the emulator's end of the tap.
+    pub fd: i64,
 }
 
 /// One of the replies of `ListDomains`.

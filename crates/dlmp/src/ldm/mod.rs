@@ -1,6 +1,7 @@
 //! The commands of `ldm`: domains, virtual switches and virtual network devices, which `ldmd` keeps. Here is what
 //! their listings have in common.
 
+pub mod attach;
 pub mod domain;
 pub mod list;
 pub mod netdev;

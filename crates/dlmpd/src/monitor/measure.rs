@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use dlmp_netlink::MulticastFilter;
 use dlmp_wire::MacAddr;
+use dlmp_wire::ethernet::ethertype;
 use tokio::sync::mpsc;
 
 use super::frames::FrameSender;
@@ -24,8 +25,8 @@ const TRIED: usize = 128;
 const CONTROL: usize = 8;
 /// How long the device may take to follow its list, and a frame to come over.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// The second of the types for local experiments (IEEE 802, 9.2.3); the first one is that of transitive probes.
-const ETHERTYPE: u16 = 0x88b6;
+/// The type of what a host tells its machines, too; those frames begin otherwise.
+const ETHERTYPE: u16 = ethertype::VNET;
 const NONCE: usize = 16;
 const FRAME: usize = 60;
 

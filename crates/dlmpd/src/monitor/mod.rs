@@ -32,6 +32,7 @@ mod probing;
 mod recorded;
 mod running;
 mod view;
+mod vnets;
 mod vnics;
 
 use std::cell::RefCell;
@@ -359,6 +360,12 @@ impl Task {
             LinkEvent::Removed { index, name } => {
                 for running in self.running.values_mut() {
                     running.link_removed(index, &name, &self.tools.watched, &self.tools.netlink).await;
+                    running.act();
+                }
+            }
+            LinkEvent::NewPeers(index) => {
+                for running in self.running.values_mut() {
+                    running.new_peers(index);
                     running.act();
                 }
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use dlmp_api::{AGGREGATION_ALIAS, Error, LOWER_ALIAS, StateNews};
+use dlmp_api::{AGGREGATION_ALIAS, Error, LOWER_ALIAS, StateNews, VnetAlias};
 use dlmp_datapath::bpf::{self, Attachment, Bpf, Previous, Served};
 use dlmp_datapath::{ClientAddress, Datapath, PortIndex, SlotIndex};
 use dlmp_engine::{Action, Event, LinkState, Notice};
@@ -67,6 +67,8 @@ pub struct Running {
     pub(super) lower: u32,
     pub(super) mtu: u32,
     pub(super) ports: BTreeMap<PortIndex, Port>,
+    /// What is wrong with vnets among the ports, in words.
+    pub(super) problems: Vec<String>,
     pub(super) vnics: Vnics,
     pub(super) clients: Clients,
     pub(super) groups: Groups,
@@ -125,6 +127,8 @@ pub(super) struct Port {
     pub(super) name: String,
     /// Absent while the link does not exist.
     pub(super) device: Option<Device>,
+    /// Absent when the link is no vnet.
+    pub(super) vnet: Option<VnetAlias>,
 }
 
 /// The link of a port.
@@ -181,6 +185,7 @@ impl Running {
             lower,
             mtu: link.mtu,
             ports: BTreeMap::new(),
+            problems: Vec::new(),
             vnics: Vnics::default(),
             clients: Clients::default(),
             groups: Groups::default(),
@@ -211,7 +216,7 @@ impl Running {
         let mut devices = Vec::new();
         for name in &spec.ports {
             let port = self.free_index()?;
-            self.ports.insert(port, Port { name: name.clone(), device: None });
+            self.ports.insert(port, Port { name: name.clone(), device: None, vnet: None });
             self.note_before(port, spec.before.get(name).is_some_and(|before| before.all_multicast));
             self.engine.handle_event(Event::PortAdded(port), now);
             if let Some(link) = netlink.link(name).await.map_err(failed)? {
@@ -323,10 +328,15 @@ impl Running {
             }
         };
         tracing::info!(aggregation = self.name, port = port.map(name), state, "{reason}");
+        self.publish(port.map(name), state, reason);
+    }
+
+    /// Tells whoever watches of a change of state: of a port, or of the whole aggregation.
+    pub(super) fn publish(&self, port: Option<&str>, state: &str, reason: String) {
         self.news.state(|| StateNews {
             time: nanoseconds(clock::realtime()),
             aggregation: self.name.clone(),
-            port: port.map(|port| name(port).to_owned()),
+            port: port.map(str::to_owned),
             state: state.to_owned(),
             reason,
         });

@@ -201,9 +201,7 @@ impl Multicast {
         if self.port != before {
             actions.push_back(Action::SetMulticastPort(self.port));
             if let Some(port) = self.port {
-                actions.push_back(GroupAction::Report(port).into());
-                actions.push_back(GroupAction::Ask.into());
-                self.report_again = Some(now + REPORT_AGAIN);
+                self.new_peers(port, now, actions);
             }
         }
         let others: Vec<PortIndex> = present.iter().copied().filter(|&port| Some(port) != self.port).collect();
@@ -213,6 +211,15 @@ impl Multicast {
             filter.set_serves(serving.contains(&Some(port)));
         }
         self.settle(actions);
+    }
+
+    /// The switches behind a port do not know the groups.
+    pub(crate) fn new_peers(&mut self, port: PortIndex, now: Instant, actions: &mut VecDeque<Action>) {
+        if self.port == Some(port) {
+            actions.push_back(GroupAction::Report(port).into());
+            actions.push_back(GroupAction::Ask.into());
+            self.report_again = Some(now + REPORT_AGAIN);
+        }
     }
 
     /// The port that group-addressed frames are taken from.

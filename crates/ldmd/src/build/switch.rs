@@ -72,7 +72,19 @@ impl Control {
         let uplink = switch.net_dev.clone().map_or(Uplink::Stub, Uplink::Link);
         let links = place.links.clone();
         self.carriers.switch(name, links, uplink).await;
-        Ok(())
+        self.show_switch(name, switch).await
+    }
+
+    /// With `linkprop=phys-state` on the switch itself its bridge shows the state of the uplink; a bridge has no
+    /// carrier to take away as long as one of its ports is up.
+    ///
+    /// # Errors
+    /// The kernel's refusal, in words.
+    pub(crate) async fn show_switch(&self, name: &str, switch: &SwitchConfig) -> Result<(), String> {
+        let Some(place) = self.places.get(&switch.domain) else { return Ok(()) };
+        let Some(bridge) = place.netlink.link(name).await.map_err(text)? else { return Ok(()) };
+        let shown = switch.phys_state.then(|| self.carriers.carrier(name).unwrap_or(false));
+        place.netlink.show_state(bridge.index, shown).await.map_err(text)
     }
 
     /// Brings a switch from one configuration to another.

@@ -1,6 +1,8 @@
-//! The link of a vnet: a pair of veth ends, one in the guest, one a port of the switch's bridge.
+//! The link of a vnet: a pair of veth ends, one in the guest, one a port of the switch's bridge. For a virtual machine it is
+//! a tap ([`super::tap`]), which is the switch end and has no other.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use dlmp_api::ldm::PRIMARY;
 use dlmp_api::{SWITCH_END_ALIAS, VnetAlias};
@@ -9,14 +11,14 @@ use dlmp_netlink::{Link, NewVeth};
 
 use super::is_bridge;
 use super::switch::text;
-use crate::carrier::End;
+use crate::carrier::{End, GuestEnd};
 use crate::config::{SwitchConfig, VnetConfig, VnetKey};
 use crate::control::Control;
 use crate::place::Place;
 use crate::property::InterVnet;
 
 /// Names of switch ends: the kernel puts a free number in.
-const END: &str = "ldm%d";
+pub(super) const END: &str = "ldm%d";
 
 /// The switch end of a vnet, as it was built or found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,10 +40,14 @@ impl Control {
         let (vnet, switch) = self.configured(key)?;
         let end = match self.find_end(key, &switch.domain).await? {
             Some(end) => end,
+            None if self.machines.contains_key(&key.domain) => self.make_tap(key, &switch.domain).await?,
             None => self.make_pair(key, &vnet, &switch).await?,
         };
-        self.built
-            .insert(key.clone(), Built { domain: switch.domain.clone(), index: end.index, name: end.name.clone() });
+        let built = Built { domain: switch.domain.clone(), index: end.index, name: end.name.clone() };
+        // First the guard: nothing passes unguarded, and what it refuses has changed nothing yet.
+        let guarded = self.build_guard(key, &vnet, &built).await;
+        self.built.insert(key.clone(), built);
+        guarded?;
         self.connect(&vnet, &switch, &end).await?;
         self.build_guest_end(key, &vnet, &switch).await?;
         self.problems.vnets.remove(key);
@@ -53,6 +59,11 @@ impl Control {
     pub(crate) async fn unbuild_vnet(&mut self, key: &VnetKey) {
         self.carriers.forget_end(key).await;
         self.problems.vnets.remove(key);
+        self.guards.remove(key);
+        if let Some(machine) = self.machines.get(&key.domain) {
+            machine.forget(&key.name);
+            self.channel.forget(key);
+        }
         let Some(built) = self.built.remove(key) else { return };
         let Some(place) = self.places.get(&built.domain) else { return };
         if let Err(error) = place.netlink.delete_link(built.index).await
@@ -67,13 +78,16 @@ impl Control {
         let (Some(built), Some(vnet)) = (self.built.get(key), self.config.vnets.get(key)) else { return };
         let switch = self.config.switches.get(&vnet.switch);
         let running = switch.is_some_and(|switch| self.runs(&switch.domain)) && self.runs(&key.domain);
-        let guest = self.places.get(&key.domain).map(|place| (place.links.clone(), guest_end(vnet)));
+        let guest = match self.machines.get(&key.domain) {
+            Some(machine) => Some(GuestEnd::Card(Arc::clone(machine))),
+            None => self.places.get(&key.domain).map(|place| GuestEnd::Link(place.links.clone(), guest_end(vnet))),
+        };
         let end = End { name: built.name.clone(), phys_state: vnet.phys_state, running, guest };
         if switch.is_some() {
             self.carriers.end(&vnet.switch, key, end).await;
         } else if let Some(place) = self.places.get(&built.domain) {
             self.carriers.forget_end(key).await;
-            take_down(place, &built.name);
+            self.take_down(key, place, &built.name);
         }
     }
 
@@ -88,8 +102,13 @@ impl Control {
         }
     }
 
-    /// Tells the guests behind a switch what is behind their links now.
+    /// Shows what is behind a switch now by its bridge, and tells the guests.
     pub(crate) async fn describe(&mut self, switch: &str) {
+        if let Some(config) = self.config.switches.get(switch)
+            && let Err(error) = self.show_switch(switch, config).await
+        {
+            tracing::warn!(switch, error, "the switch does not show the state of its uplink");
+        }
         for key in self.vnets_of(switch) {
             if let Ok((vnet, switch)) = self.configured(&key)
                 && let Err(error) = self.build_guest_end(&key, &vnet, &switch).await
@@ -127,15 +146,16 @@ impl Control {
     pub(super) async fn save_ends(&mut self, switch: &str, domain: &str, place: &Place) {
         for key in self.vnets_of(switch) {
             self.carriers.forget_end(&key).await;
-            let Some(built) = self.built.get_mut(&key).filter(|built| built.domain == domain) else { continue };
-            take_down(place, &built.name);
+            let Some(built) = self.built.get(&key).filter(|built| built.domain == domain).cloned() else { continue };
+            self.take_down(&key, place, &built.name);
             let Some(own) = self.places.get(PRIMARY) else { continue };
             if key.domain == domain {
                 continue;
             }
             match move_end(&key, built.index, place, own).await {
                 Ok(link) => {
-                    *built = Built { domain: PRIMARY.into(), index: link.index, name: link.name };
+                    let saved = Built { domain: PRIMARY.into(), index: link.index, name: link.name };
+                    self.built.insert(key.clone(), saved);
                     self.problems.vnets.insert(key, format!("the domain {domain} of its switch is gone"));
                 }
                 Err(error) => tracing::warn!(vnet = %key, error, "the link goes with the domain"),
@@ -151,14 +171,13 @@ impl Control {
     }
 
     /// The switch end, brought back into the service domain if it was saved from it.
-    async fn find_end(&self, key: &VnetKey, domain: &str) -> Result<Option<Link>, String> {
-        let service = self.places.get(domain).ok_or_else(|| format!("the domain {domain} is not there"))?;
+    pub(super) async fn find_end(&self, key: &VnetKey, domain: &str) -> Result<Option<Link>, String> {
         let Some(built) = self.built.get(key) else { return Ok(None) };
         let Some(place) = self.places.get(&built.domain) else { return Ok(None) };
         let link = place.netlink.link_by_index(built.index).await.map_err(text)?;
         match link.filter(|link| key_of(link).as_ref() == Some(key)) {
             Some(link) if built.domain == domain => Ok(Some(link)),
-            Some(link) => move_end(key, link.index, place, service).await.map(Some),
+            Some(link) => move_end(key, link.index, place, self.place_of(domain)?).await.map(Some),
             None => Ok(None),
         }
     }
@@ -208,6 +227,9 @@ impl Control {
 
     /// Address, MTU and alias of the guest's end. Where the guest keeps it elsewhere it stays as it is.
     async fn build_guest_end(&self, key: &VnetKey, vnet: &VnetConfig, switch: &SwitchConfig) -> Result<(), String> {
+        if self.machines.contains_key(&key.domain) {
+            return self.describe_tap(key, vnet, switch);
+        }
         let (name, netlink) = (guest_end(vnet), &self.place_of(&key.domain)?.netlink);
         let Some(link) = netlink.link(&name).await.map_err(text)? else { return Ok(()) };
         let known = link.alias.as_deref().map(str::parse::<VnetAlias>);
@@ -232,7 +254,7 @@ impl Control {
     }
 
     /// What a guest is told of its link.
-    fn alias(&self, key: &VnetKey, vnet: &VnetConfig, switch: &SwitchConfig) -> VnetAlias {
+    pub(super) fn alias(&self, key: &VnetKey, vnet: &VnetConfig, switch: &SwitchConfig) -> VnetAlias {
         let Settings { speed, duplex } = self.uplink_settings(switch);
         VnetAlias {
             vnet: key.name.clone(),
@@ -252,12 +274,25 @@ impl Control {
         settings.unwrap_or(Settings { speed: None, duplex: Duplex::Unknown })
     }
 
-    fn place_of(&self, domain: &str) -> Result<&Place, String> {
+    /// Takes the link of a vnet down that does not follow its switch any more.
+    fn take_down(&self, key: &VnetKey, place: &Place, name: &str) {
+        if let Some(machine) = self.machines.get(&key.domain) {
+            machine.show(&key.name, false);
+            self.channel.forget(key);
+        }
+        if let Err(error) = place.links.set_up(name, false) {
+            tracing::warn!(link = name, %error, "the link stays up");
+        }
+        // Asked for the carrier the kernel tells of the change at once.
+        let _ = place.links.carrier(name);
+    }
+
+    pub(super) fn place_of(&self, domain: &str) -> Result<&Place, String> {
         self.places.get(domain).ok_or_else(|| format!("the domain {domain} is not there"))
     }
 }
 
-/// Name of the guest's end.
+/// Name of the guest's end in a namespace.
 pub fn guest_end(vnet: &VnetConfig) -> String {
     format!("net{}", vnet.id)
 }
@@ -270,7 +305,9 @@ fn mtu(vnet: &VnetConfig, switch: &SwitchConfig) -> u32 {
 async fn move_end(key: &VnetKey, index: u32, from: &Place, to: &Place) -> Result<Link, String> {
     from.netlink.move_link(index, &to.namespace, END).await.map_err(text)?;
     let links = to.netlink.links().await.map_err(text)?;
-    links.into_iter().find(|link| key_of(link).as_ref() == Some(key)).ok_or_else(|| "its link got lost".into())
+    let moved = links.into_iter().find(|link| key_of(link).as_ref() == Some(key)).ok_or("its link got lost")?;
+    to.netlink.silence(moved.index).await.map_err(text)?;
+    Ok(moved)
 }
 
 /// Removes the guest's end of a vnet whose switch end is nowhere: in a namespace that cannot be reached any more, such as
@@ -290,12 +327,4 @@ async fn remove_orphan(key: &VnetKey, guest: &Place) -> Result<(), String> {
 fn key_of(link: &Link) -> Option<VnetKey> {
     let key = link.alias.as_deref()?.strip_prefix(SWITCH_END_ALIAS)?.trim_start();
     VnetKey::try_from(key.to_owned()).ok()
-}
-
-fn take_down(place: &Place, name: &str) {
-    if let Err(error) = place.links.set_up(name, false) {
-        tracing::warn!(link = name, %error, "the link stays up");
-    }
-    // Asked for the carrier the kernel tells of the change at once.
-    let _ = place.links.carrier(name);
 }
