@@ -1,7 +1,7 @@
 //! The guest: a virtual machine in QEMU, without hardware acceleration, whose network cards are vnets.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -89,24 +89,17 @@ impl Machine {
         Ok(Self { process, directory, shell })
     }
 
-    /// Waits until the machine runs lines.
+    /// Waits until the machine is ready for lines.
     ///
     /// # Errors
-    /// It does not within a minute.
-    pub fn boot(&mut self) -> Result<()> {
-        // What comes before the shell listens is lost.
-        self.shell.set_read_timeout(Some(Duration::from_secs(1)))?;
-        let deadline = Instant::now() + PATIENCE;
-        while self.run("true").is_err() {
-            ensure!(Instant::now() < deadline, "the machine does not start");
+    /// It is not within a minute.
+    pub fn boot(&self) -> Result<()> {
+        for line in BufReader::new(&self.shell).lines() {
+            if line.context("the machine does not start")? == "ready" {
+                return Ok(());
+            }
         }
-        // Answers to earlier questions.
-        thread::sleep(Duration::from_millis(200));
-        self.shell.set_nonblocking(true)?;
-        let _ = self.shell.read_to_end(&mut Vec::new());
-        self.shell.set_nonblocking(false)?;
-        self.shell.set_read_timeout(Some(PATIENCE))?;
-        Ok(())
+        bail!("the emulator has ended")
     }
 
     /// Runs a line in the machine and returns what it printed, and its exit code.

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use dlmp_testbed::{Environment, Host, Namespace, Scene};
+use dlmp_testbed::{Host, Namespace, Scene};
 
 use self::machine::{Machine, Migration};
 pub use self::verdict::Verdict;

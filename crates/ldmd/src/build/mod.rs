@@ -90,6 +90,10 @@ impl Control {
                 let end = self.built.iter().find(|(_, built)| built.domain == domain && built.index == index);
                 if let Some((key, _)) = end {
                     let key = key.clone();
+                    // A tap is away for a moment when an emulator attaches to it.
+                    if matches!(self.find_end(&key, domain).await, Ok(Some(_))) {
+                        return;
+                    }
                     tracing::warn!(vnet = %key, "the link of the vnet was removed");
                     self.built.remove(&key);
                     self.build_known_vnet(&key).await;
