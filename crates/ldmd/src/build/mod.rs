@@ -10,7 +10,7 @@ mod vnet;
 use dlmp_api::ldm::PRIMARY;
 use dlmp_netlink::{Link, LinkEvent, Namespace};
 
-use crate::config::{VnetConfig, VnetKey};
+use crate::config::{self, DomainConfig, Named, VnetConfig, VnetKey};
 use crate::control::Control;
 use crate::place::Place;
 
