@@ -144,7 +144,8 @@ impl Control {
 
     /// A namespace that was made for a domain is gone after a boot: it is made again.
     async fn make_again(&self, domain: &str) {
-        if let Some(crate::config::Place::Namespace(named)) = self.config.domains.get(domain).map(|domain| &domain.place)
+        if let Some(crate::config::Place::Namespace(named)) =
+            self.config.domains.get(domain).map(|domain| &domain.place)
             && named.made
             && let Err(error) = Namespace::make_named(&named.name).await
             && error.errno() != Some(libc::EEXIST)
