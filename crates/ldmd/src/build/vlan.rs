@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dlmp_netlink::{Error, Link, Netlink, PortVlan};
 
+use super::Built;
 use crate::config::{SwitchConfig, VnetConfig, VnetKey};
 use crate::control::Control;
 use crate::place::Place;
@@ -68,8 +69,13 @@ impl Control {
         if bridge.vlan_filtering {
             return Ok(());
         }
+        // Those that are no ports yet, of a bridge that was just made, become ones later.
+        let ports = netlink.links().await.map_err(reason)?.into_iter();
+        let ports: BTreeSet<u32> =
+            ports.filter(|link| link.master == Some(bridge.index)).map(|link| link.index).collect();
         for (key, vnet) in self.connected(name) {
-            if let Some(built) = self.built.get(key).filter(|built| built.domain == switch.domain) {
+            let is_port = |built: &&Built| built.domain == switch.domain && ports.contains(&built.index);
+            if let Some(built) = self.built.get(key).filter(is_port) {
                 bring_in_line(netlink, built.index, &wanted(vnet, switch)).await?;
             }
         }
