@@ -48,7 +48,7 @@ fn assert_goes_on(stream: &Stream) {
 fn assert_lost_and_found(port: &str, lose: impl Fn(&VirtualHost), find: impl Fn(&VirtualHost)) {
     let (host, dlmp) = with_aggregation();
     let mac = || link(&host.scene.ldg6, port).map(|link| link["address"].clone());
-    let (vnets, before) = (host.json("ldm list -o network -j"), mac());
+    let (vnets, before) = (host.vnets(), mac());
     let record = host
         .flow(ms(4000))
         .event(ms(500), "lost", || {
@@ -65,7 +65,7 @@ fn assert_lost_and_found(port: &str, lose: impl Fn(&VirtualHost), find: impl Fn(
     assert_goes_on(&record.back);
     wait_for("the port is used again", || is_attached(&dlmp, port));
     host.wait_for_link(port, "up");
-    assert_eq!(host.json("ldm list -o network -j"), vnets);
+    assert_eq!(host.vnets(), vnets);
     assert_eq!(mac(), before);
 }
 
@@ -150,7 +150,7 @@ fn a_primary_that_is_back_before_its_old_links_are_gone_builds_them_again() {
 fn a_guest_whose_namespace_is_deleted_gets_the_same_links_when_it_is_back() {
     let host = VirtualHost::built();
     host.wait_for_link("net0", "up");
-    let vnets = host.json("ldm list -o network -j");
+    let vnets = host.vnets();
     host.scene.ldg6.shut_down();
     wait_for("the domain is inactive", || host.domain("ldg6")["state"] == "inactive");
     wait_for("its vnets are down", || host.vnet("vnet6")["state"] == "down");
@@ -158,7 +158,7 @@ fn a_guest_whose_namespace_is_deleted_gets_the_same_links_when_it_is_back() {
     for port in ["net0", "net1"] {
         host.wait_for_link(port, "up");
     }
-    assert_eq!(host.json("ldm list -o network -j"), vnets);
+    assert_eq!(host.vnets(), vnets);
     let macs = ["net0", "net1"].map(|port| link(&host.scene.ldg6, port).unwrap()["address"].clone());
     assert_eq!(macs, [Scene::NET0, Scene::NET1]);
 }

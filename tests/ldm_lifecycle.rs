@@ -72,7 +72,7 @@ fn what_was_made_is_removed_and_nothing_else() {
     host.typed("ldm remove-domain ldg5");
     assert!(!exists(&host.scene.ldg6), "the namespace that was made for ldg6 is still there");
     assert!(exists(&host.scene.ldg5), "the namespace of ldg5 was there before");
-    assert_eq!(host.json("ldm list -o network -j"), json!([]));
+    assert_eq!(host.vnets(), json!([]));
     assert_eq!(host.json("ldm list-services -j"), json!([]));
 }
 
@@ -95,7 +95,7 @@ fn assert_restart_disturbs_nothing(signal: Signal) {
     host.wait_until_reachable();
     let state = || {
         let namespaces = [host.primary(), &host.scene.ldg5, &host.scene.ldg6].map(links);
-        (namespaces, host.json("ldm list -o network -j"), host.json("ldm list-services -j"))
+        (namespaces, host.vnets(), host.json("ldm list-services -j"))
     };
     let before = state();
     let record = host
@@ -128,7 +128,7 @@ fn everything_is_restored_at_the_start() {
     host.typed("ldm add-vnet mtu=1500 vnet9 primary-vsw0 ldg6");
     host.wait_for_link("net0", "up");
     host.wait_for_link("net1", "up");
-    let shown = || (host.json("ldm list -o network -j"), host.json("ldm list-services -j"));
+    let shown = || (host.vnets(), host.json("ldm list-services -j"));
     let before = shown();
     host.scene.primary.end(Signal::SIGTERM).unwrap();
     host.scene.ldg6.shut_down();

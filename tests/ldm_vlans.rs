@@ -2,6 +2,8 @@
 //! refused with the reason.
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails like the test")]
 
+use std::fs;
+
 use dlmp_testbed::Namespace;
 use dlmp_tests::{VirtualHost, run, wait_for};
 use nix::sys::signal::Signal;
@@ -32,13 +34,16 @@ fn tries(host: &VirtualHost, link: &str) -> bool {
     host.scene.domain.ip(&format!("link add name tryout {link}\nlink del dev tryout")).is_ok()
 }
 
-/// Gives the external host an address in a VLAN.
+/// Gives the external host an address in a VLAN, and has it answer for that in no other.
 fn serve(host: &VirtualHost, vlan: u16) {
     let lines = format!(
         "link add link net0 name vlan{vlan} type vlan id {vlan}\n\
          address add 10.{vlan}.0.1/24 dev vlan{vlan}\nlink set dev vlan{vlan} up"
     );
     host.scene.domain.ip(&lines).unwrap();
+    // Linux otherwise answers on every link for all its addresses (arp_ignore in ip-sysctl).
+    let own_link_only = || fs::write("/proc/sys/net/ipv4/conf/all/arp_ignore", "1");
+    host.scene.domain.enter(own_link_only).unwrap().unwrap();
 }
 
 /// Whether the external host answers in a VLAN.
@@ -127,6 +132,7 @@ fn the_default_vlan_of_a_switch_is_that_of_its_vnets() {
     // The default one is not: the uplink's untagged frames are in it.
     host.typed("ldm set-vsw default-vlan-id=7 primary-vsw0");
     assert_eq!(host.switch("primary-vsw0")["pvid"], 7);
+    host.scene.ldg6.ip("neighbour flush dev net0").unwrap();
     assert!(!reaches(&host.scene.ldg6, 7));
     host.give_address("net0");
     host.wait_until_reachable();

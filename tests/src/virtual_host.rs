@@ -77,6 +77,15 @@ impl VirtualHost {
         json(self.dlmp(), line)
     }
 
+    /// What `ldm list -o network -j` says of all vnets, but for what counts their traffic.
+    pub fn vnets(&self) -> Value {
+        let mut vnets = self.json("ldm list -o network -j");
+        for vnet in vnets.as_array_mut().unwrap() {
+            vnet.as_object_mut().unwrap().retain(|field, _| !["macs", "vlans", "counters"].contains(&field.as_str()));
+        }
+        vnets
+    }
+
     /// What `ldm list -o network -j` says of a vnet of `ldg6`.
     pub fn vnet(&self, name: &str) -> Value {
         row(&self.json("ldm list -o network -j ldg6"), name)
@@ -164,7 +173,8 @@ impl VirtualHost {
         }
         let config = std::fs::read_to_string(scene.primary.config()).unwrap_or_default();
         everything.insert("ldmd.toml".into(), config);
-        for line in ["ldm list -p", "ldm list -o network -j", "ldm list-services -j"] {
+        everything.insert("vnets".into(), self.vnets().to_string());
+        for line in ["ldm list -p", "ldm list-services -j"] {
             everything.insert(line.into(), without_uptime(&self.typed(line)));
         }
         everything

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use dlmp_wire::MacAddr;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType,
-    LinkMessage, LinkMode, State, Stats64,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridge, InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo,
+    LinkLayerType, LinkMessage, LinkMode, State, Stats64,
 };
 use rtnetlink::LinkUnspec;
 
@@ -43,6 +43,8 @@ pub struct Link {
     pub kind: Option<String>,
     /// VLAN id of a VLAN device.
     pub vlan: Option<u16>,
+    /// A bridge that filters VLANs.
+    pub vlan_filtering: bool,
     /// Index of the bridge (or bond...) that it is a port of.
     pub master: Option<u32>,
     /// Kind of that: `bridge`, `bond`...
@@ -126,6 +128,9 @@ impl Link {
                 LinkInfo::Kind(kind) => self.kind = Some(kind.to_string()),
                 LinkInfo::Data(InfoData::Vlan(vlan)) => {
                     self.vlan = vlan.iter().find_map(|info| if let InfoVlan::Id(id) = info { Some(*id) } else { None });
+                }
+                LinkInfo::Data(InfoData::Bridge(bridge)) => {
+                    self.vlan_filtering = bridge.contains(&InfoBridge::VlanFiltering(true));
                 }
                 LinkInfo::PortKind(kind) => self.master_kind = Some(kind.to_string()),
                 _ => {}

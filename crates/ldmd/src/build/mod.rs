@@ -10,7 +10,7 @@ mod vnet;
 use dlmp_api::ldm::PRIMARY;
 use dlmp_netlink::{Link, LinkEvent, Namespace};
 
-use crate::config::{self, DomainConfig, Named, VnetConfig, VnetKey};
+use crate::config::{self, VnetConfig, VnetKey};
 use crate::control::Control;
 use crate::place::Place;
 
@@ -22,7 +22,7 @@ impl Control {
     pub async fn restore(&mut self) {
         let domains: Vec<String> = self.config.domains.keys().cloned().collect();
         for domain in domains {
-            self.make_namespace(&domain).await;
+            self.make_again(&domain).await;
             self.open_domain(&domain);
         }
         self.find_ends().await;
@@ -146,14 +146,11 @@ impl Control {
         }
     }
 
-    /// Makes the namespace of a domain again that was made for it: none outlives a reboot of the host.
-    async fn make_namespace(&self, domain: &str) {
-        let Some(DomainConfig { place: config::Place::Namespace(Named { name, made: true }), .. }) =
-            self.config.domains.get(domain)
-        else {
-            return;
-        };
-        if let Err(error) = Namespace::make_named(name).await
+    /// A namespace that was made for a domain is gone after a boot: it is made again.
+    async fn make_again(&self, domain: &str) {
+        if let Some(config::Place::Namespace(named)) = self.config.domains.get(domain).map(|domain| &domain.place)
+            && named.made
+            && let Err(error) = Namespace::make_named(&named.name).await
             && error.errno() != Some(libc::EEXIST)
         {
             tracing::error!(domain, %error, "the network namespace of the domain cannot be made");

@@ -8,9 +8,6 @@ use crate::carrier::Uplink;
 use crate::config::SwitchConfig;
 use crate::control::Control;
 
-/// Why nothing about VLANs can be set.
-pub(super) const NO_VLANS: &str = "this kernel's bridges have no VLAN filtering (CONFIG_BRIDGE_VLAN_FILTERING), which pvid, vid and default-vlan-id need";
-
 impl Control {
     /// Makes the switch's bridge, or brings it in line.
     ///
@@ -20,7 +17,6 @@ impl Control {
         let place =
             self.places.get(&switch.domain).ok_or_else(|| format!("the domain {} is not there", switch.domain))?;
         let netlink = &place.netlink;
-        let filtering = self.needs_vlans(name, switch);
         let mtu = u32::from(switch.mtu.number());
         let (bridge, new) = match netlink.link(name).await.map_err(text)? {
             Some(link) if is_ours(&link) => (link, false),
@@ -28,9 +24,8 @@ impl Control {
                 return Err(format!("the name {name} is taken by another link of the domain {}", switch.domain));
             }
             None => {
-                let new = NewBridge { mac: switch.mac_addr, mtu, vlan_filtering: filtering, default_pvid: None };
-                let bridge = netlink.create_bridge(name, new).await.map_err(|error| without_vlans(error, filtering))?;
-                (bridge, true)
+                let new = NewBridge { mac: switch.mac_addr, mtu, vlan_filtering: false, default_pvid: None };
+                (netlink.create_bridge(name, new).await.map_err(text)?, true)
             }
         };
         let finished = async {
@@ -39,12 +34,6 @@ impl Control {
             }
             if bridge.mac != Some(switch.mac_addr) {
                 netlink.set_mac(bridge.index, switch.mac_addr).await.map_err(text)?;
-            }
-            if filtering && !new {
-                netlink
-                    .set_vlan_filtering(bridge.index, true)
-                    .await
-                    .map_err(|error| without_vlans(error, filtering))?;
             }
             let uplink = match &switch.net_dev {
                 Some(net_dev) => netlink.link(net_dev).await.map_err(text)?,
@@ -57,9 +46,7 @@ impl Control {
             if bridge.mtu != mtu {
                 netlink.set_mtu(bridge.index, mtu).await.map_err(text)?;
             }
-            if filtering {
-                self.build_switch_vlans(name, switch, &bridge, uplink.as_ref()).await?;
-            }
+            self.build_vlans(name, switch, &bridge, uplink.as_ref(), None).await?;
             netlink.set_up(bridge.index, true).await.map_err(text)
         };
         if let Err(error) = finished.await {
@@ -171,14 +158,6 @@ async fn join(netlink: &dlmp_netlink::Netlink, uplink: &Link, bridge: &Link, mtu
         netlink.set_up(uplink.index, true).await.map_err(text)?;
     }
     Ok(())
-}
-
-/// Why a bridge could not be made, where the reason may be that the kernel has no VLANs on bridges.
-fn without_vlans(error: dlmp_netlink::Error, filtering: bool) -> String {
-    match error.errno() {
-        Some(libc::EOPNOTSUPP) if filtering => NO_VLANS.into(),
-        _ => text(error),
-    }
 }
 
 pub(super) fn text(error: dlmp_netlink::Error) -> String {

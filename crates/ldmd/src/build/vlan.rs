@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dlmp_netlink::{Link, Netlink, PortVlan};
+use dlmp_netlink::{Error, Link, Netlink, PortVlan};
 
-use super::switch::text;
-use crate::config::{SwitchConfig, VnetConfig};
+use super::Built;
+use crate::config::{SwitchConfig, VnetConfig, VnetKey};
 use crate::control::Control;
+use crate::place::Place;
+
+/// Why nothing about VLANs can be set.
+const NO_VLANS: &str = "this kernel's bridges have no VLAN filtering (CONFIG_BRIDGE_VLAN_FILTERING), which pvid, vid and default-vlan-id need";
 
 /// The VLANs of a port: which one untagged frames belong to, and those of tagged ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,54 +21,69 @@ struct Wanted {
 
 impl Control {
     /// Whether a switch or one of its vnets has anything about VLANs set.
-    pub(super) fn needs_vlans(&self, name: &str, switch: &SwitchConfig) -> bool {
+    fn needs_vlans(&self, name: &str, switch: &SwitchConfig) -> bool {
         let own = switch.default_vlan_id != Default::default() || switch.pvid.is_some() || !switch.vid.is_empty();
-        own || self.connected(name).any(|vnet| vnet.pvid.is_some() || !vnet.vid.is_empty())
+        own || self.connected(name).any(|(_, vnet)| vnet.pvid.is_some() || !vnet.vid.is_empty())
     }
 
-    /// Brings the VLANs of the bridge itself and of the uplink in line.
-    pub(super) async fn build_switch_vlans(
+    /// Brings the VLANs of a switch in line: of the bridge itself, of the uplink and of one vnet's switch end. While nothing
+    /// about VLANs is set they are not filtered. Before they are, every switch end is brought in line, so that no frame
+    /// is lost.
+    ///
+    /// # Errors
+    /// The kernel's refusal in words, such as that it has no VLAN filtering.
+    pub(super) async fn build_vlans(
         &self,
         name: &str,
         switch: &SwitchConfig,
         bridge: &Link,
         uplink: Option<&Link>,
+        end: Option<(&VnetConfig, u32)>,
     ) -> Result<(), String> {
-        let Some(place) = self.places.get(&switch.domain) else { return Ok(()) };
+        let Some(Place { netlink, .. }) = self.places.get(&switch.domain) else { return Ok(()) };
+        if !self.needs_vlans(name, switch) {
+            return match bridge.vlan_filtering {
+                true => netlink.set_vlan_filtering(bridge.index, false).await.map_err(reason),
+                false => Ok(()),
+            };
+        }
         let default = switch.default_vlan_id.number();
         let own = Wanted {
             pvid: switch.pvid.unwrap_or(switch.default_vlan_id).number(),
             tagged: switch.vid.iter().map(|vid| vid.number()).collect(),
         };
-        bring_in_line(&place.netlink, bridge.index, &own).await?;
+        bring_in_line(netlink, bridge.index, &own).await?;
         if let Some(uplink) = uplink {
             let mut used: BTreeSet<u16> = own.tagged.iter().copied().chain([own.pvid]).collect();
-            for vnet in self.connected(name) {
+            for (_, vnet) in self.connected(name) {
                 let wanted = wanted(vnet, switch);
                 used.extend(wanted.tagged);
                 used.insert(wanted.pvid);
             }
             used.remove(&default);
-            bring_in_line(&place.netlink, uplink.index, &Wanted { pvid: default, tagged: used }).await?;
+            bring_in_line(netlink, uplink.index, &Wanted { pvid: default, tagged: used }).await?;
         }
-        Ok(())
+        if let Some((vnet, end)) = end {
+            bring_in_line(netlink, end, &wanted(vnet, switch)).await?;
+        }
+        if bridge.vlan_filtering {
+            return Ok(());
+        }
+        // Those that are no ports yet, of a bridge that was just made, become ones later.
+        let ports = netlink.links().await.map_err(reason)?.into_iter();
+        let ports: BTreeSet<u32> =
+            ports.filter(|link| link.master == Some(bridge.index)).map(|link| link.index).collect();
+        for (key, vnet) in self.connected(name) {
+            let is_port = |built: &&Built| built.domain == switch.domain && ports.contains(&built.index);
+            if let Some(built) = self.built.get(key).filter(is_port) {
+                bring_in_line(netlink, built.index, &wanted(vnet, switch)).await?;
+            }
+        }
+        netlink.set_vlan_filtering(bridge.index, true).await.map_err(reason)
     }
 
-    /// Brings the VLANs of a vnet's switch end in line.
-    pub(super) async fn build_vnet_vlans(
-        &self,
-        vnet: &VnetConfig,
-        switch: &SwitchConfig,
-        end: u32,
-    ) -> Result<(), String> {
-        match self.places.get(&switch.domain) {
-            Some(place) => bring_in_line(&place.netlink, end, &wanted(vnet, switch)).await,
-            None => Ok(()),
-        }
-    }
-
-    fn connected(&self, switch: &str) -> impl Iterator<Item = &VnetConfig> {
-        self.config.vnets.values().filter(move |vnet| vnet.switch == switch)
+    fn connected(&self, switch: &str) -> impl Iterator<Item = (&VnetKey, &VnetConfig)> {
+        self.config.vnets.iter().filter(move |(_, vnet)| vnet.switch == switch)
     }
 }
 
@@ -80,15 +99,23 @@ fn wanted(vnet: &VnetConfig, switch: &SwitchConfig) -> Wanted {
 
 async fn bring_in_line(netlink: &Netlink, port: u32, wanted: &Wanted) -> Result<(), String> {
     let there: BTreeMap<u16, PortVlan> =
-        netlink.port_vlans(port).await.map_err(text)?.into_iter().map(|vlan| (vlan.vid, vlan)).collect();
+        netlink.port_vlans(port).await.map_err(reason)?.into_iter().map(|vlan| (vlan.vid, vlan)).collect();
     for vid in there.keys().filter(|vid| **vid != wanted.pvid && !wanted.tagged.contains(vid)) {
-        netlink.delete_port_vlan(port, *vid).await.map_err(text)?;
+        netlink.delete_port_vlan(port, *vid).await.map_err(reason)?;
     }
     let untagged = [PortVlan { vid: wanted.pvid, pvid: true, untagged: true }];
     let tagged = wanted.tagged.iter().filter(|vid| **vid != wanted.pvid);
     let tagged = tagged.map(|vid| PortVlan { vid: *vid, pvid: false, untagged: false });
     for vlan in untagged.into_iter().chain(tagged).filter(|vlan| there.get(&vlan.vid) != Some(vlan)) {
-        netlink.add_port_vlan(port, vlan).await.map_err(text)?;
+        netlink.add_port_vlan(port, vlan).await.map_err(reason)?;
     }
     Ok(())
+}
+
+/// Why VLANs of a port could not be set.
+fn reason(error: Error) -> String {
+    match error.errno() {
+        Some(libc::EOPNOTSUPP) => NO_VLANS.into(),
+        _ => error.to_string(),
+    }
 }

@@ -214,20 +214,11 @@ impl Control {
             netlink.set_master(end.index, Some(bridge.index)).await.map_err(text)?;
         }
         netlink.set_isolated(end.index, switch.inter_vnet_link == InterVnet::Off).await.map_err(text)?;
-        if self.needs_vlans(&vnet.switch, switch) {
-            // A first VLAN on the switch concerns the bridge and the uplink too.
-            netlink.set_vlan_filtering(bridge.index, true).await.map_err(|error| match error.errno() {
-                Some(libc::EOPNOTSUPP) => super::switch::NO_VLANS.to_owned(),
-                _ => text(error),
-            })?;
-            let uplink = match &switch.net_dev {
-                Some(net_dev) => netlink.link(net_dev).await.map_err(text)?,
-                None => None,
-            };
-            self.build_switch_vlans(&vnet.switch, switch, &bridge, uplink.as_ref()).await?;
-            self.build_vnet_vlans(vnet, switch, end.index).await?;
-        }
-        Ok(())
+        let uplink = match &switch.net_dev {
+            Some(net_dev) => netlink.link(net_dev).await.map_err(text)?,
+            None => None,
+        };
+        self.build_vlans(&vnet.switch, switch, &bridge, uplink.as_ref(), Some((vnet, end.index))).await
     }
 
     /// Address, MTU and alias of the guest's end. Where the guest keeps it elsewhere it stays as it is.
