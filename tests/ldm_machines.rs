@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dlmp_testbed::{Emulator, Namespace, Scene, Tap};
-use dlmp_tests::{VirtualHost, ip_json, refused, wait_for};
+use dlmp_tests::{VirtualHost, ip_json, link, refused, wait_for};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -139,8 +139,9 @@ fn a_tap_is_for_one_emulator_at_a_time_and_moves_with_its_service_domain() {
     host.0.scene.ldg5.shut_down();
     wait_for("vnet1 is down", || emulator.link("vnet1") == Some(false));
     wait_for("its tap is saved", || end(host.0.primary(), "vnet1").is_some());
+    // The emulator's descriptor does not keep the namespace: its uplink goes with it.
+    wait_for("the namespace is gone", || link(&host.0.scene.switch, "to2").is_none());
     host.0.scene.ldg5.boot().unwrap();
-    // Nothing of the old namespace is left: its uplink has gone with it.
     host.0.scene.connect(&host.0.scene.ldg5, "net2", "to2").unwrap();
     wait_for("vnet1 is up", || emulator.link("vnet1") == Some(true));
     // The same tap, at which the emulator still is.
