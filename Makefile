@@ -59,6 +59,7 @@ bench:
 	$(TARGET_DIR)/release/dlmp-bench cost >>docs/benchmarks.md
 	$(TARGET_DIR)/release/dlmp-bench clients >>docs/benchmarks.md
 	$(TARGET_DIR)/release/dlmp-bench groups >>docs/benchmarks.md
+	$(TARGET_DIR)/release/dlmp-bench guard >>docs/benchmarks.md
 	$(TARGET_DIR)/release/dlmp-bench multicast >>docs/benchmarks.md
 
 # False failovers with every core saturated: 10 minutes.
@@ -73,7 +74,7 @@ test-vm: export DLMP_PACKAGES = $(BUILD_PACKAGES) $(RUN_PACKAGES) $(VM_PACKAGES)
 test-vm:
 	./scripts/packages
 	$(CARGO) build --workspace --all-targets
-	./scripts/vm $(CARGO) test --offline -p dlmp-tests -p dlmp-datapath -p dlmp-netlink --no-fail-fast -- --test-threads=1
+	./scripts/vm $(CARGO) test --offline -p dlmp-tests -p dlmp-datapath -p dlmp-guard -p dlmp-netlink --no-fail-fast -- --test-threads=1
 
 # Failover between virtio-net cards, which filter addresses by themselves, in QEMU without KVM: some minutes.
 test-virtio: export DLMP_PACKAGES = $(BUILD_PACKAGES) $(RUN_PACKAGES) $(VIRTIO_PACKAGES)

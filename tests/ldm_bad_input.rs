@@ -2,10 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails like the test")]
 
 use std::fs;
-use std::mem;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
 
 use dlmp_testbed::{Namespace, Scene};
 use dlmp_tests::{VirtualHost, link, links, refused, run, wait_for};
@@ -17,15 +15,7 @@ fn host() -> VirtualHost {
         .ip("link add other type bridge\nlink add port type veth peer name peer\nlink set dev port master other")
         .unwrap();
     host.primary().ip("link add used type veth peer name far\naddress add 192.0.2.1/24 dev used").unwrap();
-    host.wait_for_link("net0", "up");
-    host.wait_for_link("net1", "up");
-    // The kernel takes its time over the carriers of links that have just been made.
-    let mut before = host.everything();
-    wait_for("the links are at rest", || {
-        thread::sleep(Duration::from_millis(1200));
-        let now = host.everything();
-        mem::replace(&mut before, now.clone()) == now
-    });
+    host.wait_until_at_rest();
     host
 }
 
@@ -166,7 +156,7 @@ fn a_configuration_that_cannot_be_written_undoes_what_was_built() {
     drop(hidden);
     assert!(!Path::new("/run/netns").join(made.name()).exists(), "what was made for ldg7 is removed");
     host.give_address("net0");
-    wait_for("the guest reaches outside", || host.reaches(&host.scene.ldg6));
+    host.wait_until_reachable();
     // And once it can be written, all is well.
     for line in &lines[..3] {
         host.typed(line);

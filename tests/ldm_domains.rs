@@ -23,7 +23,7 @@ fn with_aggregation() -> (VirtualHost, Environment) {
     typed(&dlmp, "dladm create-aggr -l net0 -l net1 aggr0");
     typed(&dlmp, "ipadm create-ip aggr0");
     typed(&dlmp, &format!("ipadm create-addr -T static -a {ADDRESS}/24 aggr0/v4"));
-    wait_for("the guest reaches outside", || host.reaches(&host.scene.ldg6));
+    host.wait_until_reachable();
     (host, dlmp)
 }
 
@@ -136,12 +136,14 @@ fn a_primary_that_is_back_before_its_old_links_are_gone_builds_them_again() {
     // Held open, the old namespace stays with all its links, though it cannot be reached any more.
     let held = fs::File::open(namespace_file(host.primary())).unwrap();
     host.scene.primary_goes_down();
+    host.scene.switch.ip("link del dev to0").unwrap();
+    assert_eq!(host.link_state("net0"), Some("up"), "the guest still has a link into what was primary");
     host.scene.primary_comes_back().unwrap();
     host.wait_for_link("net0", "up");
     drop(held);
     assert_eq!(link(&host.scene.ldg6, "net0").unwrap()["address"], Scene::NET0);
     host.give_address("net0");
-    wait_for("the guest reaches outside", || host.reaches(&host.scene.ldg6));
+    host.wait_until_reachable();
 }
 
 #[test]
@@ -197,7 +199,7 @@ fn a_service_domain_all_of_whose_processes_are_killed_takes_the_links_down() {
     host.typed("ldm add-vnet linkprop=phys-state vnet7 vsw7 ldg6");
     host.wait_for_link("net2", "up");
     host.give_address("net2");
-    wait_for("the guest reaches outside", || host.reaches(&host.scene.ldg6));
+    host.wait_until_reachable();
     let mac = || link(&host.scene.ldg6, "net2").unwrap()["address"].clone();
     let before = mac();
 

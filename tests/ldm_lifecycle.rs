@@ -22,6 +22,7 @@ fn the_lines_of_the_seed_build_a_network_that_reaches_outside_through_either_swi
         host.scene.ldg6.ip(&format!("link set dev {other} down\nlink set dev {port} up")).unwrap();
         host.wait_for_link(port, "up");
         host.give_address(port);
+        host.wait_until_reachable();
         assert_whole(&host.flow(ms(500)).run().unwrap());
     }
 }
@@ -31,10 +32,10 @@ fn lists_show_what_was_built() {
     let host = VirtualHost::built();
     assert_eq!(
         host.typed("ldm list-netdev ldg6"),
-        "NAME   CLASS   MEDIA   STATE   SPEED   OVER    LOC\n\
-         ----   -----   -----   -----   -----   ----    ---\n\
-         net0   VNET    ETHER   up      10G     vnet0   primary-vsw0/vnet6\n\
-         net1   VNET    ETHER   up      10G     vnet1   ldg5-vsw0/vnet1\n"
+        "NAME               CLASS    MEDIA    STATE    SPEED    OVER     LOC\n\
+         ----               -----    -----    -----    -----    ----     ---\n\
+         net0               VNET     ETHER    up       10G      vnet0    primary-vsw0/vnet6\n\
+         net1               VNET     ETHER    up       10G      vnet1    ldg5-vsw0/vnet1\n"
     );
     let vnet = host.vnet("vnet6");
     for (field, value) in [
@@ -56,8 +57,8 @@ fn lists_show_what_was_built() {
 
 #[test]
 fn what_was_made_is_removed_and_nothing_else() {
-    let host = VirtualHost::new();
-    let before = || [host.primary(), &host.scene.ldg5].map(|namespace| ports_and_names(namespace));
+    let host = VirtualHost::bare();
+    let before = || [host.primary(), &host.scene.ldg5].map(ports_and_names);
     let untouched = before();
     for line in host.scene.lines() {
         host.typed(&line);
@@ -91,11 +92,11 @@ fn assert_restart_disturbs_nothing(signal: Signal) {
     let host = VirtualHost::built();
     host.wait_for_link("net0", "up");
     host.give_address("net0");
+    host.wait_until_reachable();
     let state = || {
         let namespaces = [host.primary(), &host.scene.ldg5, &host.scene.ldg6].map(links);
         (namespaces, host.json("ldm list -o network -j"), host.json("ldm list-services -j"))
     };
-    assert_whole(&host.flow(ms(200)).run().unwrap());
     let before = state();
     let record = host
         .flow(ms(2000))
@@ -139,6 +140,7 @@ fn everything_is_restored_at_the_start() {
     }
     assert_eq!(shown(), before);
     host.give_address("net1");
+    host.wait_until_reachable();
     assert_whole(&host.flow(ms(300)).run().unwrap());
 }
 
@@ -174,7 +176,7 @@ fn a_second_ldmd_of_a_host_is_refused_and_disturbs_nothing() {
 
 #[test]
 fn twenty_at_once_are_twenty_vnets() {
-    let host = VirtualHost::new();
+    let host = VirtualHost::bare();
     let guest = host.scene.ldg6.name();
     host.typed(&format!("ldm add-domain --netns {guest} ldg6"));
     host.typed("ldm add-vsw net-dev=net0 primary-vsw0 primary");

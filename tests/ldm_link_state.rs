@@ -21,6 +21,7 @@ fn with_phys_state_the_guests_link_is_the_uplinks() {
         host.wait_for_link("net0", "up");
     }
     host.give_address("net0");
+    host.wait_until_reachable();
     assert_whole(&host.flow(Duration::from_millis(300)).run().unwrap());
 }
 

@@ -75,13 +75,13 @@ fn a_mac_address_can_be_given_and_taken_back() {
     host.typed("ldm set-vnet mac-addr=2:0:0:0:0:6 vnet6 ldg6");
     assert_eq!(address(&host, "net0"), "02:00:00:00:00:06");
     host.give_address("net0");
-    wait_for("the guest reaches outside", || host.reaches(&host.scene.ldg6));
+    host.wait_until_reachable();
     host.typed("ldm set-vnet mac-addr= vnet6 ldg6");
     let chosen = address(&host, "net0");
     let of_the_range = ["f8", "f9", "fa", "fb"].map(|octet| format!("00:14:4f:{octet}:"));
     assert!(of_the_range.iter().any(|start| chosen.as_str().unwrap().starts_with(start)), "{chosen}");
     assert_eq!(host.vnet("vnet6")["mac"], chosen);
-    wait_for("the guest reaches outside", || host.reaches(&host.scene.ldg6));
+    host.wait_until_reachable();
 
     host.typed("ldm set-vsw mac-addr=2:0:0:0:0:5 primary-vsw0");
     assert_eq!(link(host.primary(), "primary-vsw0").unwrap()["address"], "02:00:00:00:00:05");
@@ -107,7 +107,7 @@ fn a_vnet_moves_to_another_switch_and_back() {
     host.wait_for_link("net0", "up");
     assert_eq!(address(&host, "net0"), Scene::NET0);
     host.give_address("net0");
-    wait_for("the guest reaches outside", || host.reaches(&host.scene.ldg6));
+    host.wait_until_reachable();
     host.unplug("to0");
     host.unplug("to2");
     host.wait_for_link("net0", "down");
@@ -137,7 +137,7 @@ fn a_switch_takes_another_uplink() {
     let master = |name: &str| link(host.primary(), name).unwrap()["master"].clone();
     assert_eq!((master("net0"), master("net7")), (Value::Null, json!("primary-vsw0")));
     host.unplug("to0");
-    wait_for("the guest reaches outside", || host.reaches(&host.scene.ldg6));
+    host.wait_until_reachable();
     host.unplug("to7");
     host.wait_for_link("net0", "down");
     host.plug("to7");
@@ -148,6 +148,7 @@ fn a_switch_takes_another_uplink() {
 fn a_link_that_the_guest_renames_stays_and_follows_the_uplink() {
     let host = VirtualHost::built();
     host.give_address("net0");
+    host.wait_until_reachable();
     host.scene.ldg6.ip("link set dev net0 down\nlink set dev net0 name eth0\nlink set dev eth0 up").unwrap();
     host.unplug("to0");
     wait_for("it is down", || host.link_state("eth0") == Some("down"));
@@ -173,5 +174,5 @@ fn a_switch_removed_by_force_takes_its_vnets_along_when_it_is_added_again() {
     assert_eq!(host.vnet("vnet6")["problem"], Value::Null);
     assert_eq!(address(&host, "net0"), Scene::NET0);
     host.give_address("net0");
-    wait_for("the guest reaches outside", || host.reaches(&host.scene.ldg6));
+    host.wait_until_reachable();
 }

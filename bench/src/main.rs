@@ -8,7 +8,9 @@
 //! - `dlmp-bench cost`: what one daemon with 256 probed aggregations of 4 ports takes.
 //! - `dlmp-bench clients`: thousands of clients on one aggregation.
 //! - `dlmp-bench groups`: what multicast groups cost, 10 to 100,000 of them.
+//! - `dlmp-bench guard`: what the guard of a vnet costs, with 1 and 4096 MAC addresses.
 //! - `dlmp-bench multicast`: streams to groups through faults, and what groups take.
+//! - `dlmp-bench vnets`: throughput, link state and number of virtual network devices.
 //! - `dlmp-bench starved`: false failovers in 10 minutes with every core saturated.
 
 mod aggregator;
@@ -19,11 +21,14 @@ mod datapath;
 mod failover;
 mod flood;
 mod groups;
+mod guard;
 mod multicast;
 mod network;
 mod report;
 mod starved;
 mod throughput;
+mod vnets;
+mod way;
 
 use std::process::ExitCode;
 
@@ -61,8 +66,16 @@ fn run() -> Result<()> {
         Some("clients") => clients(),
         Some("cost") => cost(),
         Some("groups") => groups(),
+        Some("guard") => {
+            println!("## The guard of a vnet\n\n{}\n{}", report::machine(), guard::measure()?);
+            Ok(())
+        }
         Some("multicast") => {
             println!("## Multicast\n\n{}\n{}", report::machine(), multicast::measure()?);
+            Ok(())
+        }
+        Some("vnets") => {
+            println!("## Virtual networks\n\n{}\n{}", report::machine(), vnets::measure()?);
             Ok(())
         }
         Some("starved") => starved(),

@@ -1,7 +1,9 @@
 //! A host with `ldmd`: the scene of the seed, from its uplinks on built by `ldm`.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::net::{IpAddr, Ipv4Addr};
+use std::thread;
 use std::time::Duration;
 
 use dlmp_testbed::{End, Environment, Flow, Namespace, Scene};
@@ -12,6 +14,9 @@ use crate::command::{ip_json, json, refused, run, typed, wait_for};
 /// The address that the guest gets, in the /24 of [`Scene::DOMAIN`].
 pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 84, 6));
 
+/// Longer than the kernel holds carrier events back (net/core/link_watch.c).
+const REST: Duration = Duration::from_millis(1200);
+
 /// The scene with its `ldmd` running.
 #[derive(Debug)]
 pub struct VirtualHost {
@@ -21,7 +26,7 @@ pub struct VirtualHost {
 
 impl VirtualHost {
     /// A host on which nothing is built yet.
-    pub fn new() -> Self {
+    pub fn bare() -> Self {
         let scene = Scene::new("ee").unwrap();
         scene.primary.start().unwrap();
         Self { scene }
@@ -29,7 +34,7 @@ impl VirtualHost {
 
     /// With the switches and vnets of the seed.
     pub fn built() -> Self {
-        let host = Self::new();
+        let host = Self::bare();
         for line in host.scene.lines() {
             host.typed(&line);
         }
@@ -59,7 +64,11 @@ impl VirtualHost {
         for name in names {
             assert!(message.contains(name), "`{line}` does not name {name:?}: {message}");
         }
-        assert_eq!(self.everything(), before, "`{line}` changed something: {message}");
+        let after = self.everything();
+        assert_eq!(after.len(), before.len(), "`{line}` made or removed a link: {message}");
+        for (what, now) in after {
+            assert_eq!(Some(&now), before.get(&what), "`{line}` changed {what}: {message}");
+        }
         message
     }
 
@@ -106,6 +115,21 @@ impl VirtualHost {
         self.scene.ldg6.ip(&format!("address add {ADDRESS}/24 dev {port}")).unwrap();
     }
 
+    /// Waits until nothing changes by itself any more: the kernel takes its time over carriers of links that were just made.
+    pub fn wait_until_at_rest(&self) {
+        let mut before = self.everything();
+        wait_for("the links are at rest", || {
+            thread::sleep(REST);
+            let now = self.everything();
+            mem::replace(&mut before, now.clone()) == now
+        });
+    }
+
+    /// Waits until the external host answers `ldg6`.
+    pub fn wait_until_reachable(&self) {
+        wait_for("the guest reaches outside", || self.reaches(&self.scene.ldg6));
+    }
+
     /// Whether the external host answers a guest's echo.
     pub fn reaches(&self, guest: &Namespace) -> bool {
         let domain = Scene::DOMAIN.to_string();
@@ -130,11 +154,14 @@ impl VirtualHost {
 
     /// All that a refused line may not change: every link of every namespace, which namespaces there are, the configuration
     /// file and what `ldm` lists.
-    pub fn everything(&self) -> BTreeMap<String, String> {
+    fn everything(&self) -> BTreeMap<String, String> {
         let scene = &self.scene;
-        let mut everything: BTreeMap<String, String> = [self.primary(), &scene.ldg5, &scene.ldg6, &scene.switch]
-            .map(|namespace| (namespace.name().to_owned(), links(namespace).to_string()))
-            .into();
+        let mut everything = BTreeMap::new();
+        for namespace in [self.primary(), &scene.ldg5, &scene.ldg6, &scene.switch] {
+            for link in links(namespace).as_array().unwrap() {
+                everything.insert(format!("{} in {}", link["ifname"], namespace.name()), link.to_string());
+            }
+        }
         let config = std::fs::read_to_string(scene.primary.config()).unwrap_or_default();
         everything.insert("ldmd.toml".into(), config);
         for line in ["ldm list -p", "ldm list -o network -j", "ldm list-services -j"] {

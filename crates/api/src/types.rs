@@ -70,6 +70,8 @@ pub struct Aggregation {
     pub detection: String,
     /// The port that group-addressed frames are taken from; absent while no port is usable.
     pub multicast_port: Option<String>,
+    /// What keeps it from being operable though it may work now, in words: of vnets among its ports or of their switches.
+    pub problems: Vec<String>,
     /// Its ports, in configuration order.
     pub ports: Vec<Port>,
 }
@@ -135,7 +137,8 @@ pub struct StateNews {
     pub aggregation: String,
     /// The port, unless it is about the whole aggregation.
     pub port: Option<String>,
-    /// The new state: `active`, `failed`, `moved`, or `detection` when that changed.
+    /// The new state: `active`, `failed`, `moved`; `detection` when that changed; `problem` and `solved` for what
+    /// `show-aggr` reports as a problem.
     pub state: String,
     /// Why, in words.
     pub reason: String,

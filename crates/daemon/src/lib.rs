@@ -1,4 +1,4 @@
-//! What both daemons are made of: the configuration file, the control socket and who may change things through it.
+//! What both daemons are made of: the files, the control socket and who may change things through it.
 
 pub mod capabilities;
 mod config;
@@ -6,6 +6,7 @@ mod control_socket;
 mod parts;
 mod permission;
 mod server;
+mod state;
 mod sys;
 
 pub use config::{ConfigFile, Error as ConfigError, write_atomically};
@@ -13,6 +14,7 @@ pub use control_socket::{ControlSocket, control_socket};
 pub use parts::in_parts;
 pub use permission::{Denied, may_change};
 pub use server::Server;
+pub use state::StateFile;
 
 use tracing_subscriber::EnvFilter;
 

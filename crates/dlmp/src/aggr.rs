@@ -140,7 +140,7 @@ pub struct Show {
     name: Option<String>,
 }
 
-const PLAIN: [Column; 9] = [
+const PLAIN: [Column; 10] = [
     Column::new("LINK", 12),
     Column::new("MODE", 5),
     Column::new("POLICY", 6),
@@ -150,6 +150,7 @@ const PLAIN: [Column; 9] = [
     Column::extra("DETECTION", 9),
     Column::extra("MULTICASTPORT", 13),
     Column::extra("TEMPORARY", 9),
+    Column::extra("PROBLEMS", 8),
 ];
 
 const EXTENDED: [Column; 11] = [
@@ -259,6 +260,9 @@ impl Run for Show {
         if self.status && self.format.is_for_people() {
             output::print(&status::detection(&aggregations))?;
         }
+        if self.format.is_for_people() {
+            output::print(&status::problems(&aggregations))?;
+        }
         Ok(())
     }
 }
@@ -289,6 +293,7 @@ fn plain(aggregations: &[Aggregation]) -> Table {
             Cell::Text(aggregation.detection.clone()),
             Cell::text(aggregation.multicast_port.clone()),
             Cell::Flag(aggregation.temporary),
+            Cell::List(aggregation.problems.clone()),
         ]
     };
     Table { columns: &PLAIN, rows: aggregations.iter().map(row).collect() }
@@ -384,6 +389,7 @@ mod tests {
             temporary: false,
             detection: "link".into(),
             multicast_port: Some("net0".into()),
+            problems: vec![],
             ports,
         }
     }
@@ -429,8 +435,8 @@ mod tests {
                     net2        0Mb      unknown  absent   --                 detached   link       failed   --          its link is absent
         ");
         insta::assert_snapshot!(format.render(&plain(&aggregations), true).unwrap(), @r"
-        LINK          MODE   POLICY  ADDRPOLICY  LACPACTIVITY  LACPTIMER  DETECTION  MULTICASTPORT  TEMPORARY
-        aggr0         dlmp   --      --          --            --         link       net0           no
+        LINK          MODE   POLICY  ADDRPOLICY  LACPACTIVITY  LACPTIMER  DETECTION  MULTICASTPORT  TEMPORARY  PROBLEMS
+        aggr0         dlmp   --      --          --            --         link       net0           no         --
         ");
     }
 

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use dlmp_api::client::Dlmpd;
-use dlmp_api::{AGGREGATION_ALIAS, LOWER_ALIAS, VNIC_ALIAS};
+use dlmp_api::{AGGREGATION_ALIAS, LOWER_ALIAS, VNIC_ALIAS, VnetAlias};
 use dlmp_netlink::ethtool::{Duplex, Ethtool, Settings};
 use dlmp_netlink::{Link, Netlink};
 
@@ -137,7 +137,7 @@ pub fn shown<'a>(links: &'a [Link], name: Option<&str>) -> Result<Vec<(&'a Link,
     }
 }
 
-/// What ethtool knows of a link.
+/// What ethtool knows of a link; of a vnet what `ldmd` says in its alias, since ethtool knows only the way to its switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Device {
     /// Absent when the driver cannot say.
@@ -148,13 +148,22 @@ struct Device {
 
 impl Device {
     /// A device that is gone by now, or whose driver tells nothing, has nothing known of it.
-    fn ask(ethtool: &Ethtool, name: &str) -> Self {
-        let unknown = Settings { speed: None, duplex: Duplex::Unknown };
-        Self {
-            carrier: ethtool.carrier(name).ok().flatten(),
-            settings: ethtool.settings(name).unwrap_or(unknown),
-            driver: ethtool.driver(name).ok(),
+    fn ask(ethtool: &Ethtool, link: &Link) -> Self {
+        let carrier = ethtool.carrier(&link.name).ok().flatten();
+        if let Some(vnet) = link.alias.as_deref().and_then(|alias| alias.parse().ok()) {
+            return Self::vnet(link, &vnet, carrier);
         }
+        let unknown = Settings { speed: None, duplex: Duplex::Unknown };
+        let settings = ethtool.settings(&link.name).unwrap_or(unknown);
+        Self { carrier, settings, driver: ethtool.driver(&link.name).ok() }
+    }
+
+    /// `ldmd` numbers the links of vnets: `net0` is the instance `vnet0`. One that was renamed has lost its number.
+    fn vnet(link: &Link, vnet: &VnetAlias, carrier: Option<bool>) -> Self {
+        let duplex = vnet.duplex.as_deref().map_or(Duplex::Unknown, Duplex::named);
+        let number = link.name.strip_prefix("net").filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+        let driver = Some(format!("vnet{}", number.unwrap_or_default()));
+        Self { carrier, settings: Settings { speed: vnet.speed, duplex }, driver }
     }
 
     /// `unknown` is a link whose driver cannot report it: the kernel calls its carrier present always.
@@ -183,7 +192,7 @@ impl Run for ShowLink {
         };
         let rows = (shown.into_iter())
             .map(|(link, class)| {
-                let state = Device::ask(&ethtool, &link.name).state(link);
+                let state = Device::ask(&ethtool, link).state(link);
                 link_row(link, class, state, over(&links, link, class, ports))
             })
             .collect();
@@ -200,7 +209,7 @@ impl Run for ShowPhys {
         if let (Some(name), true) = (&self.link, devices.is_empty()) {
             return Err(Failure::refused(format!("{name} is not a device"), format!("dladm show-link {name}")));
         }
-        let rows = devices.into_iter().map(|(link, _)| device_row(link, &Device::ask(&ethtool, &link.name))).collect();
+        let rows = devices.into_iter().map(|(link, _)| device_row(link, &Device::ask(&ethtool, link))).collect();
         self.format.print(&Table { columns: &DEVICES, rows })
     }
 }
@@ -232,7 +241,7 @@ fn link_row(link: &Link, class: Class, state: &str, over: Cell) -> Vec<Cell> {
 }
 
 /// Solaris names the driver's instance (`igb0`). Linux numbers no instances, so the driver stands
-/// alone: an interface index behind it would look like an instance and be none.
+/// alone, but for vnets: an interface index behind it would look like an instance and be none.
 fn device_row(link: &Link, device: &Device) -> Vec<Cell> {
     vec![
         Cell::Text(link.name.clone()),
@@ -314,19 +323,27 @@ pub mod tests {
 
     #[test]
     fn show_phys_has_the_cells_of_the_published_transcript() {
-        let device = Device {
-            carrier: Some(true),
-            settings: Settings { speed: Some(1000), duplex: Duplex::Full },
-            driver: Some("vnet".into()),
-        };
+        let settings = Settings { speed: Some(1000), duplex: Duplex::Full };
+        let device = Device { carrier: Some(true), settings, driver: Some("igb".into()) };
         let unknown =
             Device { carrier: None, settings: Settings { speed: None, duplex: Duplex::Unknown }, driver: None };
-        let (net0, net1) = (link(2, "net0", None, None), link(3, "net1", None, None));
-        let rows = vec![device_row(&net0, &device), device_row(&net1, &unknown)];
+        let vnet =
+            |link: &Link, alias: &str| device_row(link, &Device::vnet(link, &alias.parse().unwrap(), Some(true)));
+        let link = |name| link(2, name, Some("veth"), None);
+        let rows = vec![
+            vnet(&link("net0"), "dlmp vnet vnet6 primary-vsw0 net-dev=net0 speed=1000 duplex=full"),
+            vnet(&link("net1"), "dlmp vnet vnet1 ldg5-vsw0 net-dev=net2"),
+            vnet(&link("network"), "dlmp vnet vnet2 stub0"),
+            device_row(&link("eth0"), &device),
+            device_row(&link("eth1"), &unknown),
+        ];
         insta::assert_snapshot!(Format::default().render(&Table { columns: &DEVICES, rows }, true).unwrap(), @r"
         LINK          MEDIA         STATE     SPEED   DUPLEX    DEVICE
-        net0          Ethernet      up        1000    full      vnet
-        net1          Ethernet      unknown   0       unknown   --
+        net0          Ethernet      up        1000    full      vnet0
+        net1          Ethernet      up        0       unknown   vnet1
+        network       Ethernet      up        0       unknown   vnet
+        eth0          Ethernet      up        1000    full      igb
+        eth1          Ethernet      unknown   0       unknown   --
         ");
     }
 

@@ -16,6 +16,7 @@ use crate::property::{Plans, Properties};
 use crate::state::Before;
 use crate::stores::Stores;
 use crate::validate::{self, Ground};
+use crate::vnet;
 use crate::vnics::Lowers;
 
 /// First three octets of the addresses that we make: those of Solaris VNICs, locally administered.
@@ -98,7 +99,8 @@ impl Control {
             aggregation.temporary = configured.get(&aggregation.name).is_some_and(|(_, temporary)| *temporary);
             for port in &mut aggregation.ports {
                 if port.state != "absent"
-                    && let Ok(Settings { speed, duplex }) = self.ethtool.settings(&port.name)
+                    && let Ok(Some(link)) = self.netlink.link(&port.name).await
+                    && let Some(Settings { speed, duplex }) = vnet::settings(&link, &self.ethtool)
                 {
                     port.speed = speed.map(i64::from);
                     port.duplex = duplex.as_str().into();

@@ -15,6 +15,7 @@ mod state;
 mod stores;
 mod sys;
 mod validate;
+mod vnet;
 mod vnets;
 mod vnics;
 mod watch;
@@ -102,7 +103,7 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     // The socket first: it is what keeps a second daemon out of this namespace.
     let listener = control_socket(SOCKET)?;
     let config = config::ConfigFile::open(&arguments.config)?;
-    let state = state::StateFile::open(&arguments.runtime_dir, cookie)
+    let state = state::StateFile::open(&arguments.runtime_dir, cookie, state::FILE)
         .with_context(|| format!("cannot use the runtime directory {}", arguments.runtime_dir.display()))?;
     let stores = Stores::new(config, state);
     let bpffs = find_bpffs(&arguments.runtime_dir);

@@ -1,17 +1,18 @@
 //! What must outlive the daemon but not the boot: temporary objects, and what ports were like before
 //! they became ports.
-//!
-//! One file below the runtime directory, which is empty after a boot, under the cookie of the
-//! namespace, so that daemons of several namespaces can share the directory.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::path::{Path, PathBuf};
 
 use dlmp_dhcp::Lease;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+
+/// The file.
+pub type StateFile = dlmp_daemon::StateFile<State>;
+
+/// Its name below the runtime directory.
+pub const FILE: &str = "state.toml";
 
 /// What a link was like before it became a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,37 +47,4 @@ pub struct State {
     pub ports: BTreeMap<String, Before>,
     /// Leases from DHCP by object: the next daemon goes on with them.
     pub leases: BTreeMap<String, Lease>,
-}
-
-/// The file.
-#[derive(Debug)]
-pub struct StateFile {
-    path: PathBuf,
-}
-
-impl StateFile {
-    /// Reads the file; a missing or unreadable one is an empty state, since nothing in it is needed
-    /// to carry traffic.
-    pub fn open(runtime: &Path, cookie: u64) -> io::Result<(Self, State)> {
-        let folder = runtime.join(format!("netns-{cookie}"));
-        std::fs::create_dir_all(&folder)?;
-        let path = folder.join("state.toml");
-        let state = match std::fs::read_to_string(&path) {
-            Ok(text) => toml_edit::de::from_str(&text).unwrap_or_else(|error| {
-                tracing::warn!(path = %path.display(), %error, "ignoring an unreadable state file");
-                State::default()
-            }),
-            Err(_) => State::default(),
-        };
-        Ok((Self { path }, state))
-    }
-
-    /// Writes the state.
-    ///
-    /// # Errors
-    /// Those of writing a file.
-    pub fn save(&self, state: &State) -> io::Result<()> {
-        let text = toml_edit::ser::to_string_pretty(state).map_err(io::Error::other)?;
-        dlmp_daemon::write_atomically(&self.path, text.as_bytes())
-    }
 }

@@ -157,7 +157,8 @@ mod tests {
         let path = folder.path().join("dlmpd.toml");
         let text = "[aggregations.aggr0]\nmac = \"2:8:20:0:0:1\"\nports = [\"net0\"]\n";
         std::fs::write(&path, text).unwrap();
-        let stores = Stores::new(ConfigFile::open(&path).unwrap(), StateFile::open(folder.path(), 1).unwrap());
+        let stores =
+            Stores::new(ConfigFile::open(&path).unwrap(), StateFile::open(folder.path(), 1, "state.toml").unwrap());
         (folder, stores)
     }
 

@@ -8,6 +8,8 @@ use dlmp_netlink::ethtool::Ethtool;
 use dlmp_netlink::{Address, Link};
 use dlmp_wire::MacAddr;
 
+use crate::vnet;
+
 /// The longest name that the kernel takes for a link, in bytes.
 const NAME_MAX: usize = 15;
 
@@ -143,6 +145,9 @@ fn port(ground: &Ground<'_>, name: &str) -> Result<(), Error> {
             format!("ip address delete {text} dev {name}"),
         ));
     }
+    if let Some(vnet::Inoperable { reason, remedy }) = vnet::of(link).and_then(|alias| vnet::inoperable(name, &alias)) {
+        return Err(refused(reason, remedy));
+    }
     Ok(())
 }
 
@@ -161,27 +166,16 @@ fn link_reports(ground: &Ground<'_>, names: &[String]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Unknown speeds are not compared: a port without a carrier often has none.
 fn speeds<'a>(ground: &Ground<'_>, names: impl Iterator<Item = &'a String>) -> Result<(), Error> {
-    let mut first: Option<(&str, u32)> = None;
-    for name in names {
-        let Some(speed) = ground.ethtool.settings(name).ok().and_then(|settings| settings.speed) else {
-            continue;
-        };
-        match first {
-            Some((other, its)) if its != speed => {
-                return Err(refused(
-                    format!(
-                        "{other} runs at {its} Mb/s and {name} at {speed} Mb/s: the ports of an aggregation have the same speed; -f takes them all the same"
-                    ),
-                    format!("dladm show-phys {name}"),
-                ));
-            }
-            Some(_) => {}
-            None => first = Some((name, speed)),
-        }
+    let links = names.filter_map(|name| ground.links.iter().find(|link| link.name == *name));
+    let speeds = links.map(|link| {
+        let speed = vnet::settings(link, ground.ethtool).and_then(|settings| settings.speed);
+        (vnet::described(&link.name, vnet::of(link).as_ref()), speed)
+    });
+    match vnet::unequal(speeds) {
+        Some(reason) => Err(refused(format!("{reason}; -f takes them all the same"), "dladm show-phys")),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Whether a link is the upper end of an aggregation.
@@ -200,4 +194,54 @@ fn is_lower_end(link: &Link) -> bool {
 
 fn refused(reason: impl Into<String>, remedy: impl Into<String>) -> Error {
     Error::refused(reason, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const READY: &str = "net-dev=eth0 duplex=full linkprop=phys-state custom=enable";
+
+    /// Asks for an aggregation of `net0` and `net1`, which are vnets with these properties.
+    fn asked(net0: &str, net1: &str, force: bool) -> Result<(), Error> {
+        let link = |index: u32, properties: &str| Link {
+            index: index + 2,
+            name: format!("net{index}"),
+            mac: Some(MacAddr([0, 0x14, 0x4f, 0xf8, 0, 1])),
+            ethernet: true,
+            alias: Some(format!("dlmp vnet vnet{index} sw{index} {properties}")),
+            ..Link::default()
+        };
+        let ground =
+            Ground { links: &[link(0, net0), link(1, net1)], addresses: &[], ethtool: &Ethtool::open().unwrap() };
+        ports(&ground, "aggr0", &["net0".into(), "net1".into()], &[], force)
+    }
+
+    #[test]
+    fn vnets_are_ports_when_they_and_their_switches_are_set_up_for_it() {
+        assert_eq!(asked(READY, READY, false), Ok(()));
+        for lacking in
+            ["linkprop=phys-state custom=enable", "net-dev=eth0 custom=enable", "net-dev=eth0 linkprop=phys-state"]
+        {
+            for force in [false, true] {
+                let Err(Error::Refused { reason, remedy }) = asked(READY, lacking, force) else { panic!("{lacking}") };
+                assert!(reason.starts_with("net1 (vnet vnet1 of the switch sw1): "), "{reason}");
+                assert!(remedy.starts_with("ldm set-"), "{remedy}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_uplinks_of_vnets_have_the_same_speed_unless_forced() {
+        let at = |speed: &str| format!("{READY} {speed}");
+        assert_eq!(asked(&at("speed=1000"), &at("speed=1000"), false), Ok(()));
+        assert_eq!(asked(&at("speed=1000"), &at(""), false), Ok(()));
+        assert_eq!(asked(&at("speed=1000"), &at("speed=100"), true), Ok(()));
+        let Err(Error::Refused { reason, .. }) = asked(&at("speed=1000"), &at("speed=100"), false) else { panic!() };
+        for words in
+            ["net0 (vnet vnet0 of the switch sw0) runs at 1000", "net1 (vnet vnet1 of the switch sw1) at 100", "-f"]
+        {
+            assert!(reason.contains(words), "{reason}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What the configuration file holds.
+//! What the files hold: the configuration, and what is kept until the next boot.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::property::{Allowance, InterVnet, Mtu, Priority, Protection, VlanId};
 
-/// The file.
+/// The configuration file.
 pub type ConfigFile = dlmp_daemon::ConfigFile<Config>;
 
 /// What is kept over a restart.
@@ -44,8 +44,8 @@ pub enum Place {
     Namespace(Named),
     /// The file of a network namespace.
     Path(PathBuf),
-    /// A process of this boot, with the cookie of its namespace: numbers of processes are used again.
-    Process(Process),
+    /// The namespace of a process, as long as it is the one that the [`State`] names.
+    Pid(u32),
     /// A virtual machine: its emulator's control socket.
     Vm(PathBuf),
 }
@@ -61,14 +61,15 @@ pub struct Named {
     pub made: bool,
 }
 
-/// A process and the network namespace that it was in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Process {
-    /// Process id.
-    pub pid: u32,
-    /// Cookie of its namespace (`SO_NETNS_COOKIE`).
-    pub cookie: u64,
+/// The file of what is kept until the next boot.
+pub type StateFile = dlmp_daemon::StateFile<State>;
+
+/// What is kept until the next boot.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    /// Cookies of the namespaces of domains that are given by a process: numbers of processes are used again.
+    pub cookies: BTreeMap<String, u64>,
 }
 
 /// A virtual switch.

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dlmp_api::ldm::{Error, PRIMARY};
+use dlmp_guard::Guard;
 use dlmp_netlink::LinkEvent;
 use tokio::sync::mpsc;
 
 use crate::build::Built;
 use crate::carrier::Carriers;
 use crate::channel::Channel;
-use crate::config::{Config, ConfigFile, VnetKey};
+use crate::config::{Config, ConfigFile, State, StateFile, VnetKey};
 use crate::machine::{Machine, Machines};
 use crate::place::Place;
 
@@ -21,6 +22,8 @@ pub type Seen = (String, LinkEvent);
 pub struct Control {
     file: ConfigFile,
     pub(crate) config: Config,
+    state_file: StateFile,
+    pub(crate) state: State,
     /// Open namespaces by domain; `primary` is always open.
     pub(crate) places: BTreeMap<String, Place>,
     /// Virtual machines by domain.
@@ -29,6 +32,8 @@ pub struct Control {
     pub(crate) followers: BTreeMap<String, tokio::task::AbortHandle>,
     /// What was built of the vnets.
     pub(crate) built: BTreeMap<VnetKey, Built>,
+    /// Their guards.
+    pub(crate) guards: BTreeMap<VnetKey, Guard>,
     /// What is wrong, by the name of the domain, the switch or the vnet.
     pub(crate) problems: Problems,
     pub(crate) carriers: Carriers,
@@ -55,6 +60,7 @@ impl Control {
     /// Those of making sockets.
     pub fn new(
         (file, config): (ConfigFile, Config),
+        (state_file, state): (StateFile, State),
         carriers: Carriers,
         emulators: Machines,
         seen: mpsc::UnboundedSender<Seen>,
@@ -63,10 +69,13 @@ impl Control {
         Ok(Self {
             file,
             config,
+            state_file,
+            state,
             places,
             machines: BTreeMap::new(),
             followers: BTreeMap::new(),
             built: BTreeMap::new(),
+            guards: BTreeMap::new(),
             problems: Problems::default(),
             carriers,
             emulators,
@@ -89,6 +98,23 @@ impl Control {
         change(&mut config);
         self.file.save(&self.config, &config).map_err(|error| Error::failed(error.to_string()))?;
         self.config = config;
+        Ok(())
+    }
+
+    /// Keeps the cookie of the namespace of a domain that is given by a process.
+    ///
+    /// # Errors
+    /// The file could not be written; nothing has changed then.
+    pub(crate) fn keep_cookie(&mut self, domain: &str, cookie: Option<u64>) -> Result<(), Error> {
+        let mut state = self.state.clone();
+        match cookie {
+            Some(cookie) => state.cookies.insert(domain.into(), cookie),
+            None => state.cookies.remove(domain),
+        };
+        if state != self.state {
+            self.state_file.save(&state).map_err(|error| Error::failed(format!("cannot keep the state: {error}")))?;
+            self.state = state;
+        }
         Ok(())
     }
 

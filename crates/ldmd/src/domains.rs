@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use dlmp_api::ldm::{Error, NewDomain, PRIMARY};
 use dlmp_netlink::Namespace;
 
-use crate::config::{DomainConfig, Named, Place, Process};
+use crate::config::{DomainConfig, Named, Place};
 use crate::control::{Control, check_name};
 use crate::place;
 
@@ -24,13 +24,17 @@ impl Control {
             return Err(Error::refused(format!("the domain {name} exists already"), format!("ldm list {name}")));
         }
         let place = place_of(request).await?;
+        let pid_cookie = match place {
+            Place::Pid(pid) => Namespace::of_process(pid).and_then(|namespace| namespace.cookie()).ok(),
+            _ => None,
+        };
         let opened = match &place {
             Place::Vm(_) => None,
-            place => match place::Place::open(place).map_err(|error| Error::refused(error, "ip netns list")) {
+            place => match place::Place::open(place, pid_cookie) {
                 Ok(opened) => Some(opened),
                 Err(error) => {
                     unmake(place);
-                    return Err(error);
+                    return Err(Error::refused(error, "ip netns list"));
                 }
             },
         };
@@ -39,8 +43,10 @@ impl Control {
         if let Some((other, _)) = twin {
             return Err(Error::refused(format!("that network namespace is the domain {other} already"), "ldm list"));
         }
-        let kept = self.commit(|config| {
-            config.domains.insert(name.clone(), DomainConfig { place: place.clone(), stopped: false });
+        let kept = self.keep_cookie(&name, pid_cookie).and_then(|()| {
+            self.commit(|config| {
+                config.domains.insert(name.clone(), DomainConfig { place: place.clone(), stopped: false });
+            })
         });
         if let Err(error) = kept {
             drop(opened);
@@ -127,11 +133,8 @@ async fn place_of(request: NewDomain) -> Result<Place, Error> {
         return absolute("control socket of an emulator", vm).map(Place::Vm);
     }
     if let Some(number) = pid {
-        let refused = |why: String| Error::refused(format!("{number} is no process of a domain: {why}"), "");
-        let pid = u32::try_from(number).map_err(|error| refused(error.to_string()))?;
-        let cookie = Namespace::of_process(pid).and_then(|namespace| namespace.cookie());
-        let cookie = cookie.map_err(|error| refused(error.to_string()))?;
-        return Ok(Place::Process(Process { pid, cookie }));
+        let pid = u32::try_from(number).map_err(|error| Error::refused(format!("{number}: {error}"), ""))?;
+        return Ok(Place::Pid(pid));
     }
     let name = namespace.unwrap_or(name);
     match Namespace::make_named(&name).await {

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Parser;
 use dlmp_daemon::capabilities::{self, Capability};
 use dlmp_daemon::{ControlSocket, Server, control_socket};
@@ -58,6 +58,9 @@ struct Arguments {
     /// Configuration file; a missing one is an empty configuration
     #[arg(long, env = "LDMD_CONFIG", default_value = "/etc/dlmp/ldmd.toml")]
     config: PathBuf,
+    /// Directory for what lasts until the next boot
+    #[arg(long, env = "DLMP_RUNTIME_DIR", default_value = "/run/dlmp")]
+    runtime_dir: PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -86,9 +89,13 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     // The socket first: it is what keeps a second daemon out of this namespace.
     let listener = control_socket(SOCKET)?;
     let config = config::ConfigFile::open(&arguments.config)?;
+    let cookie = dlmp_netlink::namespace::cookie()
+        .context("cannot tell the network namespace (SO_NETNS_COOKIE needs Linux 5.14)")?;
+    let state = config::StateFile::open(&arguments.runtime_dir, cookie, "ldmd.toml")
+        .with_context(|| format!("cannot use the runtime directory {}", arguments.runtime_dir.display()))?;
     let (carriers, changes) = Carriers::start()?;
     let (seen_sender, seen) = mpsc::unbounded_channel();
-    let mut control = Control::new(config, carriers, Machines::start()?, seen_sender)?;
+    let mut control = Control::new(config, state, carriers, Machines::start()?, seen_sender)?;
     control.restore().await;
     let control = Rc::new(Mutex::new(control));
 
@@ -123,6 +130,7 @@ async fn follow(
     mut seen: mpsc::UnboundedReceiver<Seen>,
     mut changes: mpsc::UnboundedReceiver<Changed>,
 ) {
+    let mut ageing = tokio::time::interval(build::AGEING);
     loop {
         tokio::select! {
             Some((domain, event)) = seen.recv() => control.lock().await.link_seen(&domain, event).await,
@@ -130,7 +138,7 @@ async fn follow(
                 tracing::info!(switch, carrier, "the uplink's carrier");
                 control.lock().await.describe(&switch).await;
             }
-            else => return,
+            _ = ageing.tick() => control.lock().await.age_guards(),
         }
     }
 }

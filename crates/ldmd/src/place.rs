@@ -10,7 +10,7 @@ use std::time::Instant;
 use dlmp_netlink::Netlink;
 use dlmp_netlink::namespace::{self, Namespace};
 
-use crate::config::{self, Process};
+use crate::config;
 use crate::links::Links;
 
 /// An open network namespace.
@@ -35,17 +35,17 @@ impl Place {
         Self::of(Namespace::current()?)
     }
 
-    /// Opens the namespace of a domain.
+    /// Opens the namespace of a domain; that of a process must have this cookie.
     ///
     /// # Errors
     /// Why it is not there, in words.
-    pub fn open(place: &config::Place) -> Result<Self, String> {
+    pub fn open(place: &config::Place, cookie: Option<u64>) -> Result<Self, String> {
         let namespace = match place {
             config::Place::Namespace(named) => Namespace::open_named(&named.name).map_err(|error| error.to_string())?,
             config::Place::Path(path) => Namespace::open(path).map_err(|error| error.to_string())?,
-            config::Place::Process(Process { pid, cookie }) => {
+            config::Place::Pid(pid) => {
                 let namespace = Namespace::of_process(*pid).map_err(|error| error.to_string())?;
-                if namespace.cookie().ok() != Some(*cookie) {
+                if namespace.cookie().ok() != cookie {
                     return Err(format!("process {pid} is not the one that the domain was made of any more"));
                 }
                 namespace
@@ -67,7 +67,7 @@ pub fn file(place: &config::Place) -> Option<PathBuf> {
     match place {
         config::Place::Namespace(named) => namespace::path_of(&named.name).ok(),
         config::Place::Path(path) => Some(path.clone()),
-        config::Place::Process(process) => Some(PathBuf::from(format!("/proc/{}/ns/net", process.pid))),
+        config::Place::Pid(pid) => Some(PathBuf::from(format!("/proc/{pid}/ns/net"))),
         config::Place::Vm(_) => None,
     }
 }
@@ -77,6 +77,6 @@ pub fn text(place: &config::Place) -> String {
     match place {
         config::Place::Namespace(named) => named.name.clone(),
         config::Place::Path(path) | config::Place::Vm(path) => path.display().to_string(),
-        config::Place::Process(process) => format!("pid {}", process.pid),
+        config::Place::Pid(pid) => format!("pid {pid}"),
     }
 }

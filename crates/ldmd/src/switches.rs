@@ -49,10 +49,14 @@ impl Control {
         };
         set_switch(&name, &mut switch, &mut taken, &settings)?;
         self.check_switch(&name, &switch).await?;
-        self.build_switch(&name, &switch).await.map_err(|error| self.with_remedy(error))?;
-        let kept = self.commit(|config| drop(config.switches.insert(name.clone(), switch.clone())));
-        if let Err(error) = kept {
+        let uplink = self.uplink(&switch).await;
+        let done = match self.build_switch(&name, &switch).await {
+            Ok(()) => self.commit(|config| drop(config.switches.insert(name.clone(), switch.clone()))),
+            Err(error) => Err(self.with_remedy(error)),
+        };
+        if let Err(error) = done {
             self.unbuild_switch(&name, &switch).await;
+            self.put_back(&switch.domain, uplink).await;
             return Err(error);
         }
         self.follow(&switch.domain);
@@ -71,18 +75,18 @@ impl Control {
         set_switch(name, &mut after, &mut Taken::of(&self.config), settings)?;
         self.check_switch(name, &after).await?;
         self.place(&after.domain)?;
-        if let Err(error) = self.rebuild_switch(name, &before, &after).await {
-            let error = self.with_remedy(error);
+        let uplinks = [self.uplink(&before).await, self.uplink(&after).await];
+        let done = match self.rebuild_switch(name, &before, &after).await {
+            Ok(()) => self.commit(|config| drop(config.switches.insert(name.into(), after.clone()))),
+            Err(error) => Err(self.with_remedy(error)),
+        };
+        if let Err(error) = done {
             // What has been done is undone; where that fails too the switch's problem says so.
-            if let Err(error) = self.rebuild_switch(name, &after, &before).await {
-                self.problems.switches.insert(name.into(), error);
+            if let Err(problem) = self.rebuild_switch(name, &after, &before).await {
+                self.problems.switches.insert(name.into(), problem);
             }
-            return Err(error);
-        }
-        let kept = self.commit(|config| drop(config.switches.insert(name.into(), after.clone())));
-        if let Err(error) = kept {
-            if let Err(error) = self.rebuild_switch(name, &after, &before).await {
-                self.problems.switches.insert(name.into(), error);
+            for uplink in uplinks {
+                self.put_back(&before.domain, uplink).await;
             }
             return Err(error);
         }

@@ -1,7 +1,8 @@
 //! What lists show.
 
 use dlmp_api::ldm::{Domain, Netdev, PRIMARY, Switch, Vnet};
-use dlmp_api::{AGGREGATION_ALIAS, SWITCH_ALIAS, VNIC_ALIAS, VnetAlias};
+use dlmp_api::{AGGREGATION_ALIAS, RuleCount, SWITCH_ALIAS, VNIC_ALIAS, VnetAlias};
+use dlmp_guard::Counter;
 use dlmp_netlink::Link;
 use dlmp_netlink::ethtool::{Duplex, Settings};
 
@@ -90,6 +91,15 @@ impl Control {
         let Settings { speed, duplex } =
             switch.map_or(Settings { speed: None, duplex: Duplex::Unknown }, |switch| self.uplink_settings(switch));
         let default_vlan = switch.map(|switch| switch.default_vlan_id).unwrap_or_default();
+        let guard = self.guards.get(key);
+        let in_use = guard.and_then(|guard| guard.in_use().ok());
+        let counters = guard.and_then(|guard| guard.counters().ok()).map(|counters| {
+            let count = |&(counter, name): &(Counter, &str)| RuleCount {
+                name: name.into(),
+                count: counters.get(counter).cast_signed(),
+            };
+            Counter::ALL.iter().map(count).filter(|rule| rule.count > 0).collect()
+        });
         let mtu = vnet.mtu.or(switch.map(|switch| switch.mtu)).unwrap_or_default();
         Vnet {
             name: key.name.clone(),
@@ -114,9 +124,9 @@ impl Control {
             state: up_or_down(self.is_up(key)),
             speed: speed.map(i64::from),
             duplex: duplex.as_str().into(),
-            macs: 0,
-            vlans: 0,
-            counters: Vec::new(),
+            macs: in_use.map_or(0, |in_use| in_use.macs.cast_signed()),
+            vlans: in_use.map_or(0, |in_use| in_use.vlans.cast_signed()),
+            counters: counters.unwrap_or_default(),
             problem: self.problem_of(key),
         }
     }

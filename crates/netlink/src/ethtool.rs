@@ -46,6 +46,11 @@ impl Duplex {
             Self::Unknown => "unknown",
         }
     }
+
+    /// The duplex that [`as_str`](Self::as_str) names so; any other word is [`Unknown`](Self::Unknown).
+    pub fn named(word: &str) -> Self {
+        [Self::Full, Self::Half].into_iter().find(|duplex| duplex.as_str() == word).unwrap_or(Self::Unknown)
+    }
 }
 
 /// Speed and duplex of a link.

@@ -1,5 +1,5 @@
-//! Links, addresses, routes, filters and events of one network namespace: a narrow async face over
-//! the netlink crates, whose types stay inside, and a little ethtool.
+//! Links, bridges, addresses, routes, filters and events of one network namespace: a narrow async face over
+//! the netlink crates, whose types stay inside; a little ethtool, taps, and the namespaces themselves.
 //!
 //! A socket belongs to the namespace of the thread that opened it. Nothing here reads
 //! `/sys/class/net`, which shows another namespace under `ip netns exec`.
@@ -34,7 +34,7 @@ pub use multicast_list::{MulticastLists, added_multicast, multicast_lists};
 pub use namespace::Namespace;
 pub use route::Route;
 pub use tap::{attach_tap, create_tap};
-pub use tc::{BpfFilter, Direction};
+pub use tc::{BpfFilter, Direction, FilterPlace};
 pub use veth::NewVeth;
 
 /// A connection to the kernel's routing netlink. Clones share one socket.

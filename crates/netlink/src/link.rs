@@ -7,7 +7,7 @@ use dlmp_wire::MacAddr;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType,
-    LinkMessage, Stats64,
+    LinkMessage, LinkMode, State, Stats64,
 };
 use rtnetlink::LinkUnspec;
 
@@ -183,6 +183,22 @@ impl Netlink {
         }
     }
 
+    /// Has a link that has no carrier of its own to set show one all the same: as its operational state (RFC 2863),
+    /// `up` or `dormant`, which the programs above it go by (Documentation/networking/operstates.rst). Absent: its own again.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn show_state(&self, index: u32, up: Option<bool>) -> Result<()> {
+        // In this mode the kernel itself goes up to `dormant` only.
+        let mode = if up.is_some() { LinkMode::Dormant } else { LinkMode::Default };
+        let state = if up.unwrap_or(true) { State::Up } else { State::Dormant };
+        let message = LinkUnspec::new_with_index(index)
+            .append_extra_attribute(LinkAttribute::Mode(mode))
+            .append_extra_attribute(LinkAttribute::OperState(state))
+            .build();
+        self.change_link(message, format!("set the operational state of link {index}")).await
+    }
+
     /// Keeps the kernel from giving a link IPv6 addresses of its own, until the link moves to another namespace.
     /// Without IPv6 there is nothing to do.
     ///
@@ -249,12 +265,14 @@ impl Netlink {
     /// without addresses and tc filters, perhaps with another index. In its old namespace that is the same as deleting it.
     ///
     /// # Errors
-    /// A pattern without `%d`: if that name were taken, the kernel would complain after it has moved the link under its
-    /// old name. The kernel's refusal, such as of a device that cannot move.
+    /// A pattern other than ASCII letters and digits with `%d` behind them: if the kernel did not like the name, or it
+    /// were taken, it would complain after it has moved the link under its old name. The kernel's refusal, such as of a
+    /// device that cannot move.
     pub async fn move_link(&self, index: u32, namespace: &Namespace, pattern: &str) -> Result<()> {
         let what = format!("move link {index} to another network namespace as {pattern}");
-        if !pattern.contains("%d") {
-            let reason = "the name may be taken there; leave room for a number: %d";
+        let plain = |start: &str| start.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if !pattern.strip_suffix("%d").is_some_and(plain) {
+            let reason = "the name must be letters and digits with %d behind them, for a number that is free there";
             return Err(Error::new(what, io::Error::new(io::ErrorKind::InvalidInput, reason)));
         }
         let descriptor = namespace.as_fd().as_raw_fd();

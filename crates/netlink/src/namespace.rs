@@ -98,7 +98,7 @@ impl Namespace {
         let path = path_of(name)?;
         let explain = |error| Error::new(format!("make the network namespace {name}"), error);
         share_directory().map_err(explain)?;
-        OpenOptions::new().write(true).create_new(true).mode(0).open(&path).map_err(explain)?;
+        OpenOptions::new().write(true).create_new(true).mode(0o000).open(&path).map_err(explain)?;
 
         let unfinished = Unfinished(&path);
         let fill = || {

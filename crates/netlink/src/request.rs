@@ -44,7 +44,8 @@ impl Netlink {
         self.exchange(request, NLM_F_ACK, what).await.map(|_| ())
     }
 
-    async fn exchange(&self, request: RouteNetlinkMessage, flags: u16, what: &str) -> Result<Answer> {
+    /// Sends a request with these flags and takes everything that is answered.
+    pub(crate) async fn exchange(&self, request: RouteNetlinkMessage, flags: u16, what: &str) -> Result<Answer> {
         let mut request = NetlinkMessage::from(request);
         request.header.flags = NLM_F_REQUEST | flags;
         let mut replies = (self.handle.clone().request(request))
@@ -63,7 +64,8 @@ impl Netlink {
     }
 }
 
-struct Answer {
+/// What the kernel answered.
+pub(crate) struct Answer {
     objects: Vec<RouteNetlinkMessage>,
     /// The list changed while the kernel wrote it.
     interrupted: bool,

@@ -1,10 +1,17 @@
 //! Traffic control: the clsact qdisc and the BPF filters on it.
 
+use std::os::fd::{AsRawFd, BorrowedFd};
+
 use futures_util::TryStreamExt;
-use netlink_packet_route::tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::tc::{TcAttribute, TcBpfFlags, TcFilterBpfOption, TcHandle, TcMessage, TcOption};
 
 use crate::Netlink;
-use crate::error::{Result, explain};
+use crate::error::{Result, explain, tolerate};
+
+/// The clsact qdisc of a link has this handle (linux/pkt_sched.h).
+const CLSACT: u32 = 0xffff_0000;
 
 /// Which of the two hooks of clsact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +20,26 @@ pub enum Direction {
     Ingress,
     /// Frames that are about to be sent through the link.
     Egress,
+}
+
+impl Direction {
+    /// The hook as the parent of filters.
+    const fn parent(self) -> TcHandle {
+        let minor = match self {
+            Self::Ingress => TcHandle::MIN_INGRESS,
+            Self::Egress => TcHandle::MIN_EGRESS,
+        };
+        TcHandle { major: 0xffff, minor }
+    }
+}
+
+/// Where a BPF filter is among those of a hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FilterPlace {
+    /// Priority: lower ones run first.
+    pub priority: u16,
+    /// Handle, unique within a priority.
+    pub handle: u32,
 }
 
 /// A BPF filter on clsact.
@@ -52,6 +79,58 @@ impl Netlink {
         Ok(count)
     }
 
+    /// Hangs a program on a hook, for every protocol; its verdicts are those of the filter (`direct-action`). The link gets a
+    /// clsact qdisc if it has none. A filter that is there already is replaced: no frame sees neither or both
+    /// (`cls_bpf_change` in net/sched/cls_bpf.c).
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn set_bpf_filter(
+        &self,
+        index: u32,
+        direction: Direction,
+        place: FilterPlace,
+        name: &str,
+        program: BorrowedFd<'_>,
+    ) -> Result<()> {
+        let mut qdisc = TcMessage::with_index(index.cast_signed());
+        qdisc.header.parent = TcHandle::CLSACT;
+        qdisc.header.handle = TcHandle::from(CLSACT);
+        qdisc.attributes.push(TcAttribute::Kind("clsact".into()));
+        let request = RouteNetlinkMessage::NewQueueDiscipline(qdisc);
+        let what = format!("add a clsact qdisc to link {index}");
+        let result = self.exchange(request, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &what).await;
+        tolerate(result.map(drop), libc::EEXIST)?;
+
+        let mut filter = filter_message(index, direction, place);
+        filter.attributes.push(TcAttribute::Options(vec![
+            TcOption::Bpf(TcFilterBpfOption::ProgFd(program.as_raw_fd().cast_unsigned())),
+            TcOption::Bpf(TcFilterBpfOption::ProgName(name.into())),
+            TcOption::Bpf(TcFilterBpfOption::Flags(TcBpfFlags::DirectAction)),
+        ]));
+        let request = RouteNetlinkMessage::NewTrafficFilter(filter);
+        let what = format!("hang the program {name} on link {index}");
+        self.exchange(request, NLM_F_ACK | NLM_F_CREATE, &what).await.map(drop)
+    }
+
+    /// Takes a filter off a hook, and clsact off the link when no filter is left on it; absence is no error.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn delete_bpf_filter(&self, index: u32, direction: Direction, place: FilterPlace) -> Result<()> {
+        let here = self.bpf_filters(index, direction).await?;
+        if !here.iter().any(|filter| filter.priority == place.priority && filter.handle == place.handle) {
+            return Ok(());
+        }
+        let request = RouteNetlinkMessage::DelTrafficFilter(filter_message(index, direction, place));
+        let result = self.exchange(request, NLM_F_ACK, &format!("delete a filter of link {index}")).await;
+        tolerate(result.map(drop), libc::ENOENT)?;
+        if self.filter_count(index).await? == 0 {
+            self.delete_clsact(index).await?;
+        }
+        Ok(())
+    }
+
     /// Removes the clsact qdisc and every filter on it; its absence is no error.
     ///
     /// # Errors
@@ -59,7 +138,7 @@ impl Netlink {
     pub async fn delete_clsact(&self, index: u32) -> Result<()> {
         let mut request = self.handle.qdisc().del(index.cast_signed());
         request.message_mut().header.parent = TcHandle::CLSACT;
-        request.message_mut().header.handle = TcHandle::from(0xffff_0000);
+        request.message_mut().header.handle = TcHandle::from(CLSACT);
         let result = (request.execute().await).map_err(explain(format!("delete the clsact qdisc of link {index}")));
         match result {
             Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::EINVAL | libc::ENODEV)) => Ok(()),
@@ -75,6 +154,15 @@ impl Netlink {
         };
         (request.execute().try_collect()).await.map_err(explain(format!("list the filters of link {index}")))
     }
+}
+
+fn filter_message(index: u32, direction: Direction, place: FilterPlace) -> TcMessage {
+    let mut message = TcMessage::with_index(index.cast_signed());
+    message.header.parent = direction.parent();
+    message.header.handle = TcHandle::from(place.handle);
+    message.header.info = u32::from(place.priority) << 16 | u32::from((libc::ETH_P_ALL as u16).to_be());
+    message.attributes.push(TcAttribute::Kind("bpf".into()));
+    message
 }
 
 impl BpfFilter {

@@ -1,6 +1,7 @@
 //! Bridges are made, get ports and VLANs, as `bridge` and `ip` see them.
 //!
 //! Whether the kernel can filter VLANs, `ip` tells; where it cannot, the refusal is what is tested.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails like the test")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! Namespaces are opened, entered, made and deleted, as `ip netns` sees them too. The names are made on a `/run` that
 //! only the test's thread sees and that ends with it.
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails like the test")]
 
 mod common;
 

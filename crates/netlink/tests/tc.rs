@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use common::{in_namespace, ip, run};
-use dlmp_netlink::{Direction, Netlink};
+use dlmp_netlink::{Direction, FilterPlace, Netlink};
 
 /// Adds a filter that is only a return, in the old BPF that needs no compiler.
 fn add_filter(direction: &str, priority: u16, handle: u32) {
@@ -41,5 +41,23 @@ fn filters_are_listed_by_direction_priority_and_handle() {
             netlink.delete_clsact(index).await.unwrap();
             assert_eq!(found(Direction::Ingress).await, BTreeSet::new());
         }
+    });
+}
+
+#[test]
+fn the_last_filter_that_is_deleted_takes_clsact_along() {
+    in_namespace(|| async {
+        let netlink = Netlink::connect().unwrap();
+        ip("link add net0 type bridge");
+        let index = netlink.link("net0").await.unwrap().unwrap().index;
+        run("tc qdisc add dev net0 clsact");
+        add_filter("ingress", 7, 1);
+        add_filter("egress", 7, 1);
+        let place = FilterPlace { priority: 7, handle: 1 };
+        for (direction, left) in [(Direction::Ingress, 1), (Direction::Ingress, 1), (Direction::Egress, 0)] {
+            netlink.delete_bpf_filter(index, direction, place).await.unwrap();
+            assert_eq!(netlink.filter_count(index).await.unwrap(), left);
+        }
+        assert!(!run("tc qdisc show dev net0").contains("clsact"));
     });
 }

@@ -58,7 +58,6 @@ impl Host {
     ///
     /// # Errors
     /// When it does not get ready within 10 s, with its log.
-    #[expect(clippy::zombie_processes, reason = "it runs until the environment or a signal ends it")]
     pub fn start(&self) -> Result<()> {
         let notify = self.dlmp.runtime_dir().join("notify-ldmd");
         let _ = fs::remove_file(&notify);
@@ -81,7 +80,7 @@ impl Host {
         let mut command = Command::new("nsenter");
         let namespace = process::namespace_file(self.dlmp.namespace().name());
         command.arg(format!("--net={}", namespace.display())).arg(self.dlmp.bin().join("ldmd"));
-        command.arg("--config").arg(self.config());
+        command.arg("--config").arg(self.config()).arg("--runtime-dir").arg(self.dlmp.runtime_dir());
         command
     }
 

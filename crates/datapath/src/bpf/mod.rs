@@ -29,6 +29,7 @@ use attach::{Hook, Place};
 pub use observe::{Event, Events};
 use previous::read_row;
 pub use previous::{Previous, PreviousClient};
+pub use sys::{Program, open_program, program};
 pub use test_run::Entry;
 
 use crate::abi::{self, dlmp_aggregation, dlmp_client, dlmp_counters, dlmp_port, dlmp_slot};

@@ -159,23 +159,34 @@ pub(super) fn tcx_links(ifindex: u32, hook: Hook) -> io::Result<Vec<TcxLink>> {
 
 /// A loaded program, as far as a daemon wants to know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Program {
+pub struct Program {
     /// Its id.
-    pub(super) id: u32,
+    pub id: u32,
     /// Its name, at most 15 bytes.
-    pub(super) name: String,
+    pub name: String,
     /// Ids of the maps that it uses or that are bound to it.
-    pub(super) maps: Vec<u32>,
+    pub maps: Vec<u32>,
+}
+
+/// A descriptor of the program of this id; `None` when there is none any more.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn open_program(id: u32) -> io::Result<Option<OwnedFd>> {
+    match bpf(PROG_GET_FD_BY_ID, &mut Attributes::new(&[id])) {
+        Ok(fd) => Ok(Some(owned(fd))),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The program of this id; `None` when there is none any more. It is asked for by its id, since a walk
 /// over all programs of the machine can miss it while others come and go.
-pub(super) fn program(id: u32) -> io::Result<Option<Program>> {
-    let fd = match bpf(PROG_GET_FD_BY_ID, &mut Attributes::new(&[id])) {
-        Ok(fd) => owned(fd),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
-        Err(error) => return Err(error),
-    };
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn program(id: u32) -> io::Result<Option<Program>> {
+    let Some(fd) = open_program(id)? else { return Ok(None) };
     let mut maps = [0u32; MAPS_MAX];
     // struct bpf_prog_info: at word 13 the number of map ids, at 14 a pointer to them, at 16 the name.
     // The kernel takes and gives as many of its bytes as we have.

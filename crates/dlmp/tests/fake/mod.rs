@@ -104,6 +104,7 @@ impl Fake {
                 temporary: false,
                 detection: "link and probes".into(),
                 multicast_port: None,
+                problems: vec![],
                 ports: vec![port("net0", "00:14:4f:f9:cf:47"), port("net1", "00:14:4f:fb:f5:33")],
             }],
         })

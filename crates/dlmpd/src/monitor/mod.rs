@@ -31,7 +31,9 @@ mod ports;
 mod probing;
 mod recorded;
 mod running;
+mod tell;
 mod view;
+mod vnets;
 mod vnics;
 
 use std::cell::RefCell;

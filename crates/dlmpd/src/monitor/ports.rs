@@ -47,8 +47,9 @@ impl Running {
         }
     }
 
-    /// Follows a port's own address and MTU, which anybody may change.
+    /// Follows a port's own address and MTU, which anybody may change, and its vnet.
     fn refresh(&mut self, port: PortIndex, link: &Link) {
+        self.follow_vnet(port, Some(link));
         let Some(device) = self.ports.get_mut(&port).and_then(|port| port.device.as_mut()) else { return };
         if let Some(mac) = link.mac.filter(|&mac| mac != device.mac) {
             device.mac = mac;
@@ -144,7 +145,7 @@ impl Running {
         let gone = || Error::refused(format!("there is no link {name}"), "dladm show-phys");
         let link = netlink.link(name).await.map_err(failed)?.ok_or_else(gone)?;
         let port = self.free_index()?;
-        self.ports.insert(port, Port { name: name.to_owned(), device: None });
+        self.ports.insert(port, Port { name: name.to_owned(), device: None, vnet: None });
         self.note_before(port, before.all_multicast);
         self.engine.handle_event(Event::PortAdded(port), Instant::now());
         let result = match self.enter(port, &link, netlink).await {
@@ -223,6 +224,7 @@ impl Running {
         if let Some(port) = self.ports.get_mut(&port) {
             port.device = Some(device);
         }
+        self.follow_vnet(port, Some(link));
         self.forget_filter(port);
         ipv6::set_disabled(&link.name, true)
             .map_err(|error| Error::failed(format!("cannot switch IPv6 off on {}: {error}", link.name)))?;
@@ -254,6 +256,7 @@ impl Running {
         if let Some(device) = device {
             watched.forget(device.ifindex);
         }
+        self.follow_vnet(port, None);
         undo(self.bpf.clear_port(port));
     }
 

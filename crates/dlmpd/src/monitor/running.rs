@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use dlmp_api::{AGGREGATION_ALIAS, Error, LOWER_ALIAS, StateNews};
+use dlmp_api::{AGGREGATION_ALIAS, Error, LOWER_ALIAS, VnetAlias};
 use dlmp_datapath::bpf::{self, Attachment, Bpf, Previous, Served};
 use dlmp_datapath::{ClientAddress, Datapath, PortIndex, SlotIndex};
-use dlmp_engine::{Action, Event, LinkState, Notice};
+use dlmp_engine::{Action, Event, LinkState};
 use dlmp_netlink::{Link, Netlink, NewVeth, ipv6};
 use dlmp_wire::MacAddr;
 use dlmp_wire::rarp::Announcement;
@@ -19,16 +19,14 @@ use super::asking::Asker;
 use super::carrier::Watched;
 use super::chores::Chore;
 use super::clients::Clients;
-use super::clock;
 use super::forward::{forward, forward_reports};
 use super::frames::FrameSender;
 use super::limits::Limits;
 use super::measure::Measured;
 use super::multicast::Groups;
 use super::news::News;
-use super::probing::{Probed, nanoseconds};
+use super::probing::Probed;
 use super::recorded::{Recorded, Recording};
-use super::view::{detection, reason};
 use super::vnics::{VnicSpec, Vnics};
 use crate::state::Before;
 use crate::validate::is_aggregation;
@@ -67,6 +65,8 @@ pub struct Running {
     pub(super) lower: u32,
     pub(super) mtu: u32,
     pub(super) ports: BTreeMap<PortIndex, Port>,
+    /// What is wrong with vnets among the ports, in words.
+    pub(super) problems: Vec<String>,
     pub(super) vnics: Vnics,
     pub(super) clients: Clients,
     pub(super) groups: Groups,
@@ -125,6 +125,8 @@ pub(super) struct Port {
     pub(super) name: String,
     /// Absent while the link does not exist.
     pub(super) device: Option<Device>,
+    /// Absent when the link is no vnet.
+    pub(super) vnet: Option<VnetAlias>,
 }
 
 /// The link of a port.
@@ -181,6 +183,7 @@ impl Running {
             lower,
             mtu: link.mtu,
             ports: BTreeMap::new(),
+            problems: Vec::new(),
             vnics: Vnics::default(),
             clients: Clients::default(),
             groups: Groups::default(),
@@ -211,7 +214,7 @@ impl Running {
         let mut devices = Vec::new();
         for name in &spec.ports {
             let port = self.free_index()?;
-            self.ports.insert(port, Port { name: name.clone(), device: None });
+            self.ports.insert(port, Port { name: name.clone(), device: None, vnet: None });
             self.note_before(port, spec.before.get(name).is_some_and(|before| before.all_multicast));
             self.engine.handle_event(Event::PortAdded(port), now);
             if let Some(link) = netlink.link(name).await.map_err(failed)? {
@@ -303,33 +306,6 @@ impl Running {
             Action::Notify(notice) => self.tell(notice),
         }
         Ok(())
-    }
-
-    fn tell(&self, notice: Notice) {
-        let name = |port: PortIndex| self.ports.get(&port).map_or("?", |port| &port.name);
-        let (port, state, reason) = match notice {
-            Notice::Health(port, health) => {
-                (Some(port), if health.is_active() { "active" } else { "failed" }, reason(health))
-            }
-            Notice::Detection(now) => (None, "detection", detection(now, name)),
-            Notice::Moved { slot, from, to } => {
-                let from = from.map_or("nowhere", name);
-                let Some(client) = self.client_name(slot) else {
-                    // There can be thousands, moving at once.
-                    let client = self.client_address(slot);
-                    return tracing::debug!(aggregation = self.name, ?client, port = name(to), from, "moved");
-                };
-                (Some(to), "moved", format!("{client} moved here from {from}"))
-            }
-        };
-        tracing::info!(aggregation = self.name, port = port.map(name), state, "{reason}");
-        self.news.state(|| StateNews {
-            time: nanoseconds(clock::realtime()),
-            aggregation: self.name.clone(),
-            port: port.map(|port| name(port).to_owned()),
-            state: state.to_owned(),
-            reason,
-        });
     }
 
     pub(super) fn chore(&self, chore: Chore) {

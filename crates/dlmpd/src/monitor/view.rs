@@ -42,6 +42,7 @@ impl Running {
             temporary: false,
             detection: detection(self.engine.detection(), |port| name(port).unwrap_or_default()),
             multicast_port: self.engine.multicast().port().and_then(name),
+            problems: self.problems.clone(),
             ports,
         }
     }

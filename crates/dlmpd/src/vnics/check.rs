@@ -122,7 +122,8 @@ mod tests {
         let text = "[aggregations.aggr0]\nmac = \"2:8:20:0:0:1\"\nports = [\"net0\"]\n\n\
                     [vnics.vnic1]\nlink = \"aggr0\"\nmac = \"2:8:20:0:0:2\"\nvlan = 7\n";
         std::fs::write(&path, text).unwrap();
-        let stores = Stores::new(ConfigFile::open(&path).unwrap(), StateFile::open(folder.path(), 1).unwrap());
+        let stores =
+            Stores::new(ConfigFile::open(&path).unwrap(), StateFile::open(folder.path(), 1, "state.toml").unwrap());
         (folder, stores)
     }
 

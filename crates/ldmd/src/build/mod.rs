@@ -1,18 +1,20 @@
 //! Brings the kernel in line with what is configured. Every step looks first and does only what is missing, so that the same
 //! steps make things, take them over after a restart and repair them.
 
+mod guard;
 mod switch;
 mod tap;
 mod vlan;
 mod vnet;
 
 use dlmp_api::ldm::PRIMARY;
-use dlmp_netlink::{Link, LinkEvent};
+use dlmp_netlink::{Link, LinkEvent, Namespace};
 
-use crate::config::{VnetConfig, VnetKey};
+use crate::config::{self, DomainConfig, Named, VnetConfig, VnetKey};
 use crate::control::Control;
 use crate::place::Place;
 
+pub use guard::AGEING;
 pub use vnet::{Built, guest_end};
 
 impl Control {
@@ -20,6 +22,7 @@ impl Control {
     pub async fn restore(&mut self) {
         let domains: Vec<String> = self.config.domains.keys().cloned().collect();
         for domain in domains {
+            self.make_namespace(&domain).await;
             self.open_domain(&domain);
         }
         self.find_ends().await;
@@ -143,15 +146,29 @@ impl Control {
         }
     }
 
+    /// Makes the namespace of a domain again that was made for it: none outlives a reboot of the host.
+    async fn make_namespace(&self, domain: &str) {
+        let Some(DomainConfig { place: config::Place::Namespace(Named { name, made: true }), .. }) =
+            self.config.domains.get(domain)
+        else {
+            return;
+        };
+        if let Err(error) = Namespace::make_named(name).await
+            && error.errno() != Some(libc::EEXIST)
+        {
+            tracing::error!(domain, %error, "the network namespace of the domain cannot be made");
+        }
+    }
+
     /// Opens the namespace of a domain, if it is there.
     fn open_domain(&mut self, domain: &str) -> bool {
-        let Some(config) = self.config.domains.get(domain) else { return domain == PRIMARY };
-        if let crate::config::Place::Vm(socket) = &config.place {
+        let Some(known) = self.config.domains.get(domain) else { return domain == PRIMARY };
+        if let config::Place::Vm(socket) = &known.place {
             let machine = self.machines.entry(domain.into());
             machine.or_insert_with(|| self.emulators.follow(socket.clone()));
             return true;
         }
-        match Place::open(&config.place) {
+        match Place::open(&known.place, self.state.cookies.get(domain).copied()) {
             Ok(place) => {
                 self.places.insert(domain.into(), place);
                 self.problems.domains.remove(domain);

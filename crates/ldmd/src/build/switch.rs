@@ -23,7 +23,7 @@ impl Control {
         let filtering = self.needs_vlans(name, switch);
         let mtu = u32::from(switch.mtu.number());
         let (bridge, new) = match netlink.link(name).await.map_err(text)? {
-            Some(link) if is_bridge(&link) && link.alias.as_deref() == Some(SWITCH_ALIAS) => (link, false),
+            Some(link) if is_ours(&link) => (link, false),
             Some(_) => {
                 return Err(format!("the name {name} is taken by another link of the domain {}", switch.domain));
             }
@@ -72,7 +72,19 @@ impl Control {
         let uplink = switch.net_dev.clone().map_or(Uplink::Stub, Uplink::Link);
         let links = place.links.clone();
         self.carriers.switch(name, links, uplink).await;
-        Ok(())
+        self.show_switch(name, switch).await
+    }
+
+    /// With `linkprop=phys-state` on the switch itself its bridge shows the state of the uplink; a bridge has no
+    /// carrier to take away as long as one of its ports is up.
+    ///
+    /// # Errors
+    /// The kernel's refusal, in words.
+    pub(crate) async fn show_switch(&self, name: &str, switch: &SwitchConfig) -> Result<(), String> {
+        let Some(place) = self.places.get(&switch.domain) else { return Ok(()) };
+        let Some(bridge) = place.netlink.link(name).await.map_err(text)? else { return Ok(()) };
+        let shown = switch.phys_state.then(|| self.carriers.carrier(name).unwrap_or(false));
+        place.netlink.show_state(bridge.index, shown).await.map_err(text)
     }
 
     /// Brings a switch from one configuration to another.
@@ -97,12 +109,30 @@ impl Control {
         let Some(place) = self.places.get(&switch.domain) else { return };
         let removed = async {
             match place.netlink.link(name).await? {
-                Some(link) if is_bridge(&link) => place.netlink.delete_link(link.index).await,
+                Some(link) if is_ours(&link) => place.netlink.delete_link(link.index).await,
                 _ => Ok(()),
             }
         };
         if let Err(error) = removed.await {
             tracing::warn!(switch = name, %error, "the bridge stays");
+        }
+    }
+
+    /// The uplink of a switch as it is now, to be [put back](Self::put_back).
+    pub(crate) async fn uplink(&self, switch: &SwitchConfig) -> Option<Link> {
+        let (net_dev, place) = (switch.net_dev.as_ref()?, self.places.get(&switch.domain)?);
+        place.netlink.link(net_dev).await.ok()?
+    }
+
+    /// Gives an uplink what it had before a switch took it, when that came to nothing: its MTU, and whether it was up.
+    pub(crate) async fn put_back(&self, domain: &str, uplink: Option<Link>) {
+        let (Some(before), Some(place)) = (uplink, self.places.get(domain)) else { return };
+        let put_back = async {
+            place.netlink.set_mtu(before.index, before.mtu).await?;
+            place.netlink.set_up(before.index, before.admin_up).await
+        };
+        if let Err(error) = put_back.await {
+            tracing::warn!(link = before.name, %error, "the link is not as it was");
         }
     }
 
@@ -117,6 +147,11 @@ impl Control {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a link is the bridge of a virtual switch.
+fn is_ours(link: &Link) -> bool {
+    is_bridge(link) && link.alias.as_deref() == Some(SWITCH_ALIAS)
 }
 
 /// Makes the uplink a port of the bridge, up, with room for the switch's frames.

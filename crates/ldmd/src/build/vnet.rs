@@ -43,8 +43,11 @@ impl Control {
             None if self.machines.contains_key(&key.domain) => self.make_tap(key, &switch.domain).await?,
             None => self.make_pair(key, &vnet, &switch).await?,
         };
-        self.built
-            .insert(key.clone(), Built { domain: switch.domain.clone(), index: end.index, name: end.name.clone() });
+        let built = Built { domain: switch.domain.clone(), index: end.index, name: end.name.clone() };
+        // First the guard: nothing passes unguarded, and what it refuses has changed nothing yet.
+        let guarded = self.build_guard(key, &vnet, &built).await;
+        self.built.insert(key.clone(), built);
+        guarded?;
         self.connect(&vnet, &switch, &end).await?;
         self.build_guest_end(key, &vnet, &switch).await?;
         self.problems.vnets.remove(key);
@@ -56,6 +59,7 @@ impl Control {
     pub(crate) async fn unbuild_vnet(&mut self, key: &VnetKey) {
         self.carriers.forget_end(key).await;
         self.problems.vnets.remove(key);
+        self.guards.remove(key);
         if let Some(machine) = self.machines.get(&key.domain) {
             machine.forget(&key.name);
             self.channel.forget(key);
@@ -98,8 +102,13 @@ impl Control {
         }
     }
 
-    /// Tells the guests behind a switch what is behind their links now.
+    /// Shows what is behind a switch now by its bridge, and tells the guests.
     pub(crate) async fn describe(&mut self, switch: &str) {
+        if let Some(config) = self.config.switches.get(switch)
+            && let Err(error) = self.show_switch(switch, config).await
+        {
+            tracing::warn!(switch, error, "the switch does not show the state of its uplink");
+        }
         for key in self.vnets_of(switch) {
             if let Ok((vnet, switch)) = self.configured(&key)
                 && let Err(error) = self.build_guest_end(&key, &vnet, &switch).await
@@ -180,6 +189,7 @@ impl Control {
 
     async fn make_pair(&self, key: &VnetKey, vnet: &VnetConfig, switch: &SwitchConfig) -> Result<Link, String> {
         let (service, guest) = (self.place_of(&switch.domain)?, self.place_of(&key.domain)?);
+        remove_orphan(key, guest).await?;
         let name = guest_end(vnet);
         let new = NewVeth { name: &name, peer: END, mac: vnet.mac_addr, mtu: mtu(vnet, switch) };
         let pair = guest.netlink.create_veth_into(new, &service.namespace, &service.netlink).await;
@@ -300,9 +310,22 @@ fn mtu(vnet: &VnetConfig, switch: &SwitchConfig) -> u32 {
 async fn move_end(key: &VnetKey, index: u32, from: &Place, to: &Place) -> Result<Link, String> {
     from.netlink.move_link(index, &to.namespace, END).await.map_err(text)?;
     let links = to.netlink.links().await.map_err(text)?;
-    let link = links.into_iter().find(|link| key_of(link).as_ref() == Some(key)).ok_or("its link got lost")?;
-    to.netlink.silence(link.index).await.map_err(text)?;
-    Ok(link)
+    let moved = links.into_iter().find(|link| key_of(link).as_ref() == Some(key)).ok_or("its link got lost")?;
+    to.netlink.silence(moved.index).await.map_err(text)?;
+    Ok(moved)
+}
+
+/// Removes the guest's end of a vnet whose switch end is nowhere: in a namespace that cannot be reached any more, such as
+/// that of `primary` before it was rebooted. Who is told by its alias; a guest that writes it elsewhere loses that link.
+async fn remove_orphan(key: &VnetKey, guest: &Place) -> Result<(), String> {
+    let is_it = |alias: &str| alias.parse::<VnetAlias>().is_ok_and(|alias| alias.vnet == key.name);
+    for link in guest.netlink.links().await.map_err(text)? {
+        if link.kind.as_deref() == Some("veth") && link.alias.as_deref().is_some_and(is_it) {
+            tracing::warn!(vnet = %key, link = link.name, "a link without its switch end is removed");
+            guest.netlink.delete_link(link.index).await.map_err(text)?;
+        }
+    }
+    Ok(())
 }
 
 /// The vnet that a link is the switch end of.

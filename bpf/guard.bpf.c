@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/*
+ * The guard of one vnet: two programs on clsact of its switch end. What that receives is what the guest sends.
+ * The rules are those of docs/datapath.md, "The guard", in the same order.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "guard.h"
+#include "guard_maps.h"
+#include "frame.h"
+#include "guard_frame.h"
+#include "guard_learn.h"
+#include "guard_rate.h"
+#include "guard_protect.h"
+
+#define ETH_P_CONTROL 0x88b6 /* what the switch tells a guest of its link (docs/protocol.md) */
+
+/* Whether a frame to a group is a report of group membership. */
+static __always_inline bool is_report(struct __sk_buff *skb, const struct guard_frame *frame)
+{
+	struct report report = {};
+
+	if (frame->type == bpf_htons(ETH_P_IP))
+		return find_igmp_report(skb, frame->at, &report);
+	if (frame->type == bpf_htons(ETH_P_IPV6))
+		return find_mld_report(skb, frame->at, &report);
+	return false;
+}
+
+static __always_inline bool has_vlan(const struct guard_settings *set, __u32 vlan)
+{
+	/* What the compiler knows of the range the verifier may not. */
+	barrier_var(vlan);
+	return set->vlans[vlan / 64 % 64] >> (vlan % 64) & 1;
+}
+
+/* Writes the class of service into the tag; false when the kernel has no memory for it. */
+static __always_inline bool set_class(struct __sk_buff *skb, const struct guard_frame *frame, __u32 cos)
+{
+	__u16 tci = (frame->tci & ~(7 << VLAN_PRIO_SHIFT)) | cos << VLAN_PRIO_SHIFT;
+
+	if (tci == frame->tci)
+		return true;
+	return !bpf_skb_vlan_pop(skb) && !bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), tci);
+}
+
+SEC("classifier")
+int guard_sent(struct __sk_buff *skb)
+{
+	struct guard_settings *set = only(&settings);
+	struct guard_state *now = only(&state);
+	struct guard_buckets *bucket = only(&buckets);
+	struct ethernet *eth = ethernet_of(skb);
+	struct guard_frame frame = {};
+	bool to_group, learn_mac = false;
+	__u32 flags;
+	__u8 mac[6];
+
+	if (!eth || !set || !now || !bucket)
+		return drop(GUARD_SHORT);
+	flags = set->flags;
+
+	to_group = is_group(eth->destination);
+	if (to_group && is_link_local(eth->destination))
+		return drop(eth->type == bpf_htons(ETH_P_CONTROL) ? GUARD_CONTROL : GUARD_LINK_LOCAL);
+	frame.source = mac_word(eth->source);
+	if (is_group(eth->source) || !frame.source)
+		return drop(GUARD_SOURCE_INVALID);
+	__builtin_memcpy(mac, eth->source, sizeof(mac));
+
+	if (!read_tag(skb, eth, &frame))
+		return drop(GUARD_SHORT);
+	if (frame.stacked)
+		return drop(GUARD_VLAN_STACKED);
+	if (frame.vlan == VLAN_RESERVED)
+		return drop(GUARD_VLAN_INVALID);
+
+	if (frame.source != set->mac &&
+	    !(flags & GUARD_ALTERNATES && bpf_map_lookup_elem(&alternates, &frame.source))) {
+		if (!(flags & GUARD_CUSTOM) || flags & GUARD_MAC_NOSPOOF)
+			return drop(GUARD_MAC_FOREIGN);
+		learn_mac = true;
+	}
+	if (frame.vlan && !(flags & GUARD_CUSTOM) && !has_vlan(set, frame.vlan))
+		return drop(GUARD_VLAN_FOREIGN);
+
+	if (flags & GUARD_RESTRICTED && !is_internet(frame.type))
+		return drop(GUARD_PROTOCOL);
+	if (flags & GUARD_IP_NOSPOOF && !is_honest_ip(skb, &frame, mac))
+		return drop(GUARD_IP_SPOOFED);
+	if (flags & GUARD_DHCP_NOSPOOF && !is_honest_dhcp(skb, &frame, mac))
+		return drop(GUARD_DHCP_SPOOFED);
+
+	/* What is dropped up to here takes none of the guest's places. */
+	if (learn_mac && !admit_mac(set, now, frame.source))
+		return drop(GUARD_MAC_OVERFLOW);
+	if (frame.vlan && flags & GUARD_CUSTOM && !admit_vlan(set, now, frame.vlan))
+		return drop(GUARD_VLAN_OVERFLOW);
+
+	if (to_group && is_report(skb, &frame) && !afford_report(&bucket->reported))
+		return drop(GUARD_REPORT_RATE);
+	if (flags & GUARD_MAXBW && !afford_frame(skb, set, &bucket->sent))
+		return drop(GUARD_MAXBW_SENT);
+
+	if (flags & GUARD_PRIORITY)
+		skb->priority = set->priority;
+	if (flags & GUARD_COS && frame.tagged && !set_class(skb, &frame, set->cos))
+		return drop(GUARD_SHORT);
+	return TC_ACT_OK;
+}
+
+SEC("classifier")
+int guard_received(struct __sk_buff *skb)
+{
+	struct guard_settings *set = only(&settings);
+	struct guard_buckets *bucket = only(&buckets);
+
+	if (set && bucket && set->flags & GUARD_MAXBW && !afford_frame(skb, set, &bucket->received))
+		return drop(GUARD_MAXBW_RECEIVED);
+	return TC_ACT_OK;
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

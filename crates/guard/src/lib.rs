@@ -1,0 +1,202 @@
+//! The guard of a virtual network device: what its guest may send, how much, and as whom, held on the switch's side.
+//!
+//! A [`Guard`] is two programs on the clsact of the vnet's switch end and their maps (`bpf/guard.bpf.c`; the rules
+//! are in docs/datapath.md). They stay at work when the daemon goes. The next one takes them over by [`Guard::attach`].
+
+mod abi;
+mod counter;
+mod maps;
+mod programs;
+mod settings;
+mod test_run;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use aya::EbpfLoader;
+use dlmp_netlink::Netlink;
+
+pub use counter::{Counter, Counters};
+pub use dlmp_netlink::Direction;
+use maps::Maps;
+use programs::{Hanging, Programs};
+pub use settings::{Limits, Priority, Protection, Settings};
+pub use test_run::Outcome;
+
+/// How many alternate MAC addresses a vnet can have.
+pub const MAX_ALTERNATES: usize = abi::GUARD_MAX_ALTERNATES as usize;
+/// How many IP addresses can be allowed.
+pub const MAX_ALLOWED_IPS: usize = abi::GUARD_MAX_ALLOWED_IPS as usize;
+/// The most MAC addresses of its own choice that a guest can be given.
+pub const MAX_MACS: u32 = abi::GUARD_MAX_MACS;
+/// The most VLANs of its own choice that a guest can be given.
+pub const MAX_VLANS: u32 = abi::GUARD_MAX_VLANS;
+/// The lowest limit of bandwidth, in bits a second.
+pub const MIN_BANDWIDTH: u64 = 1_000;
+/// The highest limit of bandwidth, in bits a second.
+pub const MAX_BANDWIDTH: u64 = 10_000_000_000_000;
+/// After how long a silence a MAC address or VLAN of a guest's own choice makes room for another one: as long as switches
+/// and bridges remember an address by default.
+pub const SILENCE: Duration = Duration::from_secs(300);
+
+/// The guard of one vnet. Dropping it leaves the programs at work.
+pub struct Guard {
+    programs: Programs,
+    maps: Maps,
+}
+
+/// How many MAC addresses and VLANs of its own choice a guest uses. The vnet's own address and its alternates are not among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InUse {
+    /// MAC addresses.
+    pub macs: u64,
+    /// VLANs.
+    pub vlans: u64,
+}
+
+/// What was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel refused something.
+    #[error("the guard cannot {what}: {reason}")]
+    Kernel {
+        /// What was tried.
+        what: &'static str,
+        /// The refusal.
+        reason: String,
+    },
+    /// A setting is out of its range.
+    #[error("the guard does not take {0}")]
+    Settings(String),
+    /// A limit is lower than what the guest uses.
+    #[error(
+        "the guest uses {} MAC addresses and {} VLANs of its own choice: choose no lower limits, or stop it and try again in {} s",
+        .0.macs, .0.vlans, SILENCE.as_secs()
+    )]
+    InUse(InUse),
+}
+
+impl Guard {
+    /// Loads a guard that is at work nowhere yet.
+    ///
+    /// # Errors
+    /// [`Error::Settings`]; what the kernel refused: often a missing capability.
+    pub fn load(settings: &Settings) -> Result<Self, Error> {
+        settings.check()?;
+        let mut object = EbpfLoader::new().load(abi::OBJECT).map_err(|error| failed("load its programs", &error))?;
+        let mut guard = Self { programs: Programs::load(&mut object)?, maps: Maps::of_object(&mut object)? };
+        guard.maps.write(settings)?;
+        Ok(guard)
+    }
+
+    /// Puts a guard on a vnet's switch end. `netlink` is of the namespace that the link is in; the calling thread
+    /// may be in any.
+    ///
+    /// One that is at work there already goes on with these settings and all that it has heard, also where they
+    /// are lower than what the guest uses: then nothing is admitted until enough was silent. Its programs are replaced
+    /// in place if they are not exactly ours, and start empty if their maps have another layout.
+    ///
+    /// # Errors
+    /// [`Error::Settings`]; what the kernel refused.
+    pub async fn attach(netlink: &Netlink, index: u32, settings: &Settings) -> Result<Self, Error> {
+        settings.check()?;
+        let hanging = Hanging::find(netlink, index).await?;
+        let mut previous = None;
+        if let Some(hanging) = hanging
+            && let Some(mut maps) = Maps::of_program(&hanging.sent.maps)
+        {
+            if maps.build() == abi::BUILD
+                && let Some(programs) = hanging.open()?
+            {
+                maps.forget(SILENCE)?;
+                maps.write(settings)?;
+                return Ok(Self { programs, maps });
+            }
+            previous = Some(maps);
+        }
+        let mut guard = Self::load(settings)?;
+        if let Some(previous) = &previous
+            && settings.custom.is_some()
+        {
+            guard.maps.learn_from(previous)?;
+        }
+        guard.programs.hang(netlink, index).await?;
+        if let Some(previous) = &previous {
+            guard.maps.carry_counters(previous)?;
+        }
+        Ok(guard)
+    }
+
+    /// Puts this guard, with all that it has heard, on another link: the switch end that was made anew, or that
+    /// went to another namespace, where clsact does not go along. As with [`attach`](Self::attach), `netlink` is of
+    /// the link's namespace.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub async fn hang(&self, netlink: &Netlink, index: u32) -> Result<(), Error> {
+        self.programs.hang(netlink, index).await
+    }
+
+    /// Takes the guard off a link; nothing to do where none is.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub async fn remove(netlink: &Netlink, index: u32) -> Result<(), Error> {
+        programs::remove(netlink, index).await
+    }
+
+    /// Goes on with other settings, from the next frame on.
+    ///
+    /// # Errors
+    /// [`Error::Settings`], [`Error::InUse`]; what the kernel refused.
+    pub fn set(&mut self, settings: &Settings) -> Result<(), Error> {
+        settings.check()?;
+        let in_use = self.in_use()?;
+        if let Some(limits) = settings.custom
+            && (u64::from(limits.macs) < in_use.macs || u64::from(limits.vlans) < in_use.vlans)
+        {
+            return Err(Error::InUse(in_use));
+        }
+        self.maps.write(settings)
+    }
+
+    /// How many MAC addresses and VLANs of its own choice the guest uses.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn in_use(&self) -> Result<InUse, Error> {
+        self.maps.in_use()
+    }
+
+    /// How many frames were dropped since the guard was put on its link, also by earlier programs.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn counters(&self) -> Result<Counters, Error> {
+        self.maps.counters()
+    }
+
+    /// Forgets the MAC addresses and VLANs of the guest's own choice that have been silent for so long, to the
+    /// second: [`SILENCE`]. To be called every few seconds.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn age(&mut self, silence: Duration) -> Result<(), Error> {
+        self.maps.forget(silence)
+    }
+}
+
+/// The error with its causes: aya's say what the kernel refused only in those.
+fn failed(what: &'static str, error: &dyn std::error::Error) -> Error {
+    let mut reason = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !reason.contains(&more) {
+            reason = format!("{reason}: {more}");
+        }
+        cause = error.source();
+    }
+    Error::Kernel { what, reason }
+}
