@@ -58,8 +58,8 @@ int guard_sent(struct __sk_buff *skb)
 	struct ethernet *eth = ethernet_of(skb);
 	struct guard_frame frame = {};
 	bool to_group, learn_mac = false;
+	enum guard_counter why;
 	__u32 flags;
-	__u8 mac[6];
 
 	if (!eth || !set || !now || !bucket)
 		return drop(GUARD_SHORT);
@@ -71,7 +71,6 @@ int guard_sent(struct __sk_buff *skb)
 	frame.source = mac_word(eth->source);
 	if (is_group(eth->source) || !frame.source)
 		return drop(GUARD_SOURCE_INVALID);
-	__builtin_memcpy(mac, eth->source, sizeof(mac));
 
 	if (!read_tag(skb, eth, &frame))
 		return drop(GUARD_SHORT);
@@ -91,10 +90,11 @@ int guard_sent(struct __sk_buff *skb)
 
 	if (flags & GUARD_RESTRICTED && !is_internet(frame.type))
 		return drop(GUARD_PROTOCOL);
-	if (flags & GUARD_IP_NOSPOOF && !is_honest_ip(skb, &frame, mac))
-		return drop(GUARD_IP_SPOOFED);
-	if (flags & GUARD_DHCP_NOSPOOF && !is_honest_dhcp(skb, &frame, mac))
-		return drop(GUARD_DHCP_SPOOFED);
+	if (flags & (GUARD_IP_NOSPOOF | GUARD_DHCP_NOSPOOF)) {
+		why = judge_protected(skb, &frame, flags);
+		if (why != GUARD_COUNTERS)
+			return drop(why);
+	}
 
 	/* What is dropped up to here takes none of the guest's places. */
 	if (learn_mac && !admit_mac(set, now, frame.source))

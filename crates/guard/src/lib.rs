@@ -12,9 +12,10 @@ mod test_run;
 #[cfg(test)]
 mod tests;
 
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use aya::EbpfLoader;
+use aya::{Ebpf, EbpfLoader};
 use dlmp_netlink::Netlink;
 
 pub use counter::{Counter, Counters};
@@ -84,7 +85,7 @@ impl Guard {
     /// [`Error::Settings`]; what the kernel refused: often a missing capability.
     pub fn load(settings: &Settings) -> Result<Self, Error> {
         settings.check()?;
-        let mut object = EbpfLoader::new().load(abi::OBJECT).map_err(|error| failed("load its programs", &error))?;
+        let mut object = load_object()?;
         let mut guard = Self { programs: Programs::load(&mut object)?, maps: Maps::of_object(&mut object)? };
         guard.maps.write(settings)?;
         Ok(guard)
@@ -185,6 +186,18 @@ impl Guard {
     pub fn age(&mut self, silence: Duration) -> Result<(), Error> {
         self.maps.forget(silence)
     }
+}
+
+/// Reads the object and makes its maps. A loader begins with the kernel's own type information, some 5 MB, which these
+/// programs have no use for: so one is made for all guards, and lets go of that.
+fn load_object() -> Result<Ebpf, Error> {
+    static LOADER: LazyLock<Mutex<EbpfLoader<'static>>> = LazyLock::new(|| {
+        let mut loader = EbpfLoader::new();
+        loader.btf(None);
+        Mutex::new(loader)
+    });
+    let mut loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
+    loader.load(abi::OBJECT).map_err(|error| failed("load its programs", &error))
 }
 
 /// The error with its causes: aya's say what the kernel refused only in those.

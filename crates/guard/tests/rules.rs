@@ -205,6 +205,7 @@ fn rule_4_ip_nospoof_holds_a_guest_to_its_ip_addresses() {
     let claims = |target| frame(PEER, OWN, IPV6, &ipv6(OWN_IPV6, ICMPV6, &advertisement(target)));
     let hidden = |target| frame(PEER, OWN, IPV6, &ipv6(OWN_IPV6, 60, &extension(ICMPV6, &advertisement(target))));
     let deep = extension(60, &extension(60, &extension(60, &extension(60, &extension(UDP, &udp(5, 5, &[]))))));
+    let long = [&[ICMPV6, 20][..], &[0; 166], &advertisement(OWN_IPV6)].concat();
     let others_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
     hold(vec![
         ("its IPv4 address", set(), in_ipv4(OWN_IP), PASSES),
@@ -226,6 +227,7 @@ fn rule_4_ip_nospoof_holds_a_guest_to_its_ip_addresses() {
         ("the same behind a header", set(), hidden(OTHER_IPV6), Err(Counter::IpSpoofed)),
         ("its own behind a header", set(), hidden(OWN_IPV6), PASSES),
         ("behind too many headers", set(), frame(PEER, OWN, IPV6, &ipv6(OWN_IPV6, 60, &deep)), Err(Counter::IpSpoofed)),
+        ("behind too long headers", set(), frame(PEER, OWN, IPV6, &ipv6(OWN_IPV6, 60, &long)), Err(Counter::IpSpoofed)),
         ("what is not IP", set(), frame(PEER, OWN, RARP, &[]), PASSES),
     ]);
 }

@@ -9,6 +9,9 @@ use dlmp_wire::MacAddr;
 
 use super::{ARP, CONTROL, Fate, ICMPV6, IPV4, IPV6, PROVIDER_VLAN, UDP, VLAN};
 
+/// So much of a packet is read; what is further behind is as if it were not there.
+const READ: usize = 188;
+
 /// A guard that judges and learns.
 pub struct Model {
     pub settings: Settings,
@@ -57,6 +60,7 @@ impl Model {
         if set.protection.restricted && !matches!(kind, IPV4 | IPV6 | ARP) {
             return Err(Counter::Protocol);
         }
+        let payload = &payload[..payload.len().min(READ)];
         if set.protection.ip_nospoof && !self.is_honest_ip(source, kind, payload).unwrap_or(false) {
             return Err(Counter::IpSpoofed);
         }
