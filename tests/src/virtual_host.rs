@@ -26,7 +26,7 @@ pub struct VirtualHost {
 
 impl VirtualHost {
     /// A host on which nothing is built yet.
-    pub fn new() -> Self {
+    pub fn empty() -> Self {
         let scene = Scene::new("ee").unwrap();
         scene.primary.start().unwrap();
         Self { scene }
@@ -34,7 +34,7 @@ impl VirtualHost {
 
     /// With the switches and vnets of the seed.
     pub fn built() -> Self {
-        let host = Self::new();
+        let host = Self::empty();
         for line in host.scene.lines() {
             host.typed(&line);
         }

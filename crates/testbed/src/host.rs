@@ -58,7 +58,6 @@ impl Host {
     ///
     /// # Errors
     /// When it does not get ready within 10 s, with its log.
-    #[expect(clippy::zombie_processes, reason = "it runs until the environment or a signal ends it")]
     pub fn start(&self) -> Result<()> {
         let notify = self.dlmp.runtime_dir().join("notify-ldmd");
         let _ = fs::remove_file(&notify);
