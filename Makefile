@@ -23,7 +23,7 @@ TEST_PACKAGES = openvswitch-switch
 VIRTIO_PACKAGES = qemu-system-x86 busybox-static kmod
 VM_PACKAGES = user-mode-linux kmod libteam-utils openvswitch-switch
 
-.PHONY: build demo test test-vm test-virtio bench bench-starved install check clean
+.PHONY: build demo demo-vm test test-vm test-virtio bench bench-starved install check clean
 
 build: export DLMP_PACKAGES = $(BUILD_PACKAGES)
 build:
@@ -35,6 +35,14 @@ demo:
 	./scripts/packages
 	$(CARGO) build $(CARGO_PROFILE) --workspace --bins
 	$(BUILT)/dlmp-demo
+
+# The same with a guest that is a virtual machine, which migrates in the end. QEMU needs no KVM.
+demo-vm: export DLMP_PACKAGES = $(BUILD_PACKAGES) $(RUN_PACKAGES) $(VIRTIO_PACKAGES)
+demo-vm:
+	./scripts/packages
+	$(CARGO) build $(CARGO_PROFILE) --workspace --bins
+	./scripts/vm-guest $(TARGET_DIR)/virtio $(BUILT)
+	$(BUILT)/dlmp-demo --vm $(TARGET_DIR)/virtio
 
 test: export DLMP_PACKAGES = $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
 test:

@@ -54,13 +54,14 @@ int guard_sent(struct __sk_buff *skb)
 {
 	struct guard_settings *set = only(&settings);
 	struct guard_state *now = only(&state);
+	struct guard_buckets *bucket = only(&buckets);
 	struct ethernet *eth = ethernet_of(skb);
 	struct guard_frame frame = {};
 	bool to_group, learn_mac = false;
 	__u32 flags;
 	__u8 mac[6];
 
-	if (!eth || !set || !now)
+	if (!eth || !set || !now || !bucket)
 		return drop(GUARD_SHORT);
 	flags = set->flags;
 
@@ -101,9 +102,9 @@ int guard_sent(struct __sk_buff *skb)
 	if (frame.vlan && flags & GUARD_CUSTOM && !admit_vlan(set, now, frame.vlan))
 		return drop(GUARD_VLAN_OVERFLOW);
 
-	if (to_group && is_report(skb, &frame) && !afford_report(now))
+	if (to_group && is_report(skb, &frame) && !afford_report(&bucket->reported))
 		return drop(GUARD_REPORT_RATE);
-	if (flags & GUARD_MAXBW && !afford_frame(skb, set, &now->sent_until))
+	if (flags & GUARD_MAXBW && !afford_frame(skb, set, &bucket->sent))
 		return drop(GUARD_MAXBW_SENT);
 
 	if (flags & GUARD_PRIORITY)
@@ -117,9 +118,9 @@ SEC("classifier")
 int guard_received(struct __sk_buff *skb)
 {
 	struct guard_settings *set = only(&settings);
-	struct guard_state *now = only(&state);
+	struct guard_buckets *bucket = only(&buckets);
 
-	if (set && now && set->flags & GUARD_MAXBW && !afford_frame(skb, set, &now->received_until))
+	if (set && bucket && set->flags & GUARD_MAXBW && !afford_frame(skb, set, &bucket->received))
 		return drop(GUARD_MAXBW_RECEIVED);
 	return TC_ACT_OK;
 }

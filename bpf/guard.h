@@ -63,11 +63,16 @@ struct guard_heard {
 
 /* The one entry of the map `state`. Only the programs write it. */
 struct guard_state {
-	__u64 macs;          /* entries of `macs` that were ever made */
-	__u64 vlans;         /* entries of `vlans` that were ever made */
-	__u64 sent_until;    /* until when what the guest sent is paid for, by CLOCK_MONOTONIC in ns */
-	__u64 received_until;
-	__u64 reported_until;
+	__u64 macs;  /* entries of `macs` that were ever made */
+	__u64 vlans; /* entries of `vlans` that were ever made */
+};
+
+/* The one entry of the map `buckets`: until when each is paid for, by CLOCK_MONOTONIC in ns; 0 is a full one. The
+ * daemon empties them of what was owed at another price. */
+struct guard_buckets {
+	__u64 sent;
+	__u64 received;
+	__u64 reported;
 };
 
 /* Per CPU. The order is the ABI; the names are in crates/guard/src/counter.rs. All but the last count what the

@@ -14,11 +14,12 @@ static __always_inline bool afford(__u64 *until, __u64 cost_ns, __u64 burst_ns)
 {
 	__u64 now = bpf_ktime_get_ns();
 	__u64 paid = *until;
+	__s64 saved = now - paid;
 
-	if (paid > now)
+	if (saved < 0)
 		return false;
-	/* Of several CPUs one gives what was saved up; the others add to its value. */
-	if (now - paid > burst_ns)
+	/* A new bucket is full. Of several CPUs one gives what was saved up; the others add to its value. */
+	if (!paid || saved > (__s64)burst_ns)
 		__sync_val_compare_and_swap(until, paid, now - burst_ns);
 	__sync_fetch_and_add(until, cost_ns);
 	return true;
@@ -37,9 +38,9 @@ static __always_inline bool afford_frame(struct __sk_buff *skb, const struct gua
 	return afford(until, wire_bytes(skb) * set->price >> GUARD_PRICE_SHIFT, set->burst_ns);
 }
 
-static __always_inline bool afford_report(struct guard_state *now)
+static __always_inline bool afford_report(__u64 *until)
 {
-	return afford(&now->reported_until, NS_PER_SECOND / GUARD_REPORTS, NS_PER_SECOND);
+	return afford(until, NS_PER_SECOND / GUARD_REPORTS, NS_PER_SECOND);
 }
 
 #endif

@@ -57,8 +57,8 @@ fn lists_show_what_was_built() {
 
 #[test]
 fn what_was_made_is_removed_and_nothing_else() {
-    let host = VirtualHost::empty();
-    let before = || [host.primary(), &host.scene.ldg5].map(|namespace| ports_and_names(namespace));
+    let host = VirtualHost::bare();
+    let before = || [host.primary(), &host.scene.ldg5].map(ports_and_names);
     let untouched = before();
     for line in host.scene.lines() {
         host.typed(&line);
@@ -176,7 +176,7 @@ fn a_second_ldmd_of_a_host_is_refused_and_disturbs_nothing() {
 
 #[test]
 fn twenty_at_once_are_twenty_vnets() {
-    let host = VirtualHost::empty();
+    let host = VirtualHost::bare();
     let guest = host.scene.ldg6.name();
     host.typed(&format!("ldm add-domain --netns {guest} ldg6"));
     host.typed("ldm add-vsw net-dev=net0 primary-vsw0 primary");

@@ -10,6 +10,7 @@
 //! - `dlmp-bench groups`: what multicast groups cost, 10 to 100,000 of them.
 //! - `dlmp-bench guard`: what the guard of a vnet costs, with 1 and 4096 MAC addresses.
 //! - `dlmp-bench multicast`: streams to groups through faults, and what groups take.
+//! - `dlmp-bench vnets`: throughput, link state and number of virtual network devices.
 //! - `dlmp-bench starved`: false failovers in 10 minutes with every core saturated.
 
 mod aggregator;
@@ -26,6 +27,8 @@ mod network;
 mod report;
 mod starved;
 mod throughput;
+mod vnets;
+mod way;
 
 use std::process::ExitCode;
 
@@ -69,6 +72,10 @@ fn run() -> Result<()> {
         }
         Some("multicast") => {
             println!("## Multicast\n\n{}\n{}", report::machine(), multicast::measure()?);
+            Ok(())
+        }
+        Some("vnets") => {
+            println!("## Virtual networks\n\n{}\n{}", report::machine(), vnets::measure()?);
             Ok(())
         }
         Some("starved") => starved(),

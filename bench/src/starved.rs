@@ -45,7 +45,7 @@ fn failures(fdt: &str, seconds: u64) -> Result<usize> {
         output(&mut dlmp.line(&line))?;
     }
     thread::sleep(Duration::from_secs(3));
-    let mut monitor = Ended(dlmp.line("dlmp monitor -j aggr0").stdout(Stdio::piped()).spawn()?);
+    let mut monitor = Ended(dlmp.command("dlmp").args(["monitor", "-j", "aggr0"]).stdout(Stdio::piped()).spawn()?);
     let changes = monitor.0.stdout.take().context("no output")?;
     let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut stress = Command::new("stress-ng");

@@ -9,12 +9,13 @@
 mod picture;
 mod story;
 mod verdict;
+mod vm;
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 use dlmp_testbed::{InterruptGuard, Pins};
 
@@ -28,20 +29,27 @@ struct Arguments {
     /// Give the daemon a bpffs, so that it attaches its programs by tcx and pins them
     #[arg(long)]
     bpffs: bool,
+    /// Play it with a guest that is a virtual machine, which scripts/vm-guest made in this directory
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "bpffs")]
+    vm: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let pins = if arguments.bpffs { Pins::Mounted } else { Pins::None };
+    let play = || match &arguments.vm {
+        Some(images) => play_with_machine(images),
+        None => play(pins),
+    };
     let (result, guard) = match InterruptGuard::install() {
-        Ok(guard) => (play(pins), Some(guard)),
+        Ok(guard) => (play(), Some(guard)),
         Err(error) => (Err(error), None),
     };
     // An interrupted story fails for that reason; the guard then ends the process here.
     drop(guard);
     match result {
-        Ok(verdict) if verdict.good() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("dlmp-demo: {error:#}");
             ExitCode::FAILURE
@@ -49,9 +57,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// Plays the story and shows what happened to the traffic.
-fn play(pins: Pins) -> Result<Verdict> {
-    check_requirements()?;
+/// Plays the story, shows what happened to the traffic and says whether it was good.
+fn play(pins: Pins) -> Result<bool> {
+    check_requirements(&[])?;
     let out = &mut io::stdout();
     let record = story::play(out, pins)?;
     let style = Style::from_environment();
@@ -61,15 +69,26 @@ fn play(pins: Pins) -> Result<Verdict> {
         writeln!(out, "{picture}")?;
     }
     writeln!(out, "{}", verdict.sentence())?;
-    Ok(verdict)
+    Ok(verdict.good())
 }
 
-/// Root and the programs that the scene is built with.
-fn check_requirements() -> Result<()> {
+/// The same with a guest that is a virtual machine.
+fn play_with_machine(images: &Path) -> Result<bool> {
+    check_requirements(&[("qemu-system-x86_64", "qemu-system-x86")])?;
+    let images = images.canonicalize().with_context(|| format!("cannot find the machine in {}", images.display()))?;
+    let out = &mut io::stdout();
+    let verdict = vm::play(out, &images)?;
+    writeln!(out, "{}", verdict.table())?;
+    writeln!(out, "{}", verdict.sentence())?;
+    Ok(verdict.good())
+}
+
+/// Root and the programs that the scene is built with, and further ones.
+fn check_requirements(further: &[(&str, &str)]) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("making network namespaces needs root\n  try: sudo make demo");
     }
-    for (program, package) in [("ip", "iproute2"), ("dnsmasq", "dnsmasq-base")] {
+    for (program, package) in [("ip", "iproute2"), ("dnsmasq", "dnsmasq-base")].iter().chain(further) {
         if !in_path(program) {
             bail!("the program {program} is not in PATH\n  try: apt-get install {package}");
         }

@@ -79,7 +79,7 @@ pub fn play(out: &mut impl Write, pins: Pins) -> Result<Record> {
 }
 
 /// Shows a line behind its prompt, runs it and shows its output.
-fn type_line(out: &mut impl Write, environment: &Environment, prompt: &str, line: &str) -> Result<()> {
+pub fn type_line(out: &mut impl Write, environment: &Environment, prompt: &str, line: &str) -> Result<()> {
     writeln!(out, "{prompt}# {line}")?;
     out.flush()?;
     let output = environment.line(line).output().with_context(|| format!("cannot run {line}"))?;

@@ -26,7 +26,7 @@ pub struct VirtualHost {
 
 impl VirtualHost {
     /// A host on which nothing is built yet.
-    pub fn empty() -> Self {
+    pub fn bare() -> Self {
         let scene = Scene::new("ee").unwrap();
         scene.primary.start().unwrap();
         Self { scene }
@@ -34,7 +34,7 @@ impl VirtualHost {
 
     /// With the switches and vnets of the seed.
     pub fn built() -> Self {
-        let host = Self::empty();
+        let host = Self::bare();
         for line in host.scene.lines() {
             host.typed(&line);
         }
@@ -178,6 +178,15 @@ impl VirtualHost {
             everything.insert(line.into(), without_uptime(&self.typed(line)));
         }
         everything
+    }
+}
+
+impl Drop for VirtualHost {
+    /// A test that fails shows what `ldmd` had to say.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("the log of ldmd:\n{}", self.scene.primary.log());
+        }
     }
 }
 

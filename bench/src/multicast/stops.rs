@@ -54,10 +54,10 @@ pub(super) fn measure() -> Result<String> {
 fn outages(fault: Fault) -> Result<[String; 6]> {
     let (mut multicast, mut unicast, mut difference) = (Vec::new(), Vec::new(), Vec::new());
     let (mut lost, mut duplicated, mut late) = (0, 0, Duration::ZERO);
-    let scene = Scene::new()?;
     for number in 0..FAULTS {
         eprint!("\r{} of {FAULTS} ", number + 1);
-        let [of_group, of_guest] = scene.one_fault(fault)?;
+        // A new one for each: a port that has failed before comes back late, and then both would be gone.
+        let [of_group, of_guest] = Scene::new()?.one_fault(fault)?;
         let stop = |report: &Report| report.outage.map_or(0.0, |outage| outage.length.as_secs_f64() * 1e3);
         multicast.push(stop(&of_group.after));
         unicast.push(stop(&of_guest.after));
@@ -108,6 +108,9 @@ impl Scene {
             output(&mut dlmp.line(line))?;
         }
         network.wait_for(OVER_AGGREGATION)?;
+        wait_until("probes decided", || {
+            Ok(output(&mut dlmp.line("dladm show-aggr -p -o detection aggr0"))?.trim() == "link and probes")
+        })?;
         network.snoop()?;
         let members = Members::join(&network.guest, "aggr0", &[GROUP])?;
         Ok(Self { _members: members, dlmp, _filters: filters, network })

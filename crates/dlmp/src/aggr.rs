@@ -261,7 +261,7 @@ impl Run for Show {
             output::print(&status::detection(&aggregations))?;
         }
         if self.format.is_for_people() {
-            output::print(&problems(&aggregations))?;
+            output::print(&status::problems(&aggregations))?;
         }
         Ok(())
     }
@@ -336,14 +336,6 @@ fn port_row(aggregation: &Aggregation, port: &Port) -> Result<Vec<Cell>> {
         Cell::List(port.clients.clone()),
         Cell::Text(port.reason.clone()),
     ])
-}
-
-/// What people are told below the table: an aggregation can be up and not operable.
-fn problems(aggregations: &[Aggregation]) -> String {
-    let lines = aggregations.iter().flat_map(|aggregation| {
-        aggregation.problems.iter().map(|problem| format!("Problem of {}: {problem}\n", aggregation.name))
-    });
-    lines.collect()
 }
 
 /// A speed as the daemon tells it, in Mb/s.
@@ -446,14 +438,6 @@ mod tests {
         LINK          MODE   POLICY  ADDRPOLICY  LACPACTIVITY  LACPTIMER  DETECTION  MULTICASTPORT  TEMPORARY  PROBLEMS
         aggr0         dlmp   --      --          --            --         link       net0           no         --
         ");
-    }
-
-    #[test]
-    fn problems_are_told_below_the_table_each_on_a_line() {
-        assert_eq!(problems(&published()), "");
-        let stub = || "net0 (vnet vnet6 of the switch sw0): its switch is an Ethernet stub".to_owned();
-        let aggregation = Aggregation { problems: vec![stub(), "another".into()], ..aggregation(vec![]) };
-        assert_eq!(problems(&[aggregation]), format!("Problem of aggr0: {}\nProblem of aggr0: another\n", stub()));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `show-aggr -S`: what probing says of each port (seed 002).
+//! `show-aggr -S`: what probing says of each port (seed 002), and what people are told below the tables.
 
 use std::time::Duration;
 
@@ -60,6 +60,14 @@ pub fn detection(aggregations: &[Aggregation]) -> String {
     aggregations.iter().map(line).collect()
 }
 
+/// What people are told below every table: an aggregation can be up and not operable.
+pub fn problems(aggregations: &[Aggregation]) -> String {
+    let lines = aggregations.iter().flat_map(|aggregation| {
+        aggregation.problems.iter().map(|problem| format!("Problem of {}: {problem}\n", aggregation.name))
+    });
+    lines.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,9 +91,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_table_has_the_cells_of_the_published_transcript() {
-        let aggregation = Aggregation {
+    fn aggregation(ports: Vec<Port>) -> Aggregation {
+        Aggregation {
             name: "aggr0".into(),
             mode: "dlmp".into(),
             mac: "02:08:20:88:84:ba".into(),
@@ -97,8 +104,14 @@ mod tests {
             detection: "link and probes".into(),
             multicast_port: None,
             problems: vec![],
-            ports: vec![port("net0", "u--3", &["192.0.2.1"], &["net1"]), port("net1", "u-2-", &[], &["net0"])],
-        };
+            ports,
+        }
+    }
+
+    #[test]
+    fn the_table_has_the_cells_of_the_published_transcript() {
+        let ports = vec![port("net0", "u--3", &["192.0.2.1"], &["net1"]), port("net1", "u-2-", &[], &["net0"])];
+        let aggregation = aggregation(ports);
         let shown = |format: Format| format.render(&table(std::slice::from_ref(&aggregation), true), true).unwrap();
         insta::assert_snapshot!(shown(Format::default()), @r"
         LINK        PORT            FLAGS     STATE    TARGETS       XTARGETS
@@ -107,5 +120,14 @@ mod tests {
         ");
         assert!(shown(Format::default().all_columns()).contains("link and probes"));
         assert_eq!(detection(&[aggregation]), "Detection of aggr0: link and probes\n");
+    }
+
+    #[test]
+    fn problems_are_told_each_on_a_line() {
+        let healthy = aggregation(vec![]);
+        assert_eq!(problems(std::slice::from_ref(&healthy)), "");
+        let stub = "net0 (vnet vnet6 of the switch sw0): its switch is an Ethernet stub".to_owned();
+        let lacking = Aggregation { problems: vec![stub.clone(), "another".into()], ..healthy };
+        assert_eq!(problems(&[lacking]), format!("Problem of aggr0: {stub}\nProblem of aggr0: another\n"));
     }
 }

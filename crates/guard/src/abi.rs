@@ -12,6 +12,8 @@ unsafe impl aya::Pod for guard_heard {}
 // SAFETY: as above.
 unsafe impl aya::Pod for guard_state {}
 // SAFETY: as above.
+unsafe impl aya::Pod for guard_buckets {}
+// SAFETY: as above.
 unsafe impl aya::Pod for guard_counters {}
 // SAFETY: as above.
 unsafe impl aya::Pod for guard_ledger {}

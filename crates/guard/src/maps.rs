@@ -7,7 +7,9 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::{Ebpf, Pod};
 use nix::time::{ClockId, clock_gettime};
 
-use crate::abi::{self, guard_counters, guard_heard, guard_ip, guard_ledger, guard_settings, guard_state};
+use crate::abi::{
+    self, guard_buckets, guard_counters, guard_heard, guard_ip, guard_ledger, guard_settings, guard_state,
+};
 use crate::settings::{ip_key, word};
 use crate::{Counters, Error, InUse, Settings, failed};
 
@@ -18,6 +20,7 @@ type Heard = HashMap<MapData, u64, guard_heard>;
 pub(crate) struct Maps {
     settings: Array<MapData, guard_settings>,
     state: Array<MapData, guard_state>,
+    buckets: Array<MapData, guard_buckets>,
     counters: PerCpuArray<MapData, guard_counters>,
     alternates: HashMap<MapData, u64, u32>,
     allowed_ips: HashMap<MapData, guard_ip, u32>,
@@ -30,7 +33,7 @@ pub(crate) struct Maps {
 impl Maps {
     /// The empty ones of a loaded object.
     pub(crate) fn of_object(object: &mut Ebpf) -> Result<Self, Error> {
-        let maps = ["settings", "state", "ledger", "counters", "alternates", "allowed_ips", "macs", "vlans"]
+        let maps = ["settings", "state", "buckets", "ledger", "counters", "alternates", "allowed_ips", "macs", "vlans"]
             .into_iter()
             .filter_map(|name| Some((name.to_owned(), object.take_map(name)?)))
             .collect();
@@ -61,6 +64,7 @@ impl Maps {
         Some(Self {
             settings: take(&mut maps, "settings")?,
             state: take(&mut maps, "state")?,
+            buckets: take(&mut maps, "buckets")?,
             counters: take(&mut maps, "counters")?,
             alternates: take(&mut maps, "alternates")?,
             allowed_ips: take(&mut maps, "allowed_ips")?,
@@ -82,7 +86,13 @@ impl Maps {
         let allowed_ips: Vec<_> = settings.allowed_ips.iter().map(|&ip| ip_key(ip)).collect();
         replace(&mut self.alternates, &alternates)?;
         replace(&mut self.allowed_ips, &allowed_ips)?;
-        (self.settings.set(0, settings.encode(), 0)).map_err(|error| failed("set what it is to do", &error))?;
+        let failed_to_set = |error| failed("set what it is to do", &error);
+        let (before, now) = (self.settings.get(&0, 0).map_err(failed_to_set)?, settings.encode());
+        self.settings.set(0, now, 0).map_err(failed_to_set)?;
+        if now.price != before.price {
+            // What is owed at a low limit would be minutes at a higher one.
+            self.buckets.set(0, guard_buckets::default(), 0).map_err(failed_to_set)?;
+        }
         if settings.custom.is_none() {
             self.forget(Duration::ZERO)?;
         }
@@ -112,11 +122,7 @@ impl Maps {
 
     /// Takes over what another guard has heard, before the programs of these maps are at work.
     pub(crate) fn learn_from(&mut self, other: &Self) -> Result<(), Error> {
-        let state = guard_state {
-            macs: copy(&mut self.macs, &other.macs),
-            vlans: copy(&mut self.vlans, &other.vlans),
-            ..other.state()?
-        };
+        let state = guard_state { macs: copy(&mut self.macs, &other.macs), vlans: copy(&mut self.vlans, &other.vlans) };
         self.state.set(0, state, 0).map_err(|error| failed("take over what was heard", &error))
     }
 

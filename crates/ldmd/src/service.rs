@@ -163,7 +163,7 @@ where
         #[zlink(connection)] conn: &mut Connection<Sock>,
     ) -> (Result<AttachReply, Error>, Vec<std::os::fd::OwnedFd>) {
         let attached = match may_change(conn).await {
-            Ok(()) => self.control.lock().await.attach_vnet(&name, &domain),
+            Ok(()) => self.control.lock().await.attach_vnet(&name, &domain).await,
             Err(denied) => Err(denied),
         };
         match attached {

@@ -228,3 +228,28 @@ impl std::fmt::Debug for LinkEvents {
         f.debug_struct("LinkEvents").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_route::link::LinkMessage;
+
+    use super::*;
+
+    /// What the kernel sends of a link, with what it says is the reason.
+    fn events(reason: Option<packet::LinkEvent>) -> Vec<LinkEvent> {
+        let mut message = LinkMessage::default();
+        message.header.index = 7;
+        message.attributes.push(LinkAttribute::IfName("net0".into()));
+        message.attributes.extend(reason.map(LinkAttribute::Event));
+        let message = NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message));
+        LinkEvent::of_message(&NetlinkMessage::new(Default::default(), message))
+    }
+
+    #[test]
+    fn only_the_kernels_wish_to_announce_is_told_as_one() {
+        let changed = LinkEvent::Changed(Link { index: 7, name: "net0".into(), ..Link::default() });
+        assert_eq!(events(None), std::slice::from_ref(&changed));
+        assert_eq!(events(Some(packet::LinkEvent::Features)), std::slice::from_ref(&changed));
+        assert_eq!(events(Some(packet::LinkEvent::NotifyPeers)), [changed, LinkEvent::NewPeers(7)]);
+    }
+}

@@ -4,7 +4,7 @@ mod common;
 
 use common::{in_namespace, ip, run};
 use dlmp_netlink::ethtool::{Duplex, Ethtool, Settings};
-use dlmp_netlink::{Netlink, create_tap};
+use dlmp_netlink::{Netlink, attach_tap, create_tap};
 
 #[test]
 fn a_tap_stays_until_it_is_deleted() {
@@ -24,6 +24,36 @@ fn a_tap_stays_until_it_is_deleted() {
         netlink.delete_link(tap.index).await.unwrap();
         assert_eq!(netlink.link("ldm0").await.unwrap(), None);
         assert!(netlink.link("ldm1").await.unwrap().is_some());
+    });
+}
+
+#[test]
+fn a_tap_has_a_carrier_while_one_program_is_attached() {
+    in_namespace(|| async {
+        create_tap("ldm0").unwrap();
+        ip("link set ldm0 up");
+        let ethtool = Ethtool::open().unwrap();
+        assert_eq!(ethtool.carrier("ldm0").unwrap(), Some(false));
+        for _ in 0..2 {
+            let attached = attach_tap("ldm0").unwrap();
+            assert_eq!(ethtool.carrier("ldm0").unwrap(), Some(true));
+            assert_eq!(attach_tap("ldm0").unwrap_err().errno(), Some(libc::EBUSY));
+            drop(attached);
+            assert_eq!(ethtool.carrier("ldm0").unwrap(), Some(false));
+        }
+    });
+}
+
+#[test]
+fn what_is_no_tap_cannot_be_attached_to_and_none_is_made() {
+    in_namespace(|| async {
+        ip("link add bridge0 type bridge");
+        let netlink = Netlink::connect().unwrap();
+        let before = netlink.links().await.unwrap();
+        for (name, errno) in [("bridge0", libc::EINVAL), ("ldm0", libc::ENODEV), ("", libc::ENODEV)] {
+            assert_eq!(attach_tap(name).unwrap_err().errno(), Some(errno), "{name}");
+        }
+        assert_eq!(netlink.links().await.unwrap(), before);
     });
 }
 

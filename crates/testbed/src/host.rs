@@ -80,7 +80,7 @@ impl Host {
         let mut command = Command::new("nsenter");
         let namespace = process::namespace_file(self.dlmp.namespace().name());
         command.arg(format!("--net={}", namespace.display())).arg(self.dlmp.bin().join("ldmd"));
-        command.arg("--config").arg(self.config());
+        command.arg("--config").arg(self.config()).arg("--runtime-dir").arg(self.dlmp.runtime_dir());
         command
     }
 

@@ -109,7 +109,10 @@ impl Scene {
     }
 
     /// Plugs the uplink of a service domain into a port of the switch.
-    fn connect(&self, service_domain: &Namespace, uplink: &str, port: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the uplink or the port exists already.
+    pub fn connect(&self, service_domain: &Namespace, uplink: &str, port: &str) -> Result<()> {
         veth_down((service_domain, uplink), (&self.switch, port))?;
         self.switch.ip(&format!("link set dev {port} master switch0"))?;
         up(service_domain, uplink)?;

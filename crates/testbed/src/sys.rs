@@ -1,9 +1,11 @@
 //! The system calls that neither the standard library nor nix wraps.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::net::UdpSocket;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
 // Of linux/sockios.h.
 const SIOCBRADDIF: libc::c_ulong = 0x89a2;
@@ -33,6 +35,22 @@ pub(crate) fn attach_tap(tun: &File, name: &str) -> io::Result<()> {
     request.ifr_ifru.ifru_flags = flags;
     // SAFETY: TUNSETIFF takes a pointer to an `ifreq`.
     unsafe { control(tun, libc::TUNSETIFF, &mut request) }
+}
+
+/// Receives a message with one descriptor and takes that over.
+pub(crate) fn receive_descriptor(socket: &OwnedFd) -> io::Result<OwnedFd> {
+    let mut byte = [0];
+    let mut control = nix::cmsg_space!([RawFd; 1]);
+    let mut slices = [IoSliceMut::new(&mut byte)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags)?;
+    let rights = message.cmsgs()?.find_map(|control| match control {
+        ControlMessageOwned::ScmRights(rights) => rights.first().copied(),
+        _ => None,
+    });
+    let descriptor = rights.ok_or(io::ErrorKind::InvalidData)?;
+    // SAFETY: the kernel has just made it for this message, and nobody else knows its number.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
 /// Brings a link of the socket's namespace up or down (netdevice(7)).

@@ -2,14 +2,16 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
-use crate::namespace::{Namespace, succeed};
+use crate::environment::Environment;
+use crate::namespace::{Namespace, output, succeed};
 use crate::sys;
 
 /// Joins two namespaces by a veth pair, both ends up and ready to send.
@@ -89,6 +91,20 @@ impl Tap {
         succeed(namespace.command("ethtool").args(["-s", name, "speed", &speed, "duplex", "full"]))?;
         up(namespace, name)?;
         Ok(Self { device })
+    }
+
+    /// The tap of a vnet, attached as QEMU does: by `ldm attach-vnet`, run with a socket that it sends the tap over. Each
+    /// frame has a `virtio_net_hdr` of 10 bytes in front.
+    ///
+    /// # Errors
+    /// What the command says.
+    pub fn of_vnet(dlmp: &Environment, vnet: &str, domain: &str) -> Result<Self> {
+        // Without close-on-exec: the command inherits its end.
+        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::empty())?;
+        let line = format!("ldm attach-vnet {vnet} {domain} --use-vnet --fd={} --br=br0", theirs.as_raw_fd());
+        output(&mut dlmp.line(&line))?;
+        let device = sys::receive_descriptor(&ours).context("no tap came over the socket")?;
+        Ok(Self { device: device.into() })
     }
 
     /// Has the device receive a frame: what its guest sends.

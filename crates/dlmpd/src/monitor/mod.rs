@@ -31,6 +31,7 @@ mod ports;
 mod probing;
 mod recorded;
 mod running;
+mod tell;
 mod view;
 mod vnets;
 mod vnics;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use dlmp_api::{AGGREGATION_ALIAS, Error, LOWER_ALIAS, StateNews, VnetAlias};
+use dlmp_api::{AGGREGATION_ALIAS, Error, LOWER_ALIAS, VnetAlias};
 use dlmp_datapath::bpf::{self, Attachment, Bpf, Previous, Served};
 use dlmp_datapath::{ClientAddress, Datapath, PortIndex, SlotIndex};
-use dlmp_engine::{Action, Event, LinkState, Notice};
+use dlmp_engine::{Action, Event, LinkState};
 use dlmp_netlink::{Link, Netlink, NewVeth, ipv6};
 use dlmp_wire::MacAddr;
 use dlmp_wire::rarp::Announcement;
@@ -19,16 +19,14 @@ use super::asking::Asker;
 use super::carrier::Watched;
 use super::chores::Chore;
 use super::clients::Clients;
-use super::clock;
 use super::forward::{forward, forward_reports};
 use super::frames::FrameSender;
 use super::limits::Limits;
 use super::measure::Measured;
 use super::multicast::Groups;
 use super::news::News;
-use super::probing::{Probed, nanoseconds};
+use super::probing::Probed;
 use super::recorded::{Recorded, Recording};
-use super::view::{detection, reason};
 use super::vnics::{VnicSpec, Vnics};
 use crate::state::Before;
 use crate::validate::is_aggregation;
@@ -308,38 +306,6 @@ impl Running {
             Action::Notify(notice) => self.tell(notice),
         }
         Ok(())
-    }
-
-    fn tell(&self, notice: Notice) {
-        let name = |port: PortIndex| self.ports.get(&port).map_or("?", |port| &port.name);
-        let (port, state, reason) = match notice {
-            Notice::Health(port, health) => {
-                (Some(port), if health.is_active() { "active" } else { "failed" }, reason(health))
-            }
-            Notice::Detection(now) => (None, "detection", detection(now, name)),
-            Notice::Moved { slot, from, to } => {
-                let from = from.map_or("nowhere", name);
-                let Some(client) = self.client_name(slot) else {
-                    // There can be thousands, moving at once.
-                    let client = self.client_address(slot);
-                    return tracing::debug!(aggregation = self.name, ?client, port = name(to), from, "moved");
-                };
-                (Some(to), "moved", format!("{client} moved here from {from}"))
-            }
-        };
-        tracing::info!(aggregation = self.name, port = port.map(name), state, "{reason}");
-        self.publish(port.map(name), state, reason);
-    }
-
-    /// Tells whoever watches of a change of state: of a port, or of the whole aggregation.
-    pub(super) fn publish(&self, port: Option<&str>, state: &str, reason: String) {
-        self.news.state(|| StateNews {
-            time: nanoseconds(clock::realtime()),
-            aggregation: self.name.clone(),
-            port: port.map(str::to_owned),
-            state: state.to_owned(),
-            reason,
-        });
     }
 
     pub(super) fn chore(&self, chore: Chore) {

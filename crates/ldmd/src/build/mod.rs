@@ -10,7 +10,7 @@ mod vnet;
 use dlmp_api::ldm::PRIMARY;
 use dlmp_netlink::{Link, LinkEvent, Namespace};
 
-use crate::config::{VnetConfig, VnetKey};
+use crate::config::{self, VnetConfig, VnetKey};
 use crate::control::Control;
 use crate::place::Place;
 
@@ -90,6 +90,10 @@ impl Control {
                 let end = self.built.iter().find(|(_, built)| built.domain == domain && built.index == index);
                 if let Some((key, _)) = end {
                     let key = key.clone();
+                    // A tap is away for a moment when an emulator attaches to it.
+                    if matches!(self.find_end(&key, domain).await, Ok(Some(_))) {
+                        return;
+                    }
                     tracing::warn!(vnet = %key, "the link of the vnet was removed");
                     self.built.remove(&key);
                     self.build_known_vnet(&key).await;
@@ -144,25 +148,24 @@ impl Control {
 
     /// A namespace that was made for a domain is gone after a boot: it is made again.
     async fn make_again(&self, domain: &str) {
-        if let Some(crate::config::Place::Namespace(named)) =
-            self.config.domains.get(domain).map(|domain| &domain.place)
+        if let Some(config::Place::Namespace(named)) = self.config.domains.get(domain).map(|domain| &domain.place)
             && named.made
             && let Err(error) = Namespace::make_named(&named.name).await
             && error.errno() != Some(libc::EEXIST)
         {
-            tracing::error!(domain, %error, "the network namespace of the domain is not made again");
+            tracing::error!(domain, %error, "the network namespace of the domain cannot be made");
         }
     }
 
     /// Opens the namespace of a domain, if it is there.
     fn open_domain(&mut self, domain: &str) -> bool {
-        let Some(config) = self.config.domains.get(domain) else { return domain == PRIMARY };
-        if let crate::config::Place::Vm(socket) = &config.place {
+        let Some(known) = self.config.domains.get(domain) else { return domain == PRIMARY };
+        if let config::Place::Vm(socket) = &known.place {
             let machine = self.machines.entry(domain.into());
             machine.or_insert_with(|| self.emulators.follow(socket.clone()));
             return true;
         }
-        match Place::open(&config.place, self.state.cookies.get(domain).copied()) {
+        match Place::open(&known.place, self.state.cookies.get(domain).copied()) {
             Ok(place) => {
                 self.places.insert(domain.into(), place);
                 self.problems.domains.remove(domain);

@@ -55,21 +55,43 @@ impl Control {
     ///
     /// # Errors
     /// There is no such vnet, it is none of a virtual machine, it is not built, or another emulator has it.
-    pub(crate) fn attach_vnet(&self, name: &str, domain: &str) -> Result<OwnedFd, Error> {
+    pub(crate) async fn attach_vnet(&mut self, name: &str, domain: &str) -> Result<OwnedFd, Error> {
         let key = VnetKey::new(domain, name);
         self.known_vnet(&key)?;
-        let show = || format!("ldm list -o network {domain}");
         if !self.machines.contains_key(domain) {
             return Err(Error::refused(format!("the domain {domain} is no virtual machine"), "ldm list -l"));
         }
-        let place = self.built.get(&key).and_then(|built| Some((built, self.places.get(&built.domain)?)));
+        // Looked at first where it is: an emulator that is attached already must notice nothing.
+        let attached = self.attach_where_it_is(&key)?;
+        let elsewhere = self.built.get(&key).filter(|built| built.domain != PRIMARY);
+        let Some((built, place)) = elsewhere.and_then(|built| Some((built, self.places.get(&built.domain)?))) else {
+            return Ok(attached);
+        };
+        // The descriptor holds the namespace that it was opened in for as long as the emulator runs, and that must not
+        // be the service domain's: it could never go. So the tap comes to `primary` for a moment.
+        drop(attached);
+        self.carriers.forget_end(&key).await;
+        let home = self.brought_home(&key, built, place).await.map_err(Error::failed)?;
+        self.built.insert(key.clone(), home);
+        let attached = self.attach_where_it_is(&key);
+        if let Err(problem) = self.build_vnet(&key).await {
+            self.problems.vnets.insert(key, problem);
+        }
+        attached
+    }
+
+    fn attach_where_it_is(&self, key: &VnetKey) -> Result<OwnedFd, Error> {
+        let show = || format!("ldm list -o network {}", key.domain);
+        let place = self.built.get(key).and_then(|built| Some((built, self.places.get(&built.domain)?)));
         let Some((built, place)) = place else {
-            let why = self.problems.vnets.get(&key).map_or("it was not built", String::as_str);
-            return Err(Error::refused(format!("the vnet {name} is not there: {why}"), show()));
+            let why = self.problems.vnets.get(key).map_or("it was not built", String::as_str);
+            return Err(Error::refused(format!("the vnet {} is not there: {why}", key.name), show()));
         };
         let attached = place.namespace.enter(|| attach_tap(&built.name)).and_then(|attached| attached);
         attached.map_err(|error| match error.errno() {
-            Some(libc::EBUSY) => Error::refused(format!("another emulator is attached to the vnet {name}"), show()),
+            Some(libc::EBUSY) => {
+                Error::refused(format!("another emulator is attached to the vnet {}", key.name), show())
+            }
             _ => Error::failed(error.to_string()),
         })
     }

@@ -147,20 +147,25 @@ impl Control {
         for key in self.vnets_of(switch) {
             self.carriers.forget_end(&key).await;
             let Some(built) = self.built.get(&key).filter(|built| built.domain == domain).cloned() else { continue };
-            self.take_down(&key, place, &built.name);
-            let Some(own) = self.places.get(PRIMARY) else { continue };
             if key.domain == domain {
+                self.take_down(&key, place, &built.name);
                 continue;
             }
-            match move_end(&key, built.index, place, own).await {
-                Ok(link) => {
-                    let saved = Built { domain: PRIMARY.into(), index: link.index, name: link.name };
+            match self.brought_home(&key, &built, place).await {
+                Ok(saved) => {
                     self.built.insert(key.clone(), saved);
                     self.problems.vnets.insert(key, format!("the domain {domain} of its switch is gone"));
                 }
                 Err(error) => tracing::warn!(vnet = %key, error, "the link goes with the domain"),
             }
         }
+    }
+
+    /// Takes a switch end down and brings it to `primary`.
+    pub(super) async fn brought_home(&self, key: &VnetKey, built: &Built, from: &Place) -> Result<Built, String> {
+        self.take_down(key, from, &built.name);
+        let link = move_end(key, built.index, from, self.place_of(PRIMARY)?).await?;
+        Ok(Built { domain: PRIMARY.into(), index: link.index, name: link.name })
     }
 
     fn configured(&self, key: &VnetKey) -> Result<(VnetConfig, SwitchConfig), String> {

@@ -119,19 +119,15 @@ impl fmt::Display for NotOneOf {
 
 words! {
     /// Whether the vnets of a switch reach each other.
+    #[derive(Default)]
     InterVnet {
         /// They do: a Linux bridge needs no channels between them that could become too many.
+        #[default]
         Auto = "auto",
         /// They do.
         On = "on",
         /// They reach the uplink and the switch itself, but not each other.
         Off = "off"
-    }
-}
-
-impl Default for InterVnet {
-    fn default() -> Self {
-        Self::Auto
     }
 }
 
