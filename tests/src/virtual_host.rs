@@ -181,6 +181,15 @@ impl VirtualHost {
     }
 }
 
+impl Drop for VirtualHost {
+    /// A test that fails shows what `ldmd` had to say.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("the log of ldmd:\n{}", self.scene.primary.log());
+        }
+    }
+}
+
 /// A link of a namespace as `ip -d -j link` shows it; absent when there is none.
 pub fn link(namespace: &Namespace, name: &str) -> Option<Value> {
     let found = ip_json(namespace, &format!("link show dev {name}"));
