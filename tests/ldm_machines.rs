@@ -15,7 +15,7 @@ struct MachineHost(VirtualHost);
 
 impl MachineHost {
     fn built() -> Self {
-        let host = Self(VirtualHost::new());
+        let host = Self(VirtualHost::bare());
         let machine = format!("ldm add-domain --vm {} ldg6", host.socket().display());
         for line in host.0.scene.lines() {
             host.0.typed(if line.ends_with(" ldg6") && line.contains("add-domain") { &machine } else { &line });
