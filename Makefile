@@ -61,6 +61,7 @@ bench:
 	$(TARGET_DIR)/release/dlmp-bench groups >>docs/benchmarks.md
 	$(TARGET_DIR)/release/dlmp-bench guard >>docs/benchmarks.md
 	$(TARGET_DIR)/release/dlmp-bench multicast >>docs/benchmarks.md
+	$(TARGET_DIR)/release/dlmp-bench vnets >>docs/benchmarks.md
 
 # False failovers with every core saturated: 10 minutes.
 bench-starved: export DLMP_PACKAGES = $(BUILD_PACKAGES) $(RUN_PACKAGES) stress-ng
@@ -94,9 +95,9 @@ check:
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/dlmp
 	install -m 755 $(BUILT)/dlmp $(DESTDIR)$(PREFIX)/bin/dlmp
-	install -m 755 $(BUILT)/dlmpd $(DESTDIR)$(PREFIX)/sbin/dlmpd
+	install -m 755 $(BUILT)/dlmpd $(BUILT)/ldmd $(DESTDIR)$(PREFIX)/sbin
 	for name in dladm dlstat ipadm ldm; do ln -sfn dlmp $(DESTDIR)$(PREFIX)/bin/$$name; done
-	install -m 644 docs/io.dlmp.Aggregation.varlink docs/dlmpd.toml.example $(DESTDIR)$(PREFIX)/share/dlmp
+	install -m 644 docs/io.dlmp.*.varlink docs/dlmpd.toml.example docs/ldmd.toml.example $(DESTDIR)$(PREFIX)/share/dlmp
 
 clean:
 	$(CARGO) clean

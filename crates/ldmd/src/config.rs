@@ -201,3 +201,50 @@ impl TryFrom<String> for VnetKey {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_example_is_a_configuration_and_what_is_written_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ldmd.toml");
+        fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/ldmd.toml.example"), &path).unwrap();
+        let (file, before) = ConfigFile::open(&path).unwrap();
+        assert_eq!((before.domains.len(), before.switches.len(), before.vnets.len()), (2, 1, 1));
+
+        let mut after = before.clone();
+        let places = [Place::Path("/run/ns/net".into()), Place::Pid(17), Place::Vm("/run/vm.sock".into())];
+        for (number, place) in places.into_iter().enumerate() {
+            after.domains.insert(format!("d{number}"), DomainConfig { place, stopped: number == 0 });
+        }
+        let key = VnetKey::new("ldg6", "vnet0");
+        let vnet = after.vnets.get_mut(&key).unwrap();
+        vnet.protection = [Protection::Restricted, Protection::IpNospoof].into();
+        vnet.allowed_ips = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()].into();
+        vnet.alt_mac_addrs = vec!["0:14:4f:0:0:1".parse().unwrap()];
+        vnet.maxbw = Some(100_000_000);
+        file.save(&before, &after).unwrap();
+        drop(file);
+        assert!(fs::read_to_string(&path).unwrap().contains("# The guest's link is net0."));
+        assert_eq!(ConfigFile::open(&path).unwrap().1, after);
+    }
+
+    #[test]
+    fn a_value_that_is_impossible_is_refused_with_its_line() {
+        for (text, line) in [
+            ("[domains.d]\n", "line 1"),
+            ("[switches.s]\ndomain = \"primary\"\nid = 0\nmac-addr = \"0:0:5e:0:0:1\"\nmtu = 16001\n", "line 5"),
+            ("[vnets.v]\n", "line 1"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("ldmd.toml");
+            fs::write(&path, text).unwrap();
+            let error = ConfigFile::open(&path).unwrap_err().to_string();
+            assert!(error.contains(line), "{error}");
+        }
+    }
+}
