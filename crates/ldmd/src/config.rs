@@ -162,6 +162,50 @@ pub struct VnetConfig {
     pub cos: Option<u8>,
 }
 
+impl SwitchConfig {
+    /// A switch with no property set: an Ethernet stub with a chosen address.
+    pub fn new(domain: &str, id: u32, mac_addr: MacAddr) -> Self {
+        Self {
+            domain: domain.into(),
+            id,
+            mac_addr,
+            auto_mac: true,
+            net_dev: None,
+            mtu: Mtu::default(),
+            default_vlan_id: VlanId::default(),
+            pvid: None,
+            vid: BTreeSet::new(),
+            phys_state: false,
+            inter_vnet_link: InterVnet::default(),
+        }
+    }
+}
+
+impl VnetConfig {
+    /// A vnet with no property set, and a chosen address.
+    pub fn new(switch: &str, id: u32, mac_addr: MacAddr) -> Self {
+        Self {
+            switch: switch.into(),
+            id,
+            mac_addr,
+            auto_mac: true,
+            alt_mac_addrs: Vec::new(),
+            pvid: None,
+            vid: BTreeSet::new(),
+            mtu: None,
+            maxbw: None,
+            phys_state: false,
+            custom: false,
+            max_mac_addrs: Allowance::default(),
+            max_vlans: Allowance::default(),
+            protection: BTreeSet::new(),
+            allowed_ips: BTreeSet::new(),
+            priority: None,
+            cos: None,
+        }
+    }
+}
+
 /// Which vnet: names are unique in a domain. As text `domain/vnet`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

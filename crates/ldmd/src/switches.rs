@@ -34,19 +34,8 @@ impl Control {
         let mut taken = Taken::of(&self.config);
         let ids: BTreeSet<u32> =
             self.config.switches.values().filter(|switch| switch.domain == domain).map(|switch| switch.id).collect();
-        let mut switch = SwitchConfig {
-            id: (0..).find(|id| !ids.contains(id)).unwrap_or_default(),
-            mac_addr: taken.choose(&name)?,
-            auto_mac: true,
-            domain,
-            net_dev: None,
-            mtu: Default::default(),
-            default_vlan_id: Default::default(),
-            pvid: None,
-            vid: BTreeSet::new(),
-            phys_state: false,
-            inter_vnet_link: Default::default(),
-        };
+        let id = (0..).find(|id| !ids.contains(id)).unwrap_or_default();
+        let mut switch = SwitchConfig::new(&domain, id, taken.choose(&name)?);
         set_switch(&name, &mut switch, &mut taken, &settings)?;
         self.check_switch(&name, &switch).await?;
         let uplink = self.uplink(&switch).await;

@@ -35,25 +35,8 @@ impl Control {
             return Err(Error::refused(format!("the domain {domain} has {VNETS_MAX} vnets, as many as it can"), ""));
         }
         let mut taken = Taken::of(&self.config);
-        let mut vnet = VnetConfig {
-            switch,
-            id: (0..).find(|id| !ids.contains(id)).unwrap_or_default(),
-            mac_addr: taken.choose(&name)?,
-            auto_mac: true,
-            alt_mac_addrs: Vec::new(),
-            pvid: None,
-            vid: BTreeSet::new(),
-            mtu: None,
-            maxbw: None,
-            phys_state: false,
-            custom: false,
-            max_mac_addrs: Default::default(),
-            max_vlans: Default::default(),
-            protection: BTreeSet::new(),
-            allowed_ips: BTreeSet::new(),
-            priority: None,
-            cos: None,
-        };
+        let id = (0..).find(|id| !ids.contains(id)).unwrap_or_default();
+        let mut vnet = VnetConfig::new(&switch, id, taken.choose(&name)?);
         set_vnet(&key, &mut vnet, &mut taken, &settings)?;
         self.check_vnet(&key, &vnet)?;
         self.check_name_of_link(&key, &vnet).await?;

@@ -87,19 +87,7 @@ mod tests {
     use dlmp_wire::MacAddr;
 
     fn switch() -> SwitchConfig {
-        SwitchConfig {
-            domain: "primary".into(),
-            id: 0,
-            mac_addr: MacAddr([0, 0x14, 0x4f, 0xf8, 0, 1]),
-            auto_mac: true,
-            net_dev: None,
-            mtu: Default::default(),
-            default_vlan_id: VlanId::default(),
-            pvid: None,
-            vid: BTreeSet::new(),
-            phys_state: false,
-            inter_vnet_link: InterVnet::Auto,
-        }
+        SwitchConfig::new("primary", 0, MacAddr([0, 0x14, 0x4f, 0xf8, 0, 1]))
     }
 
     fn after(lines: &[&str]) -> Result<SwitchConfig, Error> {

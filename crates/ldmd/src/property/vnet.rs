@@ -185,25 +185,7 @@ mod tests {
     use dlmp_wire::MacAddr;
 
     fn vnet() -> VnetConfig {
-        VnetConfig {
-            switch: "primary-vsw0".into(),
-            id: 0,
-            mac_addr: MacAddr([0, 0x14, 0x4f, 0xf8, 0, 1]),
-            auto_mac: true,
-            alt_mac_addrs: Vec::new(),
-            pvid: None,
-            vid: Default::default(),
-            mtu: None,
-            maxbw: None,
-            phys_state: false,
-            custom: false,
-            max_mac_addrs: Default::default(),
-            max_vlans: Default::default(),
-            protection: Default::default(),
-            allowed_ips: Default::default(),
-            priority: None,
-            cos: None,
-        }
+        VnetConfig::new("primary-vsw0", 0, MacAddr([0, 0x14, 0x4f, 0xf8, 0, 1]))
     }
 
     fn after(line: &str) -> Result<VnetConfig, Error> {
