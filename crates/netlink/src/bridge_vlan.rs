@@ -1,5 +1,7 @@
 //! The VLANs of a bridge's ports, and of the bridge itself: `bridge vlan`.
 
+use std::ops::RangeInclusive;
+
 use netlink_packet_route::link::{
     AfSpecBridge, BridgeVlanInfo, BridgeVlanInfoFlags, LinkAttribute, LinkExtentMask, LinkMessage,
 };
@@ -31,7 +33,7 @@ impl Netlink {
         let mut flags = BridgeVlanInfoFlags::empty();
         flags.set(BridgeVlanInfoFlags::Pvid, vlan.pvid);
         flags.set(BridgeVlanInfoFlags::Untagged, vlan.untagged);
-        let message = self.vlan_message(port, vlan.vid, flags).await?;
+        let message = self.vlan_message(port, vlan.vid..=vlan.vid, flags).await?;
         self.request(RouteNetlinkMessage::SetLink(message), &format!("put link {port} in VLAN {}", vlan.vid)).await
     }
 
@@ -40,8 +42,27 @@ impl Netlink {
     /// # Errors
     /// The kernel's refusal: an id outside 1 to 4094, a link that is no port.
     pub async fn delete_port_vlan(&self, port: u32, vid: u16) -> Result<()> {
-        let message = self.vlan_message(port, vid, BridgeVlanInfoFlags::empty()).await?;
-        self.request(RouteNetlinkMessage::DelLink(message), &format!("take link {port} out of VLAN {vid}")).await
+        self.delete_port_vlans(port, vid..=vid).await
+    }
+
+    /// Puts a bridge's port in all VLANs of a range, with tags, by one request.
+    ///
+    /// # Errors
+    /// As [`add_port_vlan`](Self::add_port_vlan).
+    pub async fn add_port_vlans(&self, port: u32, vids: RangeInclusive<u16>) -> Result<()> {
+        let what = format!("put link {port} in VLANs {} to {}", vids.start(), vids.end());
+        let message = self.vlan_message(port, vids, BridgeVlanInfoFlags::empty()).await?;
+        self.request(RouteNetlinkMessage::SetLink(message), &what).await
+    }
+
+    /// Takes a bridge's port, or the bridge itself, out of all VLANs of a range, by one request.
+    ///
+    /// # Errors
+    /// As [`delete_port_vlan`](Self::delete_port_vlan).
+    pub async fn delete_port_vlans(&self, port: u32, vids: RangeInclusive<u16>) -> Result<()> {
+        let what = format!("take link {port} out of VLANs {} to {}", vids.start(), vids.end());
+        let message = self.vlan_message(port, vids, BridgeVlanInfoFlags::empty()).await?;
+        self.request(RouteNetlinkMessage::DelLink(message), &what).await
     }
 
     /// The VLANs that a bridge's port, or the bridge itself, is in, by id. Any other link is in none, and so is every
@@ -65,13 +86,23 @@ impl Netlink {
         Ok(vlans)
     }
 
-    async fn vlan_message(&self, port: u32, vid: u16, flags: BridgeVlanInfoFlags) -> Result<LinkMessage> {
+    async fn vlan_message(
+        &self,
+        port: u32,
+        vids: RangeInclusive<u16>,
+        flags: BridgeVlanInfoFlags,
+    ) -> Result<LinkMessage> {
         let mut message: LinkMessageBuilder<LinkBridgeVlan> = LinkBridgeVlan::new(port);
         // A bridge is no port of another, so there is no doubt which of the two is meant.
         if self.link_by_index(port).await?.is_some_and(|link| link.kind.as_deref() == Some("bridge")) {
             message = message.bridge_self();
         }
-        Ok(message.vlan(vid, flags).build())
+        let (first, last) = vids.into_inner();
+        // To the kernel a single one is no range.
+        Ok(match first == last {
+            true => message.vlan(first, flags).build(),
+            false => message.vlan_range_start(first, flags).vlan_range_end(last, flags).build(),
+        })
     }
 }
 

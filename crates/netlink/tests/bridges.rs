@@ -216,6 +216,24 @@ fn many_vlans_in_a_row_are_all_listed() {
     });
 }
 
+#[test]
+fn vlans_in_a_row_are_set_at_once() {
+    in_namespace(|| async {
+        let netlink = Netlink::connect().unwrap();
+        let supported = kernel_filters_vlans();
+        let (_, port) = bridge_with_port(&netlink, NewBridge { vlan_filtering: supported, ..vsw0() }).await;
+        if !supported {
+            assert_unsupported(netlink.add_port_vlans(port, 2..=9).await);
+            return;
+        }
+        for vids in [2..=9, 11..=11, 4000..=4094] {
+            netlink.add_port_vlans(port, vids).await.unwrap();
+        }
+        netlink.delete_port_vlans(port, 3..=4093).await.unwrap();
+        assert_eq!(netlink.port_vlans(port).await.unwrap(), [vlan(2, ""), vlan(4094, "")]);
+    });
+}
+
 fn ip_bridge(arguments: &str) {
     run(&format!("bridge {arguments}"));
 }

@@ -1,6 +1,7 @@
 //! VLANs of a switch's ports: by the bridge's own filtering, which is on once anything about VLANs is set.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use dlmp_netlink::{Error, Link, Netlink, PortVlan};
 
@@ -100,16 +101,32 @@ fn wanted(vnet: &VnetConfig, switch: &SwitchConfig) -> Wanted {
 async fn bring_in_line(netlink: &Netlink, port: u32, wanted: &Wanted) -> Result<(), String> {
     let there: BTreeMap<u16, PortVlan> =
         netlink.port_vlans(port).await.map_err(reason)?.into_iter().map(|vlan| (vlan.vid, vlan)).collect();
-    for vid in there.keys().filter(|vid| **vid != wanted.pvid && !wanted.tagged.contains(vid)) {
-        netlink.delete_port_vlan(port, *vid).await.map_err(reason)?;
+    let gone = there.keys().copied().filter(|vid| *vid != wanted.pvid && !wanted.tagged.contains(vid));
+    for vids in rows(gone) {
+        netlink.delete_port_vlans(port, vids).await.map_err(reason)?;
     }
-    let untagged = [PortVlan { vid: wanted.pvid, pvid: true, untagged: true }];
-    let tagged = wanted.tagged.iter().filter(|vid| **vid != wanted.pvid);
-    let tagged = tagged.map(|vid| PortVlan { vid: *vid, pvid: false, untagged: false });
-    for vlan in untagged.into_iter().chain(tagged).filter(|vlan| there.get(&vlan.vid) != Some(vlan)) {
-        netlink.add_port_vlan(port, vlan).await.map_err(reason)?;
+    let untagged = PortVlan { vid: wanted.pvid, pvid: true, untagged: true };
+    if there.get(&wanted.pvid) != Some(&untagged) {
+        netlink.add_port_vlan(port, untagged).await.map_err(reason)?;
+    }
+    let is_tagged = |vid: &u16| there.get(vid).is_some_and(|vlan| !vlan.pvid && !vlan.untagged);
+    let missing = wanted.tagged.iter().copied().filter(|vid| *vid != wanted.pvid && !is_tagged(vid));
+    for vids in rows(missing) {
+        netlink.add_port_vlans(port, vids).await.map_err(reason)?;
     }
     Ok(())
+}
+
+/// Ascending numbers as ranges: one request for each of the thousands that custom=enable allows would take seconds.
+fn rows(numbers: impl Iterator<Item = u16>) -> Vec<RangeInclusive<u16>> {
+    let mut rows: Vec<RangeInclusive<u16>> = Vec::new();
+    for number in numbers {
+        match rows.last_mut().filter(|row| *row.end() + 1 == number) {
+            Some(row) => *row = *row.start()..=number,
+            None => rows.push(number..=number),
+        }
+    }
+    rows
 }
 
 /// Why VLANs of a port could not be set.
@@ -117,5 +134,14 @@ fn reason(error: Error) -> String {
     match error.errno() {
         Some(libc::EOPNOTSUPP) => NO_VLANS.into(),
         _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn numbers_in_a_row_are_one_range() {
+        assert_eq!(super::rows([1, 2, 3, 5, 7, 8].into_iter()), [1..=3, 5..=5, 7..=8]);
+        assert_eq!(super::rows([].into_iter()), []);
     }
 }
