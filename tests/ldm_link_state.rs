@@ -133,3 +133,25 @@ fn the_guests_link_tells_what_is_behind_it() {
     host.typed("ldm set-vsw net-dev=net0 primary-vsw0");
     wait_for("it tells the same again", || alias() == before);
 }
+
+#[test]
+fn a_guest_is_told_the_speed_of_the_uplink_and_of_its_changes() {
+    let host = VirtualHost::bare();
+    // The one virtual device whose speed can be set.
+    let uplink = dlmp_testbed::Tap::new(host.primary(), "tap0", 1000).unwrap();
+    host.typed(&format!("ldm add-domain --netns {} ldg6", host.scene.ldg6.name()));
+    host.typed("ldm add-vsw net-dev=tap0 vsw1 primary");
+    host.typed("ldm add-vnet linkprop=phys-state custom=enable vnet6 vsw1 ldg6");
+    let alias = || link(&host.scene.ldg6, "net0").unwrap()["ifalias"].as_str().unwrap_or_default().to_owned();
+    wait_for("it is told", || {
+        alias() == "dlmp vnet vnet6 vsw1 net-dev=tap0 speed=1000 duplex=full linkprop=phys-state custom=enable"
+    });
+    assert_eq!(host.json("ldm list-netdev -j ldg6")[0]["speed"], 1000);
+    let changed = host.primary().run(&["ethtool", "-s", "tap0", "speed", "2500", "duplex", "full"]).unwrap();
+    assert!(changed.status.success());
+    // Nothing tells of a speed alone; a change of the link does.
+    host.primary().ip("link set dev tap0 alias renegotiated").unwrap();
+    wait_for("it is told of the change", || alias().contains("speed=2500"));
+    assert_eq!(host.json("ldm list-netdev -j ldg6")[0]["speed"], 2500);
+    drop(uplink);
+}

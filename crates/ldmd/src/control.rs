@@ -6,6 +6,7 @@ use std::sync::Arc;
 use dlmp_api::ldm::{Error, PRIMARY};
 use dlmp_guard::Guard;
 use dlmp_netlink::LinkEvent;
+use dlmp_netlink::ethtool::Settings;
 use tokio::sync::mpsc;
 
 use crate::build::Built;
@@ -34,6 +35,8 @@ pub struct Control {
     pub(crate) built: BTreeMap<VnetKey, Built>,
     /// Their guards.
     pub(crate) guards: BTreeMap<VnetKey, Guard>,
+    /// Speeds of uplinks that guests were told of, by the switch.
+    pub(crate) described: BTreeMap<String, Settings>,
     /// What is wrong, by the name of the domain, the switch or the vnet.
     pub(crate) problems: Problems,
     pub(crate) carriers: Carriers,
@@ -76,6 +79,7 @@ impl Control {
             followers: BTreeMap::new(),
             built: BTreeMap::new(),
             guards: BTreeMap::new(),
+            described: BTreeMap::new(),
             problems: Problems::default(),
             carriers,
             emulators,

@@ -74,11 +74,19 @@ impl Control {
     pub async fn link_seen(&mut self, domain: &str, event: LinkEvent) {
         match event {
             LinkEvent::Changed(link) => {
-                let over = self.config.switches.iter().find(|(_, switch)| {
-                    switch.domain == domain && switch.net_dev.as_ref() == Some(&link.name) && link.master.is_none()
-                });
-                if let Some((name, _)) = over {
-                    self.build_known_switch(&name.clone()).await;
+                let over = self
+                    .config
+                    .switches
+                    .iter()
+                    .find(|(_, switch)| switch.domain == domain && switch.net_dev.as_ref() == Some(&link.name));
+                let Some((name, switch)) = over else { return };
+                let (name, settings) = (name.clone(), self.uplink_settings(switch));
+                if link.master.is_none() {
+                    self.build_known_switch(&name).await;
+                }
+                // Another speed, say, without a change of the carrier, of which the guests would be told anyway.
+                if self.described.get(&name) != Some(&settings) {
+                    self.describe(&name).await;
                 }
             }
             LinkEvent::Removed { index, name } => {

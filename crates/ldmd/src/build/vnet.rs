@@ -104,11 +104,11 @@ impl Control {
 
     /// Shows what is behind a switch now by its bridge, and tells the guests.
     pub(crate) async fn describe(&mut self, switch: &str) {
-        if let Some(config) = self.config.switches.get(switch)
-            && let Err(error) = self.show_switch(switch, config).await
-        {
+        let Some(config) = self.config.switches.get(switch) else { return };
+        if let Err(error) = self.show_switch(switch, config).await {
             tracing::warn!(switch, error, "the switch does not show the state of its uplink");
         }
+        self.described.insert(switch.into(), self.uplink_settings(config));
         for key in self.vnets_of(switch) {
             if let Ok((vnet, switch)) = self.configured(&key)
                 && let Err(error) = self.build_guest_end(&key, &vnet, &switch).await
