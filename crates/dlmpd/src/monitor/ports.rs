@@ -89,7 +89,7 @@ impl Running {
     /// The kernel wants a link's clients announced, such as after a migration of the machine.
     pub fn new_peers(&mut self, index: u32) {
         if let Some(port) = self.port_of(index) {
-            tracing::info!(aggregation = self.name, port = port.0, "the switches behind the port may be others");
+            tracing::debug!(aggregation = self.name, port = port.0, "the switches behind the port may be others");
             self.engine.handle_event(Event::NewPeers(port), Instant::now());
         }
     }
