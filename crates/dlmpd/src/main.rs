@@ -16,7 +16,6 @@ mod stores;
 mod sys;
 mod validate;
 mod vnet;
-mod vnets;
 mod vnics;
 mod watch;
 
@@ -41,7 +40,7 @@ use monitor::{Monitor, Surroundings};
 use property::{Plans, Resolved};
 use service::Service;
 use stores::Stores;
-use vnets::Vnets;
+use vnet::Listener;
 
 /// The capabilities without which no datapath can be made.
 const NEEDED: [Capability; 3] = [
@@ -119,7 +118,7 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let idle = Arc::new(Notify::new());
     let (dhcp_sender, dhcp_events) = mpsc::unbounded_channel();
     let links = LinkEvents::open()?;
-    let vnets = Vnets::listen().context("cannot listen to the host of this machine")?;
+    let vnets = Listener::listen().context("cannot listen to the host of this machine")?;
     let (name_sender, names) = mpsc::unbounded_channel();
     let live = Live { addresses: Addresses::new(dhcp_sender), plans: Plans::new(name_sender) };
     let mut control = Control::new(monitor.clone(), stores, live, idle.clone())?;

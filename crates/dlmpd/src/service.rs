@@ -18,7 +18,7 @@ use zlink::{Connection, ReadyListener, Reply, service};
 use crate::control::Control;
 use crate::monitor::Monitor;
 use crate::property;
-use crate::vnets::Vnets;
+use crate::vnet::Listener;
 use crate::watch::{Client, watch};
 
 /// Serves the requests of one connection, one at a time.
@@ -30,7 +30,7 @@ pub struct Service {
     /// `tcx` or `clsact`.
     attachment: &'static str,
     /// What the host tells of links.
-    vnets: Rc<Vnets>,
+    vnets: Rc<Listener>,
     /// Who asks.
     client: Rc<Client>,
 }
@@ -45,7 +45,7 @@ impl Service {
         control: Rc<Mutex<Control>>,
         monitor: Monitor,
         attachment: &'static str,
-        vnets: Rc<Vnets>,
+        vnets: Rc<Listener>,
     ) -> io::Result<impl Future<Output = zlink::Result<()>> + 'static> {
         let client = Rc::new(Client::new(&stream)?);
         let stream = zlink::tokio::unix::Stream::try_from(stream).map_err(io::Error::other)?;

@@ -33,7 +33,7 @@ mod recorded;
 mod running;
 mod tell;
 mod view;
-mod vnets;
+mod vnet;
 mod vnics;
 
 use std::cell::RefCell;

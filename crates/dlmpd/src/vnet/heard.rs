@@ -25,13 +25,13 @@ const PATIENCE: Duration = Duration::from_millis(1200);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Listens to the host.
-pub struct Vnets {
+pub struct Listener {
     netlink: Netlink,
     ethtool: Ethtool,
     socket: AsyncFd<Socket>,
 }
 
-impl Vnets {
+impl Listener {
     /// Listens from now on, in the calling thread's namespace and inside a local set of tokio, until the daemon ends.
     ///
     /// # Errors

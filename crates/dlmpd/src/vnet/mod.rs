@@ -1,9 +1,13 @@
 //! Ports that are virtual network devices: what `ldmd` says of them in the alias of their links, and the rules for
 //! aggregations over them (seed 002, "DLMP Over a Virtual Network").
 
+mod heard;
+
 use dlmp_api::VnetAlias;
 use dlmp_netlink::Link;
 use dlmp_netlink::ethtool::{Duplex, Ethtool, Settings};
+
+pub use heard::Listener;
 
 /// Why no aggregation is operable over a vnet.
 #[derive(Debug, Clone, PartialEq, Eq)]
