@@ -214,8 +214,17 @@ impl Control {
             netdev.speed = self.uplink_settings(switch).speed.map(i64::from);
             netdev.class = if switch.net_dev.is_some() { "VSW" } else { "ESTUB" }.into();
             netdev.over = switch.net_dev.iter().cloned().collect();
-        } else if netdev.class == "BRIDGE" {
-            netdev.over = ports.map(|port| port.name.clone()).collect();
+        } else {
+            match netdev.class.as_str() {
+                "BRIDGE" => netdev.over = ports.map(|port| port.name.clone()).collect(),
+                // Its ports are known to its own dlmpd alone.
+                "AGGR" => netdev.over.clear(),
+                "VNIC" => {
+                    let over = link.alias.as_deref().and_then(|alias| alias.strip_prefix(VNIC_ALIAS));
+                    netdev.over = over.map(|over| over.trim().to_owned()).into_iter().collect();
+                }
+                _ => {}
+            }
         }
         netdev
     }

@@ -194,7 +194,8 @@ pub struct Netdev {
     pub state: String,
     /// Speed in Mb/s; absent when unknown.
     pub speed: Option<i64>,
-    /// What it is over: the device of a vnet, the uplink of a switch, the ports of an aggregation.
+    /// What it is over: the device of a vnet, the uplink of a switch, the aggregation of a VNIC. Empty for an aggregation, whose
+    /// ports its own `dlmpd` knows alone.
     pub over: Vec<String>,
     /// Where it is, for vnets `switch/vnet`.
     pub location: Option<String>,

@@ -42,9 +42,6 @@ const COLUMNS: [Column; 9] = [
     Column::extra("MTU", 5),
 ];
 
-/// The class of an aggregation.
-const AGGREGATION: &str = "AGGR";
-
 impl Run for List {
     async fn run(self) -> Result<()> {
         let format = Format::new(false, self.fields, false);
@@ -55,7 +52,7 @@ impl Run for List {
         output::print(&if self.json {
             json(&netdevs)?
         } else if self.parseable {
-            records(&netdevs, self.long)
+            records(&netdevs)
         } else if self.domain.is_some() {
             shown(&netdevs, &format)?
         } else {
@@ -90,18 +87,12 @@ fn shown(netdevs: &[Netdev], format: &Format) -> Result<String> {
     format.render(&table.underlined(), true)
 }
 
-/// The devices for scripts: of each domain a record, and then a line a device. With `members` the ports of an
-/// aggregation follow it on lines that begin with `|`.
-fn records(netdevs: &[Netdev], members: bool) -> String {
+/// The devices for scripts: of each domain a record, and then a line a device.
+fn records(netdevs: &[Netdev]) -> String {
     let mut text = String::new();
     for netdevs in netdevs.chunk_by(|one, next| one.domain == next.domain) {
         text += &record("DOMAIN", &[("name", netdevs[0].domain.clone())]);
-        for netdev in netdevs {
-            text += &line(&fields(netdev));
-            if members && netdev.class == AGGREGATION {
-                text.extend(netdev.over.iter().map(|port| record("", &[("name", plain(port))])));
-            }
-        }
+        text.extend(netdevs.iter().map(|netdev| line(&fields(netdev))));
     }
     text
 }
@@ -166,7 +157,7 @@ mod tests {
 
     fn several() -> Vec<Netdev> {
         let mut all = published();
-        all.push(netdev("ldg6", "aggr0", "AGGR", Some(2500), &["net0", "net1"], None));
+        all.push(netdev("ldg6", "aggr0", "AGGR", Some(2500), &[], None));
         all.push(netdev("primary", "a|\u{1b}[2J", "VIRT", None, &[], None));
         all
     }
@@ -187,11 +178,11 @@ mod tests {
         DOMAIN
         ldg6
 
-        NAME               CLASS    MEDIA    STATE    SPEED    OVER       LOC                 MACADDRESS         MTU
-        ----               -----    -----    -----    -----    ----       ---                 ----------         ---
-        net0               VNET     ETHER    up       1G       vnet0      primary-vsw0/vnet6  00:14:4f:f9:cf:47  1500
-        net1               VNET     ETHER    up       1G       vnet1      ldg5-vsw0/vnet1     00:14:4f:f9:cf:47  1500
-        aggr0              AGGR     ETHER    up       2500M    net0,net1  --                  00:14:4f:f9:cf:47  1500
+        NAME               CLASS    MEDIA    STATE    SPEED    OVER     LOC                 MACADDRESS         MTU
+        ----               -----    -----    -----    -----    ----     ---                 ----------         ---
+        net0               VNET     ETHER    up       1G       vnet0    primary-vsw0/vnet6  00:14:4f:f9:cf:47  1500
+        net1               VNET     ETHER    up       1G       vnet1    ldg5-vsw0/vnet1     00:14:4f:f9:cf:47  1500
+        aggr0              AGGR     ETHER    up       2500M    --       --                  00:14:4f:f9:cf:47  1500
 
         DOMAIN
         primary
@@ -203,17 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn scripts_get_a_line_a_device_and_the_ports_of_aggregations() {
-        insta::assert_snapshot!(records(&several(), true), @r"
+    fn scripts_get_a_line_a_device() {
+        insta::assert_snapshot!(records(&several()), @r"
         DOMAIN|name=ldg6
         name=net0|class=VNET|media=ETHER|state=up|speed=1G|over=vnet0|loc=primary-vsw0/vnet6|mac-addr=00:14:4f:f9:cf:47|mtu=1500
         name=net1|class=VNET|media=ETHER|state=up|speed=1G|over=vnet1|loc=ldg5-vsw0/vnet1|mac-addr=00:14:4f:f9:cf:47|mtu=1500
-        name=aggr0|class=AGGR|media=ETHER|state=up|speed=2500M|over=net0,net1|loc=|mac-addr=00:14:4f:f9:cf:47|mtu=1500
-        |name=net0
-        |name=net1
+        name=aggr0|class=AGGR|media=ETHER|state=up|speed=2500M|over=|loc=|mac-addr=00:14:4f:f9:cf:47|mtu=1500
         DOMAIN|name=primary
         name=a\|?[2J|class=VIRT|media=ETHER|state=up|speed=|over=|loc=|mac-addr=|mtu=1500
         ");
-        assert!(!records(&several(), false).contains("\n|"));
     }
 }
