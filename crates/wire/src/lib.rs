@@ -10,6 +10,7 @@ mod checksum;
 pub mod ethernet;
 pub mod icmp;
 mod mac;
+pub mod manager;
 pub mod membership;
 pub mod ndp;
 pub mod rarp;
