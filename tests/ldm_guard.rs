@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use dlmp_testbed::{FrameSocket, Look, Scene};
+use dlmp_testbed::{FrameSocket, Look, Namespace, Scene};
 use dlmp_tests::{ADDRESS, VirtualHost, run, wait_for};
 use serde_json::Value;
 
@@ -183,4 +183,19 @@ fn a_limit_of_bandwidth_holds_both_ways_and_the_rest_of_the_guest_is_untouched()
     assert!(count(&host, "guard-maxbw-sent") > 0 && count(&host, "guard-maxbw-received") > 0);
     host.typed("ldm set-vnet maxbw= vnet6 ldg6");
     dlmp_tests::assert_whole(&host.flow(Duration::from_secs(1)).run().unwrap());
+}
+
+#[test]
+fn a_guest_cannot_take_the_address_of_another_vnet_of_its_switch() {
+    let host = host();
+    let other = Namespace::reserve("ee", "ldg7").unwrap();
+    host.typed(&format!("ldm add-domain --netns {} ldg7", other.name()));
+    host.typed("ldm add-vnet mac-addr=0:14:4f:0:0:7 vnet0 primary-vsw0 ldg7");
+    other.ip("address add 192.168.84.7/24 dev net0").unwrap();
+    wait_for("it reaches outside", || host.reaches(&other));
+    let theirs = [0, 0x14, 0x4f, 0, 0, 7];
+    for number in 0..20 {
+        passed(&host, &[frame(theirs, number), frame(NET0, 200)]);
+        assert!(host.reaches(&other), "after {number} frames");
+    }
 }

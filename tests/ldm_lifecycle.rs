@@ -191,3 +191,85 @@ fn twenty_at_once_are_twenty_vnets() {
         host.wait_for_link(&format!("net{id}"), "up");
     }
 }
+
+#[test]
+fn what_a_guest_calls_its_links_deceives_nobody() {
+    let host = VirtualHost::built();
+    // A guest whose domain is looked at before `primary`.
+    let guest = &host.scene.ldg6;
+    guest.ip("link add evil type veth peer name evil2").unwrap();
+    guest.ip("link set dev evil alias \"dlmp switch end of ldg6/vnet1\"").unwrap();
+    let before = host.vnets();
+    let ends = || links(host.primary()).as_array().unwrap().len();
+    let count = ends();
+    host.scene.primary.end(Signal::SIGKILL).unwrap();
+    host.scene.primary.start().unwrap();
+    assert_eq!((host.vnets(), ends()), (before, count));
+    assert!(link(guest, "evil").is_some() && link(guest, "net0").is_some() && link(guest, "net1").is_some());
+}
+
+#[test]
+fn a_guest_keeps_what_it_makes_of_its_link_through_a_failure_and_a_restart() {
+    let host = VirtualHost::built();
+    let guest = &host.scene.ldg6;
+    guest.ip("link set dev net0 address 2:11:22:33:44:55 mtu 1400").unwrap();
+    host.unplug("to0");
+    host.wait_for_link("net0", "down");
+    host.plug("to0");
+    host.wait_for_link("net0", "up");
+    host.scene.primary.end(Signal::SIGKILL).unwrap();
+    host.scene.primary.start().unwrap();
+    let link = link(guest, "net0").unwrap();
+    assert_eq!((&link["address"], &link["mtu"]), (&"02:11:22:33:44:55".into(), &1400.into()));
+    // Until it is set anew.
+    host.typed("ldm set-vnet mac-addr=0:14:4f:0:0:9 vnet6 ldg6");
+    assert_eq!(dlmp_tests::link(guest, "net0").unwrap()["address"], "00:14:4f:00:00:09");
+}
+
+#[test]
+fn what_is_done_to_a_switch_end_by_hand_is_undone() {
+    let host = VirtualHost::built();
+    host.give_address("net0");
+    host.wait_until_reachable();
+    let end = || {
+        let links = links(host.primary());
+        let is_end = |link: &&Value| link["ifalias"] == "dlmp switch end of ldg6/vnet6";
+        links.as_array().unwrap().iter().find(is_end).unwrap()["ifname"].as_str().unwrap().to_owned()
+    };
+    for change in ["nomaster", "down", "name other"] {
+        host.primary().ip(&format!("link set dev {} {change}", end())).unwrap();
+        wait_for("the guest reaches outside again", || host.reaches(&host.scene.ldg6));
+    }
+    host.unplug("to0");
+    host.wait_for_link("net0", "down");
+}
+
+#[test]
+fn the_configuration_survives_the_loss_of_its_file_while_ldmd_runs() {
+    let host = VirtualHost::built();
+    std::fs::remove_file(host.scene.primary.config()).unwrap();
+    host.typed("ldm set-vnet mtu=1500 vnet6 ldg6");
+    let before = host.vnets();
+    host.scene.primary.end(Signal::SIGKILL).unwrap();
+    host.scene.primary.start().unwrap();
+    assert_eq!(host.vnets(), before);
+}
+
+#[test]
+fn a_guest_that_is_removed_while_a_process_holds_its_network_is_cut_off() {
+    let host = VirtualHost::built();
+    host.give_address("net0");
+    host.wait_until_reachable();
+    let name = host.scene.ldg6.name().to_owned();
+    let mut holder = host.scene.ldg6.command("sleep").arg("60").spawn().unwrap();
+    wait_for("the process is in it", || host.scene.ldg6.processes().contains(&holder.id()));
+    run(std::process::Command::new("ip").args(["netns", "del", &name]));
+    let ends = || {
+        let links = links(host.primary());
+        let is_end = |link: &&Value| link["ifalias"] == "dlmp switch end of ldg6/vnet6";
+        links.as_array().unwrap().iter().filter(is_end).count()
+    };
+    wait_for("its switch end is gone", || ends() == 0);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+}

@@ -91,7 +91,9 @@ impl<C: Serialize + DeserializeOwned> ConfigFile<C> {
         let text = self.text()?;
         self.parse(&text)?;
         let mut document = self.document(&text)?;
-        sync(&mut document, &self.tables(before)?, &self.tables(after)?);
+        // Of a file that is gone nothing is left to be brought from one state to the next.
+        let before = if text.is_empty() { Table::new() } else { self.tables(before)? };
+        sync(&mut document, &before, &self.tables(after)?);
         write_atomically(&self.path, document.to_string().as_bytes()).map_err(|source| Error::Io {
             what: "write",
             path: self.path.clone(),

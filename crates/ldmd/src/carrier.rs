@@ -28,6 +28,8 @@ pub enum Uplink {
     Stub,
     /// A link of the service domain.
     Link(String),
+    /// What it should hang on is not to be had.
+    Gone,
 }
 
 /// A vnet's link.
@@ -217,6 +219,7 @@ impl Watched {
     fn look(&self) -> bool {
         match &self.uplink {
             Uplink::Stub => true,
+            Uplink::Gone => false,
             Uplink::Link(name) => self.links.carrier(name).is_ok_and(|carrier| carrier.unwrap_or(true)),
         }
     }

@@ -68,7 +68,8 @@ pub type StateFile = dlmp_daemon::StateFile<State>;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct State {
-    /// Cookies of the namespaces of domains that are given by a process: numbers of processes are used again.
+    /// Cookies of namespaces, by the domain: of those given by a process, whose number may be used again, and of those that
+    /// `ldmd` made, whose name may be.
     pub cookies: BTreeMap<String, u64>,
 }
 
@@ -182,6 +183,11 @@ impl SwitchConfig {
 }
 
 impl VnetConfig {
+    /// Its own address and the alternate ones.
+    pub fn addresses(&self) -> impl Iterator<Item = MacAddr> {
+        std::iter::once(self.mac_addr).chain(self.alt_mac_addrs.iter().copied())
+    }
+
     /// A vnet with no property set, and a chosen address.
     pub fn new(switch: &str, id: u32, mac_addr: MacAddr) -> Self {
         Self {

@@ -130,7 +130,7 @@ impl Control {
         if name == PRIMARY || self.config.domains.contains_key(name) {
             return Ok(());
         }
-        Err(Error::refused(format!("there is no domain {name}"), "ldm list"))
+        Err(Error::refused(format!("there is no domain {}", shortened(name)), "ldm list"))
     }
 
     /// The open namespace of a domain.
@@ -157,7 +157,11 @@ impl Control {
 pub(crate) fn check_name(what: &str, name: &str, longest: usize) -> Result<(), Error> {
     if name.len() > longest {
         return Err(Error::refused(
-            format!("{name}: the name of a {what} has at most {longest} characters, this has {}", name.len()),
+            format!(
+                "{}: the name of a {what} has at most {longest} characters, this has {}",
+                shortened(name),
+                name.len()
+            ),
             "",
         ));
     }
@@ -171,4 +175,13 @@ pub(crate) fn check_name(what: &str, name: &str, longest: usize) -> Result<(), E
         ));
     }
     Ok(())
+}
+
+/// As much of a name as a message can bear; no name that exists is longer.
+pub(crate) fn shortened(name: &str) -> String {
+    const LONGEST: usize = 64;
+    match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &name[..end]),
+        None => name.into(),
+    }
 }

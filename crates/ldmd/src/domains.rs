@@ -24,13 +24,14 @@ impl Control {
             return Err(Error::refused(format!("the domain {name} exists already"), format!("ldm list {name}")));
         }
         let place = place_of(request).await?;
-        let pid_cookie = match place {
-            Place::Pid(pid) => Namespace::of_process(pid).and_then(|namespace| namespace.cookie()).ok(),
+        let own_cookie = match &place {
+            Place::Pid(pid) => Namespace::of_process(*pid).and_then(|namespace| namespace.cookie()).ok(),
+            Place::Namespace(Named { name, made: true }) => cookie_of(name),
             _ => None,
         };
         let opened = match &place {
             Place::Vm(_) => None,
-            place => match place::Place::open(place, pid_cookie) {
+            place => match place::Place::open(place, own_cookie) {
                 Ok(opened) => Some(opened),
                 Err(error) => {
                     unmake(place);
@@ -43,7 +44,7 @@ impl Control {
         if let Some((other, _)) = twin {
             return Err(Error::refused(format!("that network namespace is the domain {other} already"), "ldm list"));
         }
-        let kept = self.keep_cookie(&name, pid_cookie).and_then(|()| {
+        let kept = self.keep_cookie(&name, own_cookie).and_then(|()| {
             self.commit(|config| {
                 config.domains.insert(name.clone(), DomainConfig { place: place.clone(), stopped: false });
             })
@@ -85,8 +86,14 @@ impl Control {
         self.places.remove(name);
         self.machines.remove(name);
         self.problems.domains.remove(name);
-        if let Some(domain) = domain {
-            unmake(&domain.place);
+        // Only the one that was made: somebody may have put another one in its place.
+        if let Some(DomainConfig { place: place @ Place::Namespace(named), .. }) = &domain
+            && cookie_of(&named.name).is_some_and(|cookie| self.state.cookies.get(name) == Some(&cookie))
+        {
+            unmake(place);
+        }
+        if let Err(error) = self.keep_cookie(name, None) {
+            tracing::warn!(domain = name, %error, "what is kept of the removed domain stays");
         }
         Ok(())
     }
@@ -149,6 +156,11 @@ fn absolute(what: &str, path: String) -> Result<PathBuf, Error> {
         true => Ok(PathBuf::from(path)),
         false => Err(Error::refused(format!("the {what} is given from the root on, not as {path}"), "")),
     }
+}
+
+/// Cookie of a named namespace, if there is one.
+pub fn cookie_of(name: &str) -> Option<u64> {
+    Namespace::open_named(name).and_then(|namespace| namespace.cookie()).ok()
 }
 
 /// Removes a namespace that was made for a domain; what stays is logged.

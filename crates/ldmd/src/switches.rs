@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use dlmp_api::SWITCH_ALIAS;
 use dlmp_api::ldm::{Error, NewSwitch, PRIMARY, Setting};
 use dlmp_netlink::{Address, Link};
 
 use crate::config::{SwitchConfig, VnetKey};
-use crate::control::{Control, check_name};
+use crate::control::{Control, check_name, shortened};
 use crate::property::{Taken, set_switch};
 
 /// The longest name of a switch: its bridge is named like it.
@@ -25,10 +26,12 @@ impl Control {
         }
         self.known_domain(&domain)?;
         let place = self.place(&domain)?;
-        if let Some(link) = place.netlink.link(&name).await.map_err(failed)? {
+        // The bridge of a switch that is configured no more may be there still: it is taken up.
+        let taken = place.netlink.link(&name).await.map_err(failed)?;
+        if taken.is_some_and(|link| link.alias.as_deref() != Some(SWITCH_ALIAS)) {
             return Err(Error::refused(
                 format!("the name {name} is taken by another link of the domain {domain}"),
-                format!("ip link delete {}", link.name),
+                "another name",
             ));
         }
         let mut taken = Taken::of(&self.config);
@@ -80,6 +83,13 @@ impl Control {
             return Err(error);
         }
         self.build_vnets(|vnet| vnet.switch == name).await;
+        if before.mtu != after.mtu {
+            for key in self.vnets_of(name) {
+                if let Err(problem) = self.set_guest_end(&key).await {
+                    self.problems.vnets.insert(key, problem);
+                }
+            }
+        }
         Ok(())
     }
 
@@ -112,8 +122,9 @@ impl Control {
     /// # Errors
     /// There is none.
     pub(crate) fn known_switch(&self, name: &str) -> Result<&SwitchConfig, Error> {
-        (self.config.switches.get(name))
-            .ok_or_else(|| Error::refused(format!("there is no virtual switch {name}"), "ldm list-services"))
+        (self.config.switches.get(name)).ok_or_else(|| {
+            Error::refused(format!("there is no virtual switch {}", shortened(name)), "ldm list-services")
+        })
     }
 
     /// The vnets that are connected to a switch.

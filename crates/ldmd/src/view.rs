@@ -47,8 +47,8 @@ impl Control {
             vnets: count(self.config.vnets.keys().filter(|key| key.domain == name).count()),
             uptime: since.map(|since| since.elapsed().as_secs().cast_signed()),
             problem: match machine {
-                Some(machine) => machine.problem,
-                None => self.problems.domains.get(name).cloned(),
+                Some(machine) => machine.problem.or_else(|| self.problem_within(name)),
+                None => self.problems.domains.get(name).cloned().or_else(|| self.problem_within(name)),
             },
         }
     }
@@ -131,6 +131,15 @@ impl Control {
         }
     }
 
+    /// The first problem of a switch or a vnet of a domain.
+    fn problem_within(&self, domain: &str) -> Option<String> {
+        let switches = self.config.switches.iter().filter(|(_, switch)| switch.domain == domain);
+        let of_switch = |name: &String| Some(format!("the switch {name}: {}", self.problems.switches.get(name)?));
+        let vnets = self.config.vnets.keys().filter(|key| key.domain == domain);
+        let of_vnet = |key: &VnetKey| Some(format!("the vnet {}: {}", key.name, self.problem_of(key)?));
+        switches.map(|(name, _)| name).find_map(of_switch).or_else(|| vnets.into_iter().find_map(of_vnet))
+    }
+
     fn problem_of(&self, key: &VnetKey) -> Option<String> {
         let refused = || {
             let why = self.machines.get(&key.domain)?.state().refused.remove(&key.name)?;
@@ -202,7 +211,8 @@ impl Control {
         let ports = links.iter().filter(|port| port.master == Some(link.index));
         let vnet = self.config.vnets.iter().find(|(key, vnet)| {
             let alias = link.alias.as_deref().and_then(|alias| alias.parse::<VnetAlias>().ok());
-            key.domain == domain && guest_end(vnet) == link.name && alias.is_some_and(|alias| alias.vnet == key.name)
+            // Whatever the guest calls it now.
+            key.domain == domain && alias.is_some_and(|alias| alias.vnet == key.name && alias.switch == vnet.switch)
         });
         if let Some((key, vnet)) = vnet {
             let switch = self.config.switches.get(&vnet.switch);

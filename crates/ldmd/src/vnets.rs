@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use dlmp_api::ldm::{Error, NewVnet, Setting};
 
 use crate::config::{VnetConfig, VnetKey};
-use crate::control::{Control, check_name};
+use crate::control::{Control, check_name, shortened};
 use crate::property::{Taken, set_vnet};
 use crate::switches::failed;
 
@@ -77,8 +77,12 @@ impl Control {
             self.unbuild_vnet(&key).await;
         }
         self.config.vnets.insert(key.clone(), after.clone());
-        let built = self.build_vnet(&key).await;
-        self.config.vnets.insert(key.clone(), before);
+        let mut built = self.build_vnet(&key).await;
+        if built.is_ok() && (before.mac_addr, before.mtu) != (after.mac_addr, after.mtu) {
+            built = self.set_guest_end(&key).await;
+        }
+        let gone: Vec<_> = before.addresses().filter(|mac| !after.addresses().any(|kept| kept == *mac)).collect();
+        self.config.vnets.insert(key.clone(), before.clone());
         let kept = match built {
             Ok(()) => self.commit(|config| drop(config.vnets.insert(key.clone(), after))),
             Err(error) => Err(self.with_remedy(error)),
@@ -87,9 +91,15 @@ impl Control {
             if anew {
                 self.unbuild_vnet(&key).await;
             }
-            if let Err(problem) = self.build_vnet(&key).await {
+            let back = match self.build_vnet(&key).await {
+                Ok(()) => self.set_guest_end(&key).await,
+                Err(problem) => Err(problem),
+            };
+            if let Err(problem) = back {
                 self.problems.vnets.insert(key, problem);
             }
+        } else {
+            self.release_addresses(&key, &gone).await;
         }
         kept
     }
@@ -115,7 +125,7 @@ impl Control {
         self.known_domain(&key.domain)?;
         self.config.vnets.get(key).ok_or_else(|| {
             Error::refused(
-                format!("the domain {} has no vnet {}", key.domain, key.name),
+                format!("the domain {} has no vnet {}", key.domain, shortened(&key.name)),
                 format!("ldm list -o network {}", key.domain),
             )
         })

@@ -81,7 +81,9 @@ impl Namespace {
     /// Those of open(2); `EINVAL` when the file is no network namespace; `EPERM` when it may not be entered.
     pub fn open(path: &Path) -> Result<Self> {
         let what = || format!("open the network namespace {}", path.display());
-        let namespace = Self(File::open(path).map_err(|error| Error::new(what(), error))?);
+        // Without waiting for what a file of another kind may wait for.
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+        let namespace = Self(file.map_err(|error| Error::new(what(), error))?);
         // Only entering it tells whether it is one.
         namespace.run(|| Ok(())).map_err(|error| Error::new(what(), error))?;
         Ok(namespace)

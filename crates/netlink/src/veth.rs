@@ -81,7 +81,7 @@ impl Netlink {
     }
 
     /// Index of the other end of a veth, in the namespace where that end is.
-    async fn peer_index(&self, index: u32) -> Result<Option<u32>> {
+    pub async fn peer_index(&self, index: u32) -> Result<Option<u32>> {
         let request = RouteNetlinkMessage::GetLink(LinkUnspec::new_with_index(index).build());
         let RouteNetlinkMessage::NewLink(answer) = self.get(request, &format!("look up link {index}")).await? else {
             return Ok(None);

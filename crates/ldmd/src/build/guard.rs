@@ -24,9 +24,8 @@ impl Control {
         match self.guards.get_mut(key) {
             Some(guard) => {
                 guard.set(&settings).map_err(text)?;
-                if self.built.get(key) != Some(end) {
-                    guard.hang(&service.netlink, end.index).await.map_err(text)?;
-                }
+                // Also where it hangs already: somebody may have taken it off.
+                guard.hang(&service.netlink, end.index).await.map_err(text)?;
             }
             None => {
                 let guard = Guard::attach(&service.netlink, end.index, &settings).await.map_err(text)?;

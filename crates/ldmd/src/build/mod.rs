@@ -2,6 +2,7 @@
 //! steps make things, take them over after a restart and repair them.
 
 mod guard;
+mod guest;
 mod switch;
 mod tap;
 mod vlan;
@@ -10,6 +11,7 @@ mod vnet;
 use dlmp_api::ldm::PRIMARY;
 use dlmp_netlink::{Link, LinkEvent, Namespace};
 
+use crate::carrier::Uplink;
 use crate::config::{self, VnetConfig, VnetKey};
 use crate::control::Control;
 use crate::place::Place;
@@ -65,7 +67,14 @@ impl Control {
             self.built.iter().filter(|(key, built)| gone(key, built)).map(|(key, _)| key.clone()).collect();
         for key in gone {
             self.carriers.forget_end(&key).await;
-            self.built.remove(&key);
+            if let Some(built) = self.built.remove(&key)
+                && let Some(service) = self.places.get(&built.domain)
+                && !self.machines.contains_key(&key.domain)
+                && let Err(error) = service.netlink.delete_link(built.index).await
+            {
+                // A process that still is in the guest's namespace keeps that, and its links, in the kernel.
+                tracing::warn!(vnet = %key, %error, "its link stays as long as the namespace does");
+            }
             self.problems.vnets.insert(key, format!("the domain {domain} is gone: {why}"));
         }
     }
@@ -79,9 +88,9 @@ impl Control {
                     .switches
                     .iter()
                     .find(|(_, switch)| switch.domain == domain && switch.net_dev.as_ref() == Some(&link.name));
-                let Some((name, switch)) = over else { return };
+                let Some((name, switch)) = over else { return self.end_seen(domain, &link).await };
                 let (name, settings) = (name.clone(), self.uplink_settings(switch));
-                if link.master.is_none() {
+                if !self.is_port_of(domain, &link, &name).await || self.problems.switches.contains_key(&name) {
                     self.build_known_switch(&name).await;
                 }
                 // Another speed, say, without a change of the carrier, of which the guests would be told anyway.
@@ -90,6 +99,14 @@ impl Control {
                 }
             }
             LinkEvent::Removed { index, name } => {
+                let over = self
+                    .config
+                    .switches
+                    .iter()
+                    .find(|(_, switch)| switch.domain == domain && switch.net_dev.as_ref() == Some(&name));
+                if let Some((switch, _)) = over {
+                    self.problems.switches.insert(switch.clone(), format!("its uplink {name} is not there"));
+                }
                 if self.config.switches.get(&name).is_some_and(|switch| switch.domain == domain) {
                     tracing::warn!(domain, switch = name, "the switch's bridge was removed");
                     self.build_known_switch(&name).await;
@@ -114,6 +131,29 @@ impl Control {
                 self.build_vnets(|_| true).await;
             }
         }
+    }
+
+    /// Something about a switch end has changed: what somebody did to it by hand is undone.
+    async fn end_seen(&mut self, domain: &str, link: &Link) {
+        let built = self.built.iter().find(|(_, built)| built.domain == domain && built.index == link.index);
+        let Some((key, built)) = built else { return };
+        let (key, renamed) = (key.clone(), built.name != link.name);
+        let Some(switch) = self.config.vnets.get(&key).map(|vnet| vnet.switch.clone()) else { return };
+        if !self.config.switches.contains_key(&switch) {
+            return;
+        }
+        if renamed || !self.is_port_of(domain, link, &switch).await {
+            self.build_known_vnet(&key).await;
+        } else if link.admin_up != self.is_to_be_up(&key) {
+            self.show_link(&key).await;
+        }
+    }
+
+    /// Whether a link is a port of a switch's bridge.
+    async fn is_port_of(&self, domain: &str, link: &Link, switch: &str) -> bool {
+        let Some(place) = self.places.get(domain) else { return false };
+        let bridge = place.netlink.link(switch).await.ok().flatten();
+        bridge.is_some_and(|bridge| link.master == Some(bridge.index))
     }
 
     /// Builds the vnets for which `wanted` is true.
@@ -144,8 +184,18 @@ impl Control {
     async fn build_known_switch(&mut self, name: &str) {
         let Some(switch) = self.config.switches.get(name).cloned() else { return };
         match self.build_switch(name, &switch).await {
-            Ok(()) => drop(self.problems.switches.remove(name)),
+            Ok(()) => match self.uplink(&switch).await {
+                None if switch.net_dev.is_some() => {
+                    let problem = format!("its uplink {} is not there", switch.net_dev.unwrap_or_default());
+                    self.problems.switches.insert(name.into(), problem);
+                }
+                _ => drop(self.problems.switches.remove(name)),
+            },
             Err(problem) => {
+                // Whatever its uplink is part of now, the switch is not connected by it.
+                if let Some(place) = self.places.get(&switch.domain) {
+                    self.carriers.switch(name, place.links.clone(), Uplink::Gone).await;
+                }
                 if self.problems.switches.get(name) != Some(&problem) {
                     tracing::warn!(switch = name, problem, "the switch is not as it should be");
                     self.problems.switches.insert(name.into(), problem);
@@ -155,13 +205,22 @@ impl Control {
     }
 
     /// A namespace that was made for a domain is gone after a boot: it is made again.
-    async fn make_again(&self, domain: &str) {
-        if let Some(config::Place::Namespace(named)) = self.config.domains.get(domain).map(|domain| &domain.place)
-            && named.made
-            && let Err(error) = Namespace::make_named(&named.name).await
-            && error.errno() != Some(libc::EEXIST)
-        {
-            tracing::error!(domain, %error, "the network namespace of the domain cannot be made");
+    async fn make_again(&mut self, domain: &str) {
+        let Some(config::Place::Namespace(named)) = self.config.domains.get(domain).map(|domain| &domain.place) else {
+            return;
+        };
+        if !named.made {
+            return;
+        }
+        let name = named.name.clone();
+        match Namespace::make_named(&name).await {
+            Ok(made) => {
+                if let Err(error) = self.keep_cookie(domain, made.cookie().ok()) {
+                    tracing::warn!(domain, %error, "the namespace will not be removed with the domain");
+                }
+            }
+            Err(error) if error.errno() == Some(libc::EEXIST) => {}
+            Err(error) => tracing::error!(domain, %error, "the network namespace of the domain cannot be made"),
         }
     }
 

@@ -4,15 +4,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use dlmp_api::SWITCH_END_ALIAS;
 use dlmp_api::ldm::PRIMARY;
-use dlmp_api::{SWITCH_END_ALIAS, VnetAlias};
 use dlmp_netlink::ethtool::{Duplex, Settings};
 use dlmp_netlink::{Link, NewVeth};
+use dlmp_wire::MacAddr;
 
 use super::is_bridge;
 use super::switch::text;
 use crate::carrier::{End, GuestEnd};
-use crate::config::{SwitchConfig, VnetConfig, VnetKey};
+use crate::config::{Config, SwitchConfig, VnetConfig, VnetKey};
 use crate::control::Control;
 use crate::place::Place;
 use crate::property::InterVnet;
@@ -48,7 +49,7 @@ impl Control {
         let guarded = self.build_guard(key, &vnet, &built).await;
         self.built.insert(key.clone(), built);
         guarded?;
-        self.connect(&vnet, &switch, &end).await?;
+        self.connect(key, &vnet, &switch, &end).await?;
         self.build_guest_end(key, &vnet, &switch).await?;
         self.problems.vnets.remove(key);
         self.show_link(key).await;
@@ -91,7 +92,14 @@ impl Control {
         }
     }
 
-    /// The same for all vnets that a domain has or serves.
+    /// Whether a vnet's link is to be up.
+    pub(super) fn is_to_be_up(&self, key: &VnetKey) -> bool {
+        let Ok((vnet, switch)) = self.configured(key) else { return false };
+        let carrier = self.carriers.carrier(&vnet.switch).unwrap_or(false);
+        self.runs(&switch.domain) && self.runs(&key.domain) && (carrier || !vnet.phys_state)
+    }
+
+    /// Has the states of all vnets shown that a domain has or serves.
     pub(crate) async fn show_links_of(&self, domain: &str) {
         let concerned = self.config.vnets.iter().filter(|(key, vnet)| {
             let switch = self.config.switches.get(&vnet.switch);
@@ -118,10 +126,12 @@ impl Control {
         }
     }
 
-    /// Finds the switch ends that an earlier daemon made, and removes those of vnets that do not exist.
+    /// Finds the switch ends that an earlier daemon made, and removes those of vnets that do not exist. They are in the service
+    /// domain, or in `primary` if they were saved from it; what guests call their links means nothing.
     pub(crate) async fn find_ends(&mut self) {
         let mut found = BTreeMap::new();
-        for (domain, place) in &self.places {
+        let serves = |domain: &str| self.config.switches.values().any(|switch| switch.domain == domain);
+        for (domain, place) in self.places.iter().filter(|(domain, _)| *domain == PRIMARY || serves(domain)) {
             let links = match place.netlink.links().await {
                 Ok(links) => links,
                 Err(error) => {
@@ -131,11 +141,18 @@ impl Control {
             };
             for link in links {
                 let Some(key) = key_of(&link) else { continue };
-                let wanted = self.config.vnets.contains_key(&key) && !found.contains_key(&key);
-                if wanted {
+                let vnet = self.config.vnets.get(&key);
+                let switch = vnet.and_then(|vnet| self.config.switches.get(&vnet.switch));
+                let serving = switch.is_some_and(|switch| switch.domain == *domain);
+                if vnet.is_some() && (serving || domain == PRIMARY) && !found.contains_key(&key) {
                     found.insert(key, Built { domain: domain.clone(), index: link.index, name: link.name });
-                } else if let Err(error) = place.netlink.delete_link(link.index).await {
-                    tracing::warn!(vnet = %key, %error, "the link of a vnet that does not exist stays");
+                } else if self.config == Config::default() {
+                    tracing::warn!(vnet = %key, link = link.name, "nothing is configured: is this the right file? The link stays");
+                } else {
+                    tracing::warn!(vnet = %key, link = link.name, domain, "the link of a vnet that does not exist is removed");
+                    if let Err(error) = place.netlink.delete_link(link.index).await {
+                        tracing::warn!(vnet = %key, %error, "it stays");
+                    }
                 }
             }
         }
@@ -168,7 +185,7 @@ impl Control {
         Ok(Built { domain: PRIMARY.into(), index: link.index, name: link.name })
     }
 
-    fn configured(&self, key: &VnetKey) -> Result<(VnetConfig, SwitchConfig), String> {
+    pub(super) fn configured(&self, key: &VnetKey) -> Result<(VnetConfig, SwitchConfig), String> {
         let vnet = self.config.vnets.get(key).ok_or("the vnet does not exist")?;
         let switch = (self.config.switches.get(&vnet.switch))
             .ok_or_else(|| format!("the virtual switch {} does not exist", vnet.switch))?;
@@ -189,7 +206,7 @@ impl Control {
 
     async fn make_pair(&self, key: &VnetKey, vnet: &VnetConfig, switch: &SwitchConfig) -> Result<Link, String> {
         let (service, guest) = (self.place_of(&switch.domain)?, self.place_of(&key.domain)?);
-        remove_orphan(key, guest).await?;
+        super::guest::remove_orphan(key, guest).await?;
         let name = guest_end(vnet);
         let new = NewVeth { name: &name, peer: END, mac: vnet.mac_addr, mtu: mtu(vnet, switch) };
         let pair = guest.netlink.create_veth_into(new, &service.namespace, &service.netlink).await;
@@ -203,7 +220,8 @@ impl Control {
     }
 
     /// Makes the switch end a port of the bridge, with what the vnet says about it.
-    async fn connect(&self, vnet: &VnetConfig, switch: &SwitchConfig, end: &Link) -> Result<(), String> {
+    async fn connect(&self, key: &VnetKey, vnet: &VnetConfig, switch: &SwitchConfig, end: &Link) -> Result<(), String> {
+        let is_machine = self.machines.contains_key(&key.domain);
         let netlink = &self.place_of(&switch.domain)?.netlink;
         let bridge = netlink.link(&vnet.switch).await.map_err(text)?.filter(is_bridge);
         let bridge = bridge.ok_or_else(|| format!("the bridge of the virtual switch {} is not there", vnet.switch))?;
@@ -214,6 +232,12 @@ impl Control {
             netlink.set_master(end.index, Some(bridge.index)).await.map_err(text)?;
         }
         netlink.set_isolated(end.index, switch.inter_vnet_link == InterVnet::Off).await.map_err(text)?;
+        if !is_machine {
+            // Whatever others send from, the switch knows where these are. A machine's go with it when it migrates.
+            for mac in vnet.addresses() {
+                netlink.hold_address(end.index, mac).await.map_err(text)?;
+            }
+        }
         let uplink = match &switch.net_dev {
             Some(net_dev) => netlink.link(net_dev).await.map_err(text)?,
             None => None,
@@ -221,45 +245,14 @@ impl Control {
         self.build_vlans(&vnet.switch, switch, &bridge, uplink.as_ref(), Some((vnet, end.index))).await
     }
 
-    /// Address, MTU and alias of the guest's end. Where the guest keeps it elsewhere it stays as it is.
-    async fn build_guest_end(&self, key: &VnetKey, vnet: &VnetConfig, switch: &SwitchConfig) -> Result<(), String> {
-        if self.machines.contains_key(&key.domain) {
-            return self.describe_tap(key, vnet, switch);
-        }
-        let (name, netlink) = (guest_end(vnet), &self.place_of(&key.domain)?.netlink);
-        let Some(link) = netlink.link(&name).await.map_err(text)? else { return Ok(()) };
-        let known = link.alias.as_deref().map(str::parse::<VnetAlias>);
-        if known.is_some_and(|alias| alias.is_ok_and(|alias| alias.vnet != key.name)) {
-            return Ok(());
-        }
-        if link.mac != Some(vnet.mac_addr) {
-            netlink.set_mac(link.index, vnet.mac_addr).await.map_err(text)?;
-        }
-        if link.mtu != mtu(vnet, switch) {
-            netlink.set_mtu(link.index, mtu(vnet, switch)).await.map_err(text)?;
-        }
-        let alias = self.alias(key, vnet, switch).to_string();
-        if link.alias.as_deref() != Some(&alias) {
-            netlink.set_alias(link.index, &alias).await.map_err(text)?;
-        }
-        if !link.admin_up && link.alias.is_none() {
-            // Once, when it is new: later it is the guest's to bring down.
-            netlink.set_up(link.index, true).await.map_err(text)?;
-        }
-        Ok(())
-    }
-
-    /// What a guest is told of its link.
-    pub(super) fn alias(&self, key: &VnetKey, vnet: &VnetConfig, switch: &SwitchConfig) -> VnetAlias {
-        let Settings { speed, duplex } = self.uplink_settings(switch);
-        VnetAlias {
-            vnet: key.name.clone(),
-            switch: vnet.switch.clone(),
-            net_dev: switch.net_dev.clone(),
-            speed,
-            duplex: (duplex != Duplex::Unknown).then(|| duplex.as_str().to_owned()),
-            phys_state: vnet.phys_state,
-            custom: vnet.custom,
+    /// The switch need not know any more where these addresses are.
+    pub(crate) async fn release_addresses(&self, key: &VnetKey, addresses: &[MacAddr]) {
+        let Some(built) = self.built.get(key) else { return };
+        let Some(place) = self.places.get(&built.domain) else { return };
+        for mac in addresses {
+            if let Err(error) = place.netlink.release_address(built.index, *mac).await {
+                tracing::warn!(vnet = %key, %error, "an address is held that is not the vnet's any more");
+            }
         }
     }
 
@@ -293,7 +286,7 @@ pub fn guest_end(vnet: &VnetConfig) -> String {
     format!("net{}", vnet.id)
 }
 
-fn mtu(vnet: &VnetConfig, switch: &SwitchConfig) -> u32 {
+pub(super) fn mtu(vnet: &VnetConfig, switch: &SwitchConfig) -> u32 {
     vnet.mtu.unwrap_or(switch.mtu).number().into()
 }
 
@@ -304,19 +297,6 @@ async fn move_end(key: &VnetKey, index: u32, from: &Place, to: &Place) -> Result
     let moved = links.into_iter().find(|link| key_of(link).as_ref() == Some(key)).ok_or("its link got lost")?;
     to.netlink.silence(moved.index).await.map_err(text)?;
     Ok(moved)
-}
-
-/// Removes the guest's end of a vnet whose switch end is nowhere: in a namespace that cannot be reached any more, such as
-/// that of `primary` before it was rebooted. Who is told by its alias; a guest that writes it elsewhere loses that link.
-async fn remove_orphan(key: &VnetKey, guest: &Place) -> Result<(), String> {
-    let is_it = |alias: &str| alias.parse::<VnetAlias>().is_ok_and(|alias| alias.vnet == key.name);
-    for link in guest.netlink.links().await.map_err(text)? {
-        if link.kind.as_deref() == Some("veth") && link.alias.as_deref().is_some_and(is_it) {
-            tracing::warn!(vnet = %key, link = link.name, "a link without its switch end is removed");
-            guest.netlink.delete_link(link.index).await.map_err(text)?;
-        }
-    }
-    Ok(())
 }
 
 /// The vnet that a link is the switch end of.
