@@ -235,18 +235,27 @@ pub struct GroupStream {
 impl GroupStream {
     /// Asserts that the next rounds bring every group that is `wanted`, once and in order, and not more of the
     /// others, `unwanted`, than the datapath's memory of groups may mistake.
+    ///
+    /// A report of more groups than a program reads lets all groups in until the daemon has read it, which where other tests run
+    /// besides takes it a while: then the rounds after that one bring no others.
     pub fn assert_brings(&self, when: &str, rounds: u32, wanted: &[Groups], unwanted: &[Groups]) {
-        let rounds = self.sender.rounds(rounds);
-        let received = self.receiver.received(rounds.clone(), wanted).unwrap();
-        assert!(received.lost.is_empty(), "{when}: {} groups lost, {:?} ...", received.lost.len(), received.lost[0]);
-        assert!(received.duplicated.is_empty(), "{when}: groups came twice: {:?}", received.duplicated);
-        assert!(received.overtaken.is_empty(), "{when}: groups came in disorder: {:?}", received.overtaken);
+        const ATTEMPTS: u32 = 5;
         let count = |groups: &[Groups]| groups.iter().map(|row| row.len() as f64).sum::<f64>();
         let mistaken = count(unwanted) * count(wanted) / BITS;
         // Five standard deviations of a Poisson distribution.
         let most = mistaken + 5.0 * mistaken.sqrt() + 1.0;
-        let foreign = received.foreign.len();
-        assert!(foreign as f64 <= most, "{when}: {foreign} groups that nobody asked for, more than {most}");
+        let foreign = (0..ATTEMPTS).map(|_| self.foreign(when, rounds, wanted)).find(|foreign| *foreign as f64 <= most);
+        assert!(foreign.is_some(), "{when}: more groups that nobody asked for than {most}, each of {ATTEMPTS} times");
+    }
+
+    /// The next rounds: every wanted group, once and in order. Returns how many others came.
+    fn foreign(&self, when: &str, rounds: u32, wanted: &[Groups]) -> usize {
+        let rounds = self.sender.rounds(rounds);
+        let received = self.receiver.received(rounds, wanted).unwrap();
+        assert!(received.lost.is_empty(), "{when}: {} groups lost, {:?} ...", received.lost.len(), received.lost[0]);
+        assert!(received.duplicated.is_empty(), "{when}: groups came twice: {:?}", received.duplicated);
+        assert!(received.overtaken.is_empty(), "{when}: groups came in disorder: {:?}", received.overtaken);
+        received.foreign.len()
     }
 
     /// Ends it, and asserts that nothing at all came twice or in disorder, whatever happened.
