@@ -44,7 +44,7 @@ impl Control {
         let uplink = self.uplink(&switch).await;
         let done = match self.build_switch(&name, &switch).await {
             Ok(()) => self.commit(|config| drop(config.switches.insert(name.clone(), switch.clone()))),
-            Err(error) => Err(self.with_remedy(error)),
+            Err(error) => Err(Error::failed(error)),
         };
         if let Err(error) = done {
             self.unbuild_switch(&name, &switch).await;
@@ -70,7 +70,7 @@ impl Control {
         let uplinks = [self.uplink(&before).await, self.uplink(&after).await];
         let done = match self.rebuild_switch(name, &before, &after).await {
             Ok(()) => self.commit(|config| drop(config.switches.insert(name.into(), after.clone()))),
-            Err(error) => Err(self.with_remedy(error)),
+            Err(error) => Err(Error::failed(error)),
         };
         if let Err(error) = done {
             // What has been done is undone; where that fails too the switch's problem says so.
@@ -156,11 +156,6 @@ impl Control {
         let place = self.place(&switch.domain)?;
         let (links, addresses) = (place.netlink.links().await, place.netlink.addresses().await);
         check_uplink(&switch.domain, name, net_dev, &links.map_err(failed)?, &addresses.map_err(failed)?)
-    }
-
-    /// A failure of building as an answer.
-    pub(crate) fn with_remedy(&self, reason: String) -> Error {
-        Error::failed(reason)
     }
 }
 

@@ -45,7 +45,7 @@ impl Control {
         self.config.vnets.remove(&key);
         if let Err(error) = built {
             self.unbuild_vnet(&key).await;
-            return Err(self.with_remedy(error));
+            return Err(Error::failed(error));
         }
         let kept = self.commit(|config| drop(config.vnets.insert(key.clone(), vnet)));
         if let Err(error) = kept {
@@ -85,7 +85,7 @@ impl Control {
         self.config.vnets.insert(key.clone(), before.clone());
         let kept = match built {
             Ok(()) => self.commit(|config| drop(config.vnets.insert(key.clone(), after))),
-            Err(error) => Err(self.with_remedy(error)),
+            Err(error) => Err(Error::failed(error)),
         };
         if kept.is_err() {
             if anew {
