@@ -43,6 +43,7 @@ fn names_that_are_taken_too_long_or_none() {
 #[test]
 fn things_that_do_not_exist_are_in_use_or_cannot_be_what_they_should() {
     let host = host();
+    host.refused("ldm list-netdev nowhere", &["there is no domain nowhere"]);
     for (line, names) in [
         ("add-vsw vsw1 ldg9", &["there is no domain ldg9", "ldm list"][..]),
         ("add-vsw net-dev=net9 vsw1 primary", &["has no link net9", "dladm show-phys"]),

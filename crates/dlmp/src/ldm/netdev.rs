@@ -7,7 +7,7 @@ use super::record::{joined, line, maybe, record};
 use super::{json, rate};
 use crate::cell::Cell;
 use crate::daemon;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::output::{self, Column, Format, Table};
 use crate::table::Run;
 
@@ -48,6 +48,12 @@ impl Run for List {
         let format = if self.long { format.all_columns() } else { format };
         format.check(&COLUMNS)?;
         let mut ldmd = daemon::ldmd()?;
+        if let Some(name) = &self.domain {
+            let domains = daemon::list(ldmd.list_domains().await, |reply| reply.domains).await?;
+            if !domains.iter().any(|domain| domain.name == *name) {
+                return Err(Failure::refused(format!("there is no domain {name}"), "ldm list"));
+            }
+        }
         let netdevs = daemon::list(ldmd.list_netdevs(self.domain.as_deref()).await, |reply| reply.netdevs).await?;
         output::print(&if self.json {
             json(&netdevs)?
