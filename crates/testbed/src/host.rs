@@ -15,8 +15,8 @@ use crate::environment::{Environment, Pins};
 use crate::namespace::Namespace;
 use crate::process;
 
-/// How long `ldmd` may take until it is ready, or has ended.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long `ldmd` may take until it is ready, with hundreds of vnets to build, or has ended.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A namespace with dlmp installed, for `ldmd` to run in.
 ///
@@ -57,7 +57,7 @@ impl Host {
     /// Starts `ldmd` as systemd would and waits until it says that it is ready (sd_notify(3)), so has built everything.
     ///
     /// # Errors
-    /// When it does not get ready within 10 s, with its log.
+    /// When it does not get ready within a minute, with its log.
     pub fn start(&self) -> Result<()> {
         let notify = self.dlmp.runtime_dir().join("notify-ldmd");
         let _ = fs::remove_file(&notify);
@@ -87,7 +87,7 @@ impl Host {
     /// Sends `ldmd` a signal that ends it, and waits until it has.
     ///
     /// # Errors
-    /// When it does not run, or goes on for 10 s.
+    /// When it does not run, or goes on for a minute.
     pub fn end(&self, signal: Signal) -> Result<()> {
         let daemons = self.dlmp.managers();
         let [pid] = daemons[..] else { bail!("not one ldmd but {daemons:?}") };
