@@ -15,6 +15,18 @@ pub struct Denied {
     pub remedy: String,
 }
 
+impl From<Denied> for dlmp_api::Error {
+    fn from(Denied { reason, remedy }: Denied) -> Self {
+        Self::NotPermitted { reason, remedy }
+    }
+}
+
+impl From<Denied> for dlmp_api::ldm::Error {
+    fn from(Denied { reason, remedy }: Denied) -> Self {
+        Self::NotPermitted { reason, remedy }
+    }
+}
+
 /// Root and the members of the group may change things; the kernel says who asks (SO_PEERCRED and
 /// SO_PEERGROUPS, unix(7)).
 ///

@@ -8,12 +8,12 @@ use dlmp_api::{
     InterfacesReply, NewAddress, NewAggregation, NewVnic, ObjectReply, PortChange, ProbeReply, PropertiesReply,
     PropertyRequest, StateReply, StatisticsReply, VnicsReply,
 };
-use dlmp_daemon::{Denied, in_parts};
+use dlmp_daemon::{in_parts, may_change};
 use futures_util::Stream;
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use zlink::connection::socket::FetchPeerCredentials;
-use zlink::{Connection, ReadyListener, Reply, service};
+use zlink::{ReadyListener, Reply, service};
 
 use crate::control::Control;
 use crate::monitor::Monitor;
@@ -261,16 +261,6 @@ where
         control.refresh_plans().await;
         Ok(())
     }
-}
-
-/// Refuses who may look but not change.
-async fn may_change<S>(connection: &mut Connection<S>) -> Result<(), Error>
-where
-    S: zlink::connection::Socket,
-    S::ReadHalf: FetchPeerCredentials,
-{
-    let denied = |Denied { reason, remedy }| Error::NotPermitted { reason, remedy };
-    dlmp_daemon::may_change(connection).await.map_err(denied)
 }
 
 #[cfg(test)]

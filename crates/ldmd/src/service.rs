@@ -7,12 +7,12 @@ use dlmp_api::ldm::{
     AttachReply, DomainsReply, Error, InfoReply, LdmdInfo, NetdevsReply, NewDomain, NewSwitch, NewVnet, Setting,
     SwitchesReply, VnetsReply,
 };
-use dlmp_daemon::{Denied, in_parts};
+use dlmp_daemon::{in_parts, may_change};
 use futures_util::Stream;
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use zlink::connection::socket::FetchPeerCredentials;
-use zlink::{Connection, ReadyListener, Reply, service};
+use zlink::{ReadyListener, Reply, service};
 
 use crate::control::Control;
 
@@ -164,7 +164,7 @@ where
     ) -> (Result<AttachReply, Error>, Vec<std::os::fd::OwnedFd>) {
         let attached = match may_change(conn).await {
             Ok(()) => self.control.lock().await.attach_vnet(&name, &domain).await,
-            Err(denied) => Err(denied),
+            Err(denied) => Err(denied.into()),
         };
         match attached {
             Ok(tap) => (Ok(AttachReply { fd: 0 }), vec![tap]),
@@ -196,16 +196,6 @@ where
         let netdevs = self.control.lock().await.list_netdevs(domain.as_deref()).await;
         in_parts(Some(netdevs), |netdevs| NetdevsReply { netdevs })
     }
-}
-
-/// Refuses who may look but not change.
-async fn may_change<S>(connection: &mut Connection<S>) -> Result<(), Error>
-where
-    S: zlink::connection::Socket,
-    S::ReadHalf: FetchPeerCredentials,
-{
-    let denied = |Denied { reason, remedy }| Error::NotPermitted { reason, remedy };
-    dlmp_daemon::may_change(connection).await.map_err(denied)
 }
 
 #[cfg(test)]

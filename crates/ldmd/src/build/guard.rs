@@ -18,17 +18,17 @@ impl Control {
     /// # Errors
     /// The guest uses more than it would be allowed, or the kernel's refusal.
     pub(super) async fn build_guard(&mut self, key: &VnetKey, vnet: &VnetConfig, end: &Built) -> Result<(), String> {
-        let service = self.places.get(&end.domain).ok_or_else(|| format!("the domain {} is not there", end.domain))?;
+        let netlink = self.place_of(&end.domain)?.netlink.clone();
         let settings = settings(vnet);
         let text = |error: dlmp_guard::Error| error.to_string();
         match self.guards.get_mut(key) {
             Some(guard) => {
                 guard.set(&settings).map_err(text)?;
                 // Also where it hangs already: somebody may have taken it off.
-                guard.hang(&service.netlink, end.index).await.map_err(text)?;
+                guard.hang(&netlink, end.index).await.map_err(text)?;
             }
             None => {
-                let guard = Guard::attach(&service.netlink, end.index, &settings).await.map_err(text)?;
+                let guard = Guard::attach(&netlink, end.index, &settings).await.map_err(text)?;
                 self.guards.insert(key.clone(), guard);
             }
         }

@@ -12,7 +12,7 @@ use dlmp_api::ldm::PRIMARY;
 use dlmp_netlink::{Link, LinkEvent, Namespace};
 
 use crate::carrier::Uplink;
-use crate::config::{self, VnetConfig, VnetKey};
+use crate::config::{self, SwitchConfig, VnetConfig, VnetKey};
 use crate::control::Control;
 use crate::place::Place;
 
@@ -83,12 +83,9 @@ impl Control {
     pub async fn link_seen(&mut self, domain: &str, event: LinkEvent) {
         match event {
             LinkEvent::Changed(link) => {
-                let over = self
-                    .config
-                    .switches
-                    .iter()
-                    .find(|(_, switch)| switch.domain == domain && switch.net_dev.as_ref() == Some(&link.name));
-                let Some((name, switch)) = over else { return self.end_seen(domain, &link).await };
+                let Some((name, switch)) = self.switch_over(domain, &link.name) else {
+                    return self.end_seen(domain, &link).await;
+                };
                 let (name, settings) = (name.clone(), self.uplink_settings(switch));
                 if !self.is_port_of(domain, &link, &name).await || self.problems.switches.contains_key(&name) {
                     self.build_known_switch(&name).await;
@@ -99,13 +96,9 @@ impl Control {
                 }
             }
             LinkEvent::Removed { index, name } => {
-                let over = self
-                    .config
-                    .switches
-                    .iter()
-                    .find(|(_, switch)| switch.domain == domain && switch.net_dev.as_ref() == Some(&name));
-                if let Some((switch, _)) = over {
-                    self.problems.switches.insert(switch.clone(), format!("its uplink {name} is not there"));
+                if let Some((switch, _)) = self.switch_over(domain, &name) {
+                    let switch = switch.clone();
+                    self.problems.switches.insert(switch, format!("its uplink {name} is not there"));
                 }
                 if self.config.switches.get(&name).is_some_and(|switch| switch.domain == domain) {
                     tracing::warn!(domain, switch = name, "the switch's bridge was removed");
@@ -131,6 +124,12 @@ impl Control {
                 self.build_vnets(|_| true).await;
             }
         }
+    }
+
+    /// The switch whose uplink is this link of a service domain.
+    fn switch_over(&self, domain: &str, link: &str) -> Option<(&String, &SwitchConfig)> {
+        let is_over = |switch: &SwitchConfig| switch.domain == domain && switch.net_dev.as_deref() == Some(link);
+        self.config.switches.iter().find(|(_, switch)| is_over(switch))
     }
 
     /// Something about a switch end has changed: what somebody did to it by hand is undone.

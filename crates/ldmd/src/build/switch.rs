@@ -14,8 +14,7 @@ impl Control {
     /// # Errors
     /// What is in the way, in words. A bridge that was made is removed then.
     pub(crate) async fn build_switch(&mut self, name: &str, switch: &SwitchConfig) -> Result<(), String> {
-        let place =
-            self.places.get(&switch.domain).ok_or_else(|| format!("the domain {} is not there", switch.domain))?;
+        let place = self.place_of(&switch.domain)?;
         let netlink = &place.netlink;
         let mtu = u32::from(switch.mtu.number());
         let (bridge, new) = match netlink.link(name).await.map_err(text)? {
