@@ -1,0 +1,188 @@
+//! Where addresses come from that are asked for: freed ones, then the pool, then chance.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use dlmp_wire::MacAddr;
+
+use crate::book::{Purpose, Source, freed};
+use crate::input::{Action, Refusal, RequestId};
+use crate::limit::Bucket;
+use crate::manager::Manager;
+use crate::range;
+
+/// How long a request for addresses lasts at most (Logical Domains, "Automatic Assignment Algorithm").
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Addresses that are kept ready.
+const POOL: usize = 4;
+/// How many while many are asked for.
+const POOL_MAX: usize = 64;
+/// For how long nobody may have waited until fewer are kept ready again.
+const CALM: Duration = Duration::from_secs(60);
+/// Claims that are begun at once, and each second on the long run. Many are begun anew where most of the range is taken, or
+/// where somebody denies every one.
+const CLAIMS: (u32, u32) = (4096, 200);
+/// Sources of denials that are told apart in a refusal.
+const DENIERS_MAX: usize = 64;
+
+/// Requests, and what is kept ready for them.
+#[derive(Debug)]
+pub struct Supply {
+    freed: Vec<MacAddr>,
+    requests: VecDeque<Request>,
+    /// How many addresses are to be kept ready, and until when so many.
+    ready: usize,
+    calm_at: Option<Instant>,
+    claims: Bucket,
+    denied: BTreeMap<Ipv4Addr, u32>,
+}
+
+#[derive(Debug)]
+struct Request {
+    id: RequestId,
+    count: usize,
+    deadline: Instant,
+}
+
+impl Supply {
+    pub fn new(freed: Vec<MacAddr>) -> Self {
+        Self {
+            freed,
+            requests: VecDeque::new(),
+            ready: POOL,
+            calm_at: None,
+            claims: Bucket::new(CLAIMS.0, CLAIMS.1),
+            denied: BTreeMap::new(),
+        }
+    }
+
+    pub fn set_freed(&mut self, freed: &[MacAddr]) {
+        self.freed = freed.to_vec();
+    }
+
+    fn wanted(&self) -> usize {
+        self.requests.iter().map(|request| request.count).sum::<usize>() + self.ready
+    }
+}
+
+impl Manager {
+    /// Asks for addresses. The answer is an [`Action::Grant`] or, after 30 seconds, an [`Action::Refuse`].
+    pub fn request(&mut self, id: RequestId, count: usize, now: Instant) {
+        if count > self.book.pool().len() {
+            self.supply.ready = (self.supply.ready * 2).min(POOL_MAX);
+            self.supply.calm_at = Some(now + CALM);
+        }
+        self.supply.requests.push_back(Request { id, count, deadline: now + PATIENCE });
+        self.settle(now);
+    }
+
+    /// Takes addresses back that were handed out, and were not used. Those that are used meanwhile stay.
+    pub fn give_back(&mut self, addresses: &[MacAddr], now: Instant) {
+        for mac in addresses {
+            if let Some(entry) = self.book.get(*mac).copied().filter(|entry| entry.purpose == Purpose::Lent) {
+                let was_freed = self.supply.freed.contains(mac);
+                let source = if was_freed { Source::Freed } else { Source::Chosen };
+                self.book.set(*mac, Purpose::Pooled(source), entry.due);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Gives up an address that was claimed, since somebody else has it.
+    pub(crate) fn give_up(&mut self, mac: MacAddr, to: Ipv4Addr, now: Instant) {
+        self.book.remove(mac);
+        let known = self.supply.freed.len();
+        self.supply.freed.retain(|freed| *freed != mac);
+        if self.supply.freed.len() != known {
+            self.actions.push_back(Action::Forget(mac));
+        }
+        if self.supply.denied.len() < DENIERS_MAX || self.supply.denied.contains_key(&to) {
+            *self.supply.denied.entry(to).or_default() += 1;
+        }
+        self.settle(now);
+    }
+
+    /// Serves requests, and claims as many addresses as are wanted.
+    pub(crate) fn settle(&mut self, now: Instant) {
+        if self.supply.calm_at.is_some_and(|calm_at| calm_at <= now) {
+            (self.supply.ready, self.supply.calm_at) = (POOL, None);
+        }
+        self.claim_freed(now);
+        self.grant();
+        self.refuse(now);
+        self.claim_chosen(now);
+        self.let_go();
+    }
+
+    /// When something of this is due.
+    pub(crate) fn supply_due(&self, now: Instant) -> Option<Instant> {
+        let deadline = self.supply.requests.iter().map(|request| request.deadline).min();
+        let claims = self.is_short().then(|| self.supply.claims.next(now));
+        [deadline, claims, self.supply.calm_at].into_iter().flatten().min()
+    }
+
+    fn is_short(&self) -> bool {
+        self.book.claims().len() + self.book.pool().len() < self.supply.wanted()
+    }
+
+    fn claim_freed(&mut self, now: Instant) {
+        let there = freed(self.book.claims()) + freed(self.book.pool());
+        let missing = self.supply.wanted().saturating_sub(there);
+        let unknown = self.supply.freed.iter().filter(|mac| self.book.get(**mac).is_none());
+        let next: Vec<MacAddr> = unknown.take(missing).copied().collect();
+        for mac in next {
+            self.claim(mac, Source::Freed, now);
+        }
+    }
+
+    /// Requests are served in the order in which they came. While a freed address is asked for, others wait for it.
+    fn grant(&mut self) {
+        while let Some(request) = self.supply.requests.front() {
+            let waiting = freed(self.book.claims()) > 0;
+            let there = if waiting { freed(self.book.pool()) } else { self.book.pool().len() };
+            if there < request.count {
+                return;
+            }
+            let addresses: Vec<MacAddr> = self.book.pool().iter().take(request.count).map(|(_, mac)| *mac).collect();
+            let request = request.id;
+            for mac in &addresses {
+                if let Some(due) = self.book.get(*mac).map(|entry| entry.due) {
+                    self.book.set(*mac, Purpose::Lent, due);
+                }
+            }
+            self.supply.requests.pop_front();
+            self.actions.push_back(Action::Grant { request, addresses });
+        }
+        self.supply.denied.clear();
+    }
+
+    fn refuse(&mut self, now: Instant) {
+        while let Some(request) = self.supply.requests.pop_front_if(|request| request.deadline <= now) {
+            let refusal = Refusal { denied: self.supply.denied.clone() };
+            self.actions.push_back(Action::Refuse { request: request.id, refusal });
+        }
+    }
+
+    fn claim_chosen(&mut self, now: Instant) {
+        // Where nearly all is ours already there is nothing to find.
+        let mut attempts = 4 * self.supply.wanted();
+        while attempts > 0 && self.is_short() && self.supply.claims.take(now) {
+            let mac = range::automatic(self.random.u32(..range::AUTOMATIC));
+            if self.book.get(mac).is_none() {
+                self.claim(mac, Source::Chosen, now);
+            }
+            attempts -= 1;
+        }
+    }
+
+    /// What is more than wanted is nobody's again; the last ones first, which were not freed but chosen.
+    fn let_go(&mut self) {
+        let wanted = self.supply.wanted();
+        while self.book.pool().len() > wanted
+            && let Some((_, mac)) = self.book.pool().last().copied()
+        {
+            self.book.remove(mac);
+        }
+    }
+}
