@@ -12,10 +12,10 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use dlmp_testbed::{Environment, Namespace, Pins, bridge, up, veth};
-use dlmp_tests::{refused, run, typed};
+use dlmp_tests::{Peer, refused, run, typed};
 use serde_json::Value;
 
 /// LDMD_DISC_SEND as a big-endian machine sends it, in hexadecimal digits; zeros up to the 312 bytes.
@@ -52,49 +52,6 @@ impl Network {
     }
 }
 
-/// A running `manager.py respond`.
-struct Peer {
-    process: Child,
-    output: BufReader<std::process::ChildStdout>,
-}
-
-impl Peer {
-    /// Starts it, and returns when it listens.
-    fn start(namespace: &Namespace, options: &str) -> Self {
-        let mut command = namespace.command("python3");
-        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/peers/manager.py")).args(["respond", "--seconds", "600"]);
-        let mut process = command.args(options.split_whitespace()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut peer = Self { output: BufReader::new(process.stdout.take().unwrap()), process };
-        assert_eq!(peer.line(), "ready");
-        peer
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-
-    /// Ends it and returns what it received up to then: sender, TTL and hexadecimal digits of each datagram.
-    fn received(mut self) -> Vec<[String; 3]> {
-        self.process.kill().unwrap();
-        let lines = (&mut self.output).lines().map(|line| line.unwrap());
-        let fields = |line: String| {
-            let fields: Vec<_> = line.strip_prefix("received ")?.split(' ').map(str::to_owned).collect();
-            fields.try_into().ok()
-        };
-        lines.filter_map(fields).collect()
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 /// What `dlmp discover -j` printed, sorted by host.
 fn discovered(dlmp: &Environment, options: &str) -> Vec<Value> {
     let output = typed(dlmp, &format!("dlmp discover -t 3 -j {options}"));
@@ -115,9 +72,9 @@ fn fields(manager: &Value) -> String {
 #[test]
 fn managers_of_either_byte_order_that_answer_to_the_group_or_to_the_asker_are_shown_once() {
     let network = Network::new();
-    let one = Peer::start(&network.one, "--interface net0 --host sparc1 --version 3.6.0.4");
+    let one = Peer::manager(&network.one, "--interface net0 --host sparc1 --version 3.6.0.4");
     let two = "--interface net0 --host x86 --version 1.0 --port 7000 --order little --reply asker --noise";
-    let two = Peer::start(&network.two, two);
+    let two = Peer::manager(&network.two, two);
     let managers = discovered(&network.dlmp, "");
     let shown: Vec<_> = managers.iter().map(fields).collect();
     assert_eq!(shown, ["sparc1:10.9.0.1:6482:3.6.0.4:net0", "x86:10.9.0.2:7000:1.0:net0"]);
@@ -142,7 +99,7 @@ fn managers_of_either_byte_order_that_answer_to_the_group_or_to_the_asker_are_sh
 #[test]
 fn hops_let_a_question_pass_routers() {
     let network = Network::new();
-    let one = Peer::start(&network.one, "--interface net0");
+    let one = Peer::manager(&network.one, "--interface net0");
     assert_eq!(discovered(&network.dlmp, "--hops 32").len(), 1);
     let questions = one.received();
     assert!(questions.iter().any(|[_, ttl, hex]| ttl == "32" && hex.starts_with(QUESTION)), "{questions:?}");
@@ -152,7 +109,7 @@ fn hops_let_a_question_pass_routers() {
 fn a_manager_on_two_networks_is_shown_once_and_each_network_is_asked_alone_when_named() {
     let network = Network::new();
     let options = "--host sparc1 --address 192.0.2.1";
-    let _peers = ["net0", "net1"].map(|link| Peer::start(&network.one, &format!("--interface {link} {options}")));
+    let _peers = ["net0", "net1"].map(|link| Peer::manager(&network.one, &format!("--interface {link} {options}")));
     assert_eq!(discovered(&network.dlmp, "").len(), 1);
     for link in ["net0", "net1"] {
         let shown: Vec<_> = discovered(&network.dlmp, &format!("-i {link}")).iter().map(fields).collect();
@@ -165,7 +122,7 @@ fn a_manager_on_two_networks_is_shown_once_and_each_network_is_asked_alone_when_
 fn a_manager_of_the_same_host_is_found_and_shares_the_port() {
     for reply in ["group", "asker"] {
         let network = Network::new();
-        let manager = Peer::start(&network.host, &format!("--interface net0 --host here --reply {reply}"));
+        let manager = Peer::manager(&network.host, &format!("--interface net0 --host here --reply {reply}"));
         let shown: Vec<_> = discovered(&network.dlmp, "").iter().map(fields).collect();
         assert_eq!(shown, ["here:10.9.0.9:6482:3.6:net0"], "answers to the {reply}");
         drop(manager);
@@ -175,7 +132,7 @@ fn a_manager_of_the_same_host_is_found_and_shares_the_port() {
 #[test]
 fn nobody_who_answers_is_no_failure_but_said() {
     let network = Network::new();
-    let _noise = Peer::start(&network.one, "--interface net0 --silent --noise");
+    let _noise = Peer::manager(&network.one, "--interface net0 --silent --noise");
     let outcome = run(&mut network.dlmp.line("dlmp discover -t 1"));
     assert_eq!((outcome.code, outcome.output.as_str()), (0, ""));
     assert_eq!(outcome.message, "nobody answered within 1 s; asked through net0, net1\n");
@@ -184,7 +141,7 @@ fn nobody_who_answers_is_no_failure_but_said() {
 #[test]
 fn a_manager_is_shown_at_once_and_cannot_control_the_terminal() {
     let network = Network::new();
-    let _manager = Peer::start(&network.one, "--interface net0 --host \u{1b}[2J\u{7}evil --version 3\u{9b}1m");
+    let _manager = Peer::manager(&network.one, "--interface net0 --host \u{1b}[2J\u{7}evil --version 3\u{9b}1m");
     let mut command = network.dlmp.line("exec dlmp discover -t 60");
     let mut discover = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut output = BufReader::new(discover.stdout.take().unwrap());
@@ -204,7 +161,7 @@ fn a_manager_is_shown_at_once_and_cannot_control_the_terminal() {
 #[test]
 fn everybody_may_ask() {
     let network = Network::new();
-    let _manager = Peer::start(&network.one, "--interface net0 --host sparc1");
+    let _manager = Peer::manager(&network.one, "--interface net0 --host sparc1");
     // A copy, since the one that was built may be where only root may look.
     let program = network.dlmp.runtime_dir().join("discover");
     fs::copy(network.dlmp.bin().join("dlmp"), &program).unwrap();
@@ -233,7 +190,7 @@ fn an_interface_that_no_answer_can_come_by_is_refused_and_left_out() {
         assert!(message.starts_with("dlmp: discover: ") && message.contains(reason), "{message}");
         assert!(message.contains("\n  try: "), "{message}");
     }
-    let _behind_the_bridge = Peer::start(&network.one, "--interface net1 --host sparc1");
+    let _behind_the_bridge = Peer::manager(&network.one, "--interface net1 --host sparc1");
     let shown: Vec<_> = discovered(&network.dlmp, "").iter().map(fields).collect();
     assert_eq!(shown, ["sparc1:10.8.0.1:6482:3.6:br0"]);
 

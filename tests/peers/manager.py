@@ -149,7 +149,7 @@ def respond(options):
                 opened.sendto(here(order, options, source), to)
         elif kind == SEND_MSG:
             mac, _ = struct.unpack_from(asked_in + MAC_LOOKUP, payload)
-            if mac in taken:
+            if mac in taken or options.deny and received[1][0] != source:
                 opened.sendto(lookup(order, RESPONSE_MSG, mac, source), to)
 
 
@@ -216,6 +216,7 @@ def main():
     manager.add_argument("--port", type=int, default=6482)
     manager.add_argument("--version", default="3.6")
     manager.add_argument("--taken", action="append", default=[], metavar="MAC", help="an address that it uses")
+    manager.add_argument("--deny", action="store_true", help="say that every address is taken")
     manager.add_argument("--noise", action="store_true", help="send what is no answer besides")
     manager.add_argument("--silent", action="store_true", help="do not answer discovery")
 

@@ -57,6 +57,8 @@ impl Manager {
                 self.counters.discoveries += 1;
                 self.hear_discovery(origin, order, now);
             }
+            // Our own comes back.
+            Message::Here(_) if *origin.from.ip() == own => {}
             Message::Here(manager) => {
                 self.counters.managers += 1;
                 self.hear_name(*origin.from.ip(), manager.host);

@@ -74,6 +74,12 @@ pub struct LinkStatistics {
 }
 
 impl Link {
+    /// Whether what it receives is another link's: it is the port of a bridge or a bond. A VRF only chooses the routes.
+    #[must_use]
+    pub fn is_port(&self) -> bool {
+        self.master.is_some() && self.master_kind.as_deref() != Some("vrf")
+    }
+
     fn from_object(object: &RouteNetlinkMessage) -> Option<Self> {
         match object {
             RouteNetlinkMessage::NewLink(message) => Self::from_message(message),

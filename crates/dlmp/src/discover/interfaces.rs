@@ -65,8 +65,7 @@ fn fit(link: &Link, links: &[Link], addresses: &[Address]) -> Result<()> {
     if !link.lower_up {
         return Err(Failure::refused(format!("{name} has no carrier"), format!("dladm show-phys {name}")));
     }
-    // What a port receives is its bridge's or bond's. A VRF only chooses the routes.
-    if let Some(master) = link.master.filter(|_| link.master_kind.as_deref() != Some("vrf")) {
+    if let Some(master) = link.master.filter(|_| link.is_port()) {
         let kind = link.master_kind.as_deref().unwrap_or("link");
         let above = links.iter().find(|link| link.index == master).map_or("?", |link| &link.name);
         return Err(Failure::refused(
