@@ -14,6 +14,14 @@ pub const BETWEEN: Duration = Duration::from_millis(250);
 /// How long a claim takes when nobody objects.
 pub const TIME: Duration = Duration::from_millis(250 * QUESTIONS as u64);
 
+/// How long until somebody is asked again who says that an address of ours is taken: longer than a claim takes, so that
+/// somebody who only claims it has given it up by then.
+pub const CONFIRMATION: Duration = Duration::from_millis(1500);
+/// How often from then on, until it is confirmed or taken back.
+pub const AGAIN: Duration = Duration::from_millis(500);
+/// How long a suspicion lasts that nobody confirms.
+pub const SUSPICION: Duration = Duration::from_secs(5);
+
 /// What an address is to this manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Standing {
@@ -82,6 +90,12 @@ pub fn judge(standing: Standing, heard: Heard, own: Ipv4Addr, other: Ipv4Addr) -
         (Standing::Held, Heard::Question) => Verdict::SayTaken,
         (Standing::Held, Heard::Taken) => Verdict::Contested,
     }
+}
+
+/// Whether "taken", heard again for an address that a device of ours has, shows a collision: when it comes so long after the
+/// first one that no claim lasts from there to here.
+pub fn confirms(since_the_first: Duration) -> bool {
+    since_the_first >= TIME
 }
 
 #[cfg(test)]
