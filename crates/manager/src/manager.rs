@@ -177,6 +177,7 @@ impl Manager {
                     self.book.set(mac, Purpose::Claimed(source, claim), now + BETWEEN);
                     self.ask(mac, now);
                 }
+                Step::Wait(claim) => self.book.set(mac, Purpose::Claimed(source, claim), now + BETWEEN),
                 Step::Hold => self.book.set(mac, Purpose::Pooled(source), now + ROUND),
             },
             Purpose::Pooled(_) | Purpose::Lent | Purpose::Used => {

@@ -61,6 +61,7 @@ impl Progress {
         match self {
             Self::Ours(claim) => match claim.step() {
                 Step::Ask(claim) => Due::Ask(Self::Ours(claim)),
+                Step::Wait(claim) => Due::Wait(Self::Ours(claim)),
                 Step::Hold => Due::Hold,
             },
             Self::Original(None) => Due::Ask(Self::Original(Some(0))),

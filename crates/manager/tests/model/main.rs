@@ -15,10 +15,15 @@ fn check(name: &str, setting: Setting) {
     println!("{name}: {} states, depth {}, {:?}", checker.unique_state_count(), checker.max_depth(), start.elapsed());
     for (name, path) in checker.discoveries() {
         println!("-- {name}");
+        let mut line = String::new();
         for (state, action) in path.into_vec() {
             let stages: Vec<_> = state.managers.iter().map(|m| m.book.iter().map(|e| format!("{:?}", e.stage)).collect::<Vec<_>>().join(",")).collect();
-            println!("     {stages:?}\n  {action:?}");
+            use setting::Event::*;
+            let a = match action { Some(Tick) => format!("| {stages:?}\n    TICK"), None => format!("END {stages:?}"), Some(Claim{manager, ..}) => format!("claim{manager}"), Some(Due{manager,..}) => format!("due{manager}"),
+              Some(Arrives(m)) => format!("{}>{}{}{}", m.from, m.to, if m.heard == dlmp_manager::claim::Heard::Taken {"TAKEN"} else {"?"}, if m.old {"'"} else {""}), Some(a) => format!("{a:?}") };
+            line += &a; line += " ";
         }
+        println!("    {line}");
     }
 }
 
@@ -26,19 +31,19 @@ fn check(name: &str, setting: Setting) {
 fn explore() {
     let all = || vec![properties::nobody_else_has_it(), properties::one_gets_it(), properties::duplicates_are_known(),
         Property::sometimes("dup", |_, w| properties::is_duplicate(w))];
-    let setting = |kinds: &[Kind], delay, budget| Setting { kinds: kinds.to_vec(), addresses: 1, claims: 1, delay, budget, properties: all() };
+    let setting = |kinds: &[Kind], delay, budget| Setting { kinds: kinds.to_vec(), addresses: 1, claims: 1, delay, rounds: false, budget, properties: all() };
     let none = Budget::default();
     check("2", setting(&[Ours, Ours], false, none));
     check("2 delay", setting(&[Ours, Ours], true, none));
-    check("2 orig", setting(&[Original, Ours], false, none));
-    check("2 orig", setting(&[Ours, Original], false, none));
     check("2 orig delay", setting(&[Original, Ours], true, none));
     check("2 orig delay", setting(&[Ours, Original], true, none));
-    check("2 both orig", setting(&[Original, Original], false, none));
-    check("2 losses 4", setting(&[Ours, Ours], false, Budget { losses: 4, ..none }));
-    check("2 losses 5", setting(&[Ours, Ours], false, Budget { losses: 5, ..none }));
-    check("2 losses 3 delay", setting(&[Ours, Ours], true, Budget { losses: 3, ..none }));
-    check("2 losses 4 delay", setting(&[Ours, Ours], true, Budget { losses: 4, ..none }));
-    check("2 split", setting(&[Ours, Ours], true, Budget { splits: 1, ..none }));
+    for losses in [5, 6] {
+    check("2 losses", setting(&[Ours, Ours], false, Budget { losses, ..none }));
+    check("2 losses delay", setting(&[Ours, Ours], true, Budget { losses, ..none }));
+    }
+    check("2 split", Setting { rounds: true, ..setting(&[Ours, Ours], true, Budget { splits: 1, ..none })});
+    check("2 crash", Setting { rounds: true, claims: 2, ..setting(&[Ours, Ours], true, Budget { crashes: 1, ..none })});
     check("3", setting(&[Ours, Ours, Ours], false, none));
+    check("3 2", Setting { addresses: 2, ..setting(&[Ours, Ours, Ours], false, none) });
+    check("3 delay", setting(&[Ours, Ours, Ours], true, none));
 }

@@ -16,6 +16,8 @@ pub struct Setting {
     pub claims: u8,
     /// Messages may take until the end of the next tick, rather than of this one.
     pub delay: bool,
+    /// What is held is asked for again.
+    pub rounds: bool,
     pub budget: Budget,
     pub properties: Vec<Property<Setting>>,
 }
@@ -45,7 +47,7 @@ impl Model for Setting {
 
     fn init_states(&self) -> Vec<World> {
         let managers = self.kinds.iter().map(|kind| Manager::new(*kind, self.claims, self.addresses)).collect();
-        vec![World { managers, air: Vec::new(), alone: None, budget: self.budget }]
+        vec![World { managers, air: Vec::new(), alone: None, rounds: self.rounds, budget: self.budget }]
     }
 
     fn actions(&self, world: &World, events: &mut Vec<Event>) {
@@ -101,11 +103,7 @@ impl Model for Setting {
                 world.release(manager, mac);
             }
             Event::AskAgain { manager, mac } => {
-                if !world.is_round_due(manager, mac) {
-                    world.budget.rounds -= 1;
-                }
-                world.ask_again(manager, mac);
-            }
+world.ask_again(manager, mac);}
             Event::Crash(manager) => {
                 world.budget.crashes -= 1;
                 world.crash(manager);
@@ -127,7 +125,7 @@ impl Model for Setting {
 
 impl Setting {
     fn events_of(&self, world: &World, manager: usize, events: &mut Vec<Event>) {
-        let Manager { kind, up, claims, book } = &world.managers[manager];
+        let Manager { up, claims, book, .. } = &world.managers[manager];
         if !up {
             events.push(Event::Restart(manager));
             return;
@@ -149,8 +147,7 @@ impl Setting {
             if entry.is_held() && world.budget.releases > 0 {
                 events.push(Event::Release { manager, mac });
             }
-            let another_round = entry.is_held() && *kind == Kind::Ours && world.budget.rounds > 0;
-            if another_round || world.is_round_due(manager, mac) {
+            if world.is_round_due(manager, mac) {
                 events.push(Event::AskAgain { manager, mac });
             }
         }

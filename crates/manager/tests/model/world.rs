@@ -18,8 +18,6 @@ pub struct Budget {
     pub splits: u8,
     /// Devices that are removed.
     pub releases: u8,
-    /// Rounds of questions for what is held, besides those that follow a heal or a restart.
-    pub rounds: u8,
 }
 
 /// A message on its way to one manager.
@@ -82,6 +80,8 @@ pub struct World {
     pub air: Vec<Message>,
     /// Who does not hear the others, nor they it.
     pub alone: Option<usize>,
+    /// What is held is asked for again, once after each time that it became held, and that all hear each other again.
+    pub rounds: bool,
     pub budget: Budget,
 }
 
@@ -189,15 +189,15 @@ impl World {
 
     fn step(&mut self, manager: usize, mac: usize, progress: Progress) {
         let kind = self.managers[manager].kind;
-        let stage = &mut self.managers[manager].book[mac].stage;
+        let entry = &mut self.managers[manager].book[mac];
         match progress.step() {
             Due::Ask(progress) => {
-                *stage = Stage::Claimed(progress);
+                entry.stage = Stage::Claimed(progress);
                 self.send(Heard::Question, manager, mac);
             }
-            Due::Wait(progress) => *stage = Stage::Claimed(progress),
-            Due::Hold if kind == Kind::Ours => *stage = Stage::Pooled,
-            Due::Hold => *stage = Stage::Used(Case::None),
+            Due::Wait(progress) => entry.stage = Stage::Claimed(progress),
+            Due::Hold if kind == Kind::Ours => (entry.stage, entry.round) = (Stage::Pooled, self.rounds),
+            Due::Hold => entry.stage = Stage::Used(Case::None),
         }
     }
 
@@ -242,7 +242,7 @@ impl World {
     pub fn restart(&mut self, manager: usize) {
         self.managers[manager].up = true;
         for entry in &mut self.managers[manager].book {
-            entry.round = entry.is_held();
+            entry.round = self.rounds && entry.is_held();
         }
     }
 
@@ -257,7 +257,7 @@ impl World {
         self.alone = None;
         for manager in self.managers.iter_mut().filter(|manager| manager.kind == Kind::Ours) {
             for entry in &mut manager.book {
-                entry.round = entry.is_held();
+                entry.round = self.rounds && entry.is_held();
             }
         }
     }
