@@ -11,7 +11,7 @@ use world::Budget;
 
 fn check(name: &str, setting: Setting) {
     let start = std::time::Instant::now();
-    let checker = setting.checker().threads(1).spawn_bfs().join();
+    let checker = setting.checker().threads(2).spawn_bfs().join();
     println!("{name}: {} states, depth {}, {:?}", checker.unique_state_count(), checker.max_depth(), start.elapsed());
     for (name, path) in checker.discoveries() {
         println!("-- {name}");
@@ -33,17 +33,12 @@ fn explore() {
         Property::sometimes("dup", |_, w| properties::is_duplicate(w))];
     let setting = |kinds: &[Kind], delay, budget| Setting { kinds: kinds.to_vec(), addresses: 1, claims: 1, delay, rounds: false, budget, properties: all() };
     let none = Budget::default();
-    check("2", setting(&[Ours, Ours], false, none));
-    check("2 delay", setting(&[Ours, Ours], true, none));
-    check("2 orig delay", setting(&[Original, Ours], true, none));
-    check("2 orig delay", setting(&[Ours, Original], true, none));
-    for losses in [5, 6] {
-    check("2 losses", setting(&[Ours, Ours], false, Budget { losses, ..none }));
-    check("2 losses delay", setting(&[Ours, Ours], true, Budget { losses, ..none }));
-    }
-    check("2 split", Setting { rounds: true, ..setting(&[Ours, Ours], true, Budget { splits: 1, ..none })});
-    check("2 crash", Setting { rounds: true, claims: 2, ..setting(&[Ours, Ours], true, Budget { crashes: 1, ..none })});
-    check("3", setting(&[Ours, Ours, Ours], false, none));
-    check("3 2", Setting { addresses: 2, ..setting(&[Ours, Ours, Ours], false, none) });
-    check("3 delay", setting(&[Ours, Ours, Ours], true, none));
+    let o3 = [Ours, Ours, Ours];
+    let props = |s: Setting| Setting { properties: vec![properties::nobody_else_has_it(), properties::duplicates_are_known()], ..s };
+    check("3 2 loss1", props(Setting { addresses: 2, ..setting(&o3, false, Budget { losses: 1, ..none }) }));
+    check("3 split", props(Setting { rounds: true, ..setting(&o3, false, Budget { splits: 1, ..none }) }));
+    check("3 crash", props(Setting { rounds: true, ..setting(&o3, false, Budget { crashes: 1, splits: 0, ..none }) }));
+    check("3 orig delay", props(Setting { ..setting(&[Ours, Original, Ours], true, none) }));
+    check("3 delay", props(setting(&o3, true, none) ));
+    check("3 crash split", props(Setting { rounds: true, ..setting(&o3, false, Budget { crashes: 1, splits: 1, ..none }) }));
 }

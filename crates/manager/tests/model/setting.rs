@@ -32,7 +32,7 @@ pub enum Event {
     /// It will come once more.
     ArrivesTwice(Message),
     IsLost(Message),
-    Use { manager: usize, mac: usize },
+    DueAndUsed { manager: usize, mac: usize },
     Release { manager: usize, mac: usize },
     AskAgain { manager: usize, mac: usize },
     Crash(usize),
@@ -46,7 +46,7 @@ impl Model for Setting {
     type Action = Event;
 
     fn init_states(&self) -> Vec<World> {
-        let managers = self.kinds.iter().map(|kind| Manager::new(*kind, self.claims, self.addresses)).collect();
+        let managers = self.kinds.iter().map(|kind| Manager::new(*kind, self.claims)).collect();
         vec![World { managers, air: Vec::new(), alone: None, rounds: self.rounds, budget: self.budget }]
     }
 
@@ -97,7 +97,10 @@ impl Model for Setting {
                 world.budget.losses -= 1;
                 world.remove(message);
             }
-            Event::Use { manager, mac } => world.make_used(manager, mac),
+            Event::DueAndUsed { manager, mac } => {
+                world.do_due(manager, mac);
+                world.make_used(manager, mac);
+            }
             Event::Release { manager, mac } => {
                 world.budget.releases -= 1;
                 world.release(manager, mac);
@@ -115,6 +118,7 @@ world.ask_again(manager, mac);}
             }
             Event::Heal => world.heal(),
         }
+        world.drop_idle_messages();
         Some(world)
     }
 
@@ -134,15 +138,15 @@ impl Setting {
             events.push(Event::Crash(manager));
         }
         let may_claim = *claims > 0 && book.iter().all(|entry| entry.stage == Stage::Foreign);
-        for (mac, entry) in book.iter().enumerate() {
+        for (mac, entry) in book.iter().enumerate().take(self.addresses) {
             if may_claim {
                 events.push(Event::Claim { manager, mac });
             }
             if world.is_due(manager, mac) {
                 events.push(Event::Due { manager, mac });
-            }
-            if entry.stage == Stage::Pooled {
-                events.push(Event::Use { manager, mac });
+                if world.may_be_used(manager, mac) {
+                    events.push(Event::DueAndUsed { manager, mac });
+                }
             }
             if entry.is_held() && world.budget.releases > 0 {
                 events.push(Event::Release { manager, mac });

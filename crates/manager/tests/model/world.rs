@@ -7,6 +7,9 @@ use dlmp_manager::claim::BETWEEN;
 
 use crate::kind::{Due, Kind, Progress, ticks};
 
+/// How many addresses there are.
+pub const ADDRESSES: usize = 2;
+
 /// How often each thing may still happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Budget {
@@ -46,8 +49,8 @@ pub enum Stage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Case {
     None,
-    /// Ticks since "taken" was heard first, and how many of them it was last heard after.
-    Suspected { since: u8, last: u8 },
+    /// Ticks since "taken" was heard first.
+    Suspected(u8),
     Known,
 }
 
@@ -70,7 +73,7 @@ pub struct Manager {
     pub up: bool,
     /// Claims that it may still begin.
     pub claims: u8,
-    pub book: Vec<Entry>,
+    pub book: [Entry; ADDRESSES],
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -95,7 +98,7 @@ impl Stage {
     }
 
     fn waits(self) -> bool {
-        matches!(self, Self::Claimed(_) | Self::Used(Case::Suspected { .. }))
+        matches!(self, Self::Claimed(_) | Self::Used(Case::Suspected(_)))
     }
 }
 
@@ -108,8 +111,8 @@ impl Entry {
 }
 
 impl Manager {
-    pub fn new(kind: Kind, claims: u8, addresses: usize) -> Self {
-        Self { kind, up: true, claims, book: vec![Entry::FOREIGN; addresses] }
+    pub fn new(kind: Kind, claims: u8) -> Self {
+        Self { kind, up: true, claims, book: [Entry::FOREIGN; ADDRESSES] }
     }
 }
 
@@ -144,7 +147,7 @@ impl World {
     pub fn tick(&mut self) {
         for entry in self.managers.iter_mut().flat_map(|manager| &mut manager.book) {
             entry.due = entry.stage.waits();
-            if let Stage::Used(Case::Suspected { since, .. }) = &mut entry.stage {
+            if let Stage::Used(Case::Suspected(since)) = &mut entry.stage {
                 *since += 1;
             }
         }
@@ -158,13 +161,19 @@ impl World {
         self.managers[manager].book[mac].due && !self.air.iter().any(|message| message.old && message.to == manager)
     }
 
+    /// Whether it ends a claim, and a device may wait for the address.
+    pub fn may_be_used(&self, manager: usize, mac: usize) -> bool {
+        let Manager { kind, book, .. } = &self.managers[manager];
+        matches!(book[mac].stage, Stage::Claimed(progress) if *kind == Kind::Ours && matches!(progress.step(), Due::Hold))
+    }
+
     pub fn do_due(&mut self, manager: usize, mac: usize) {
         let entry = &mut self.managers[manager].book[mac];
         entry.due = false;
         match entry.stage {
             Stage::Claimed(progress) => self.step(manager, mac, progress),
-            Stage::Used(Case::Suspected { since, last }) => {
-                if since >= last + ticks(SUSPICION) {
+            Stage::Used(Case::Suspected(since)) => {
+                if since >= ticks(SUSPICION) {
                     entry.stage = Stage::Used(Case::None);
                 }
                 let after = since.checked_sub(ticks(CONFIRMATION));
@@ -201,7 +210,8 @@ impl World {
         }
     }
 
-    /// A device gets an address of the pool.
+    /// A device gets an address that has just been claimed. One that gets it later, out of the pool, is no other case: in the
+    /// pool nothing becomes of an address but that it is given up.
     pub fn make_used(&mut self, manager: usize, mac: usize) {
         self.managers[manager].book[mac].stage = Stage::Used(Case::None);
     }
@@ -286,11 +296,10 @@ impl World {
             Verdict::GiveUp => self.release(to, mac),
             Verdict::Contested => match &mut entry.stage {
                 Stage::Used(case @ Case::None) => {
-                    *case = Case::Suspected { since: 0, last: 0 };
+                    *case = Case::Suspected(0);
                     self.send(Heard::Taken, to, mac);
                 }
-                Stage::Used(Case::Suspected { since, last }) => {
-                    *last = *since;
+                Stage::Used(Case::Suspected(since)) => {
                     if confirms(BETWEEN * u32::from(*since)) {
                         entry.stage = Stage::Used(Case::Known);
                     }
@@ -305,6 +314,15 @@ impl World {
         if let Some(position) = self.air.iter().position(|other| *other == message) {
             self.air.remove(position);
         }
+    }
+
+    /// Drops what means nothing to who will hear it, now and later.
+    pub fn drop_idle_messages(&mut self) {
+        let Self { managers, air, .. } = self;
+        air.retain(|message| {
+            let to = &managers[message.to];
+            to.claims > 0 || to.book[message.mac].stage != Stage::Foreign
+        });
     }
 
     fn send(&mut self, heard: Heard, from: usize, mac: usize) {
