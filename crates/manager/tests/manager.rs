@@ -154,10 +154,7 @@ fn an_answer_is_in_the_asker_s_byte_order() {
 fn who_asks_through_a_router_is_answered_alone() {
     let mac = automatic(1);
     let mut host = Host::using(mac);
-    assert_eq!(
-        host.hear(FAR, question(mac, FAR), ByteOrder::Big),
-        [says_taken(mac, To::Host(FAR), ByteOrder::Big)]
-    );
+    assert_eq!(host.hear(FAR, question(mac, FAR), ByteOrder::Big), [says_taken(mac, To::Host(FAR), ByteOrder::Big)]);
     host.hear(FAR, Message::Discover, ByteOrder::Big);
     let introduction = Action::Introduce { interface: LINK, to: To::Host(FAR), order: ByteOrder::Big };
     assert!(host.watch(SECOND).contains(&introduction));
@@ -194,7 +191,7 @@ fn it_introduces_itself_once_to_all_who_ask_at_the_same_time() {
     let mut host = Host::new(Start::default());
     for number in 1..=200 {
         let from = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, number), PORT);
-        assert_eq!(host.hear(from, Message::Discover, ByteOrder::Big), host.actions());
+        assert_eq!(host.hear(from, Message::Discover, ByteOrder::Big), []);
     }
     let introductions: Vec<Action> =
         host.watch(SECOND).into_iter().filter(|action| matches!(action, Action::Introduce { .. })).collect();
@@ -319,12 +316,8 @@ fn a_collision_is_reported_at_the_second_word_of_it_and_the_other_host_asked_for
     let with = *NEIGHBOUR.ip();
     let (mut host, confirmed) = colliding(mac);
     let unnamed = Collision { mac, with, host: None };
-    let asks = Action::Send {
-        interface: LINK,
-        to: To::Host(NEIGHBOUR),
-        message: Message::Discover,
-        order: ByteOrder::Big,
-    };
+    let asks =
+        Action::Send { interface: LINK, to: To::Host(NEIGHBOUR), message: Message::Discover, order: ByteOrder::Big };
     assert_eq!(confirmed, [Action::Collides(unnamed), asks]);
 
     let name = Message::Here(Name { version: "1", host: "rack7", address: with, port: 6482 });

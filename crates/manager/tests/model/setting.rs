@@ -16,7 +16,7 @@ pub struct Setting {
     pub claims: u8,
     /// Messages may take until the end of the next tick, rather than of this one.
     pub delay: bool,
-    /// What is held is asked for again.
+    /// What is held is asked for again from the start, rather than from the first split or crash on.
     pub rounds: bool,
     pub budget: Budget,
     pub properties: Vec<Property<Setting>>,
@@ -26,18 +26,35 @@ pub struct Setting {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     Tick,
-    Claim { manager: usize, mac: usize },
-    Due { manager: usize, mac: usize },
+    Claim {
+        manager: usize,
+        mac: usize,
+    },
+    Due {
+        manager: usize,
+        mac: usize,
+    },
     Arrives(Message),
     /// It will come once more.
     ArrivesTwice(Message),
     IsLost(Message),
-    DueAndUsed { manager: usize, mac: usize },
-    Release { manager: usize, mac: usize },
-    AskAgain { manager: usize, mac: usize },
+    DueAndUsed {
+        manager: usize,
+        mac: usize,
+    },
+    Release {
+        manager: usize,
+        mac: usize,
+    },
+    AskAgain {
+        manager: usize,
+        mac: usize,
+    },
     Crash(usize),
     Restart(usize),
-    Split { alone: usize },
+    Split {
+        alone: usize,
+    },
     Heal,
 }
 
@@ -106,7 +123,8 @@ impl Model for Setting {
                 world.release(manager, mac);
             }
             Event::AskAgain { manager, mac } => {
-world.ask_again(manager, mac);}
+                world.ask_again(manager, mac);
+            }
             Event::Crash(manager) => {
                 world.budget.crashes -= 1;
                 world.crash(manager);

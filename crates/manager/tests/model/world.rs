@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use dlmp_manager::claim::{AGAIN, CONFIRMATION, Heard, SUSPICION, Standing, Verdict, confirms};
 use dlmp_manager::claim::BETWEEN;
+use dlmp_manager::claim::{AGAIN, CONFIRMATION, Heard, SUSPICION, Standing, Verdict, confirms};
 
 use crate::kind::{Due, Kind, Progress, ticks};
 
@@ -83,7 +83,8 @@ pub struct World {
     pub air: Vec<Message>,
     /// Who does not hear the others, nor they it.
     pub alone: Option<usize>,
-    /// What is held is asked for again, once after each time that it became held, and that all hear each other again.
+    /// What is held is asked for again: once after a claim, and once after all hear each other again. Without end in truth; but
+    /// one more time brings nothing that this one does not.
     pub rounds: bool,
     pub budget: Budget,
 }
@@ -128,12 +129,16 @@ impl World {
             && self.alone.is_none_or(|alone| (alone == one) == (alone == other))
     }
 
+    fn all_together(&self) -> bool {
+        self.alone.is_none() && self.managers.iter().all(|manager| manager.up)
+    }
+
     /// All that time brings is over, unless something new begins.
     pub fn is_settled(&self) -> bool {
         let settled = |entry: &Entry| !entry.stage.waits() && !entry.round;
         self.air.is_empty()
-            && self.alone.is_none()
-            && self.managers.iter().all(|manager| manager.up && manager.book.iter().all(settled))
+            && self.all_together()
+            && self.managers.iter().all(|manager| manager.book.iter().all(settled))
     }
 
     /// Whether there is anything that a tick brings forward, and all of this one is done.
@@ -188,7 +193,8 @@ impl World {
     /// A manager begins to claim an address.
     pub fn claim(&mut self, manager: usize, mac: usize) {
         let others = 0..self.managers.len();
-        let earlier = others.filter(|&other| other != manager && self.managers[other].book[mac].stage != Stage::Foreign);
+        let earlier =
+            others.filter(|&other| other != manager && self.managers[other].book[mac].stage != Stage::Foreign);
         let excluded = earlier.filter(|&other| self.together(manager, other)).map(|other| 1 << other).sum();
         let progress = self.managers[manager].kind.claim();
         self.managers[manager].claims -= 1;
@@ -198,6 +204,7 @@ impl World {
 
     fn step(&mut self, manager: usize, mac: usize, progress: Progress) {
         let kind = self.managers[manager].kind;
+        let round = self.rounds && self.all_together();
         let entry = &mut self.managers[manager].book[mac];
         match progress.step() {
             Due::Ask(progress) => {
@@ -205,7 +212,7 @@ impl World {
                 self.send(Heard::Question, manager, mac);
             }
             Due::Wait(progress) => entry.stage = Stage::Claimed(progress),
-            Due::Hold if kind == Kind::Ours => (entry.stage, entry.round) = (Stage::Pooled, self.rounds),
+            Due::Hold if kind == Kind::Ours => (entry.stage, entry.round) = (Stage::Pooled, round),
             Due::Hold => entry.stage = Stage::Used(Case::None),
         }
     }
@@ -231,10 +238,11 @@ impl World {
     }
 
     pub fn is_round_due(&self, manager: usize, mac: usize) -> bool {
-        self.managers[manager].up && self.managers[manager].book[mac].round
+        self.all_together() && self.managers[manager].book[mac].round
     }
 
     pub fn crash(&mut self, manager: usize) {
+        self.rounds = true;
         self.managers[manager].up = false;
         self.air.retain(|message| message.to != manager);
         for mac in 0..self.managers[manager].book.len() {
@@ -248,26 +256,30 @@ impl World {
         self.forget_exclusions();
     }
 
-    /// What devices have is asked about again.
     pub fn restart(&mut self, manager: usize) {
         self.managers[manager].up = true;
-        for entry in &mut self.managers[manager].book {
-            entry.round = self.rounds && entry.is_held();
-        }
+        self.begin_round();
     }
 
     pub fn split(&mut self, alone: usize) {
+        self.rounds = true;
         self.alone = Some(alone);
         self.air.retain(|message| (message.from == alone) == (message.to == alone));
         self.forget_exclusions();
     }
 
-    /// All hear each other again, and ask again for what they hold within a round.
     pub fn heal(&mut self) {
         self.alone = None;
-        for manager in self.managers.iter_mut().filter(|manager| manager.kind == Kind::Ours) {
-            for entry in &mut manager.book {
-                entry.round = self.rounds && entry.is_held();
+        self.begin_round();
+    }
+
+    /// All hear each other again, and ask again for what they hold, at the latest when the next round is over.
+    fn begin_round(&mut self) {
+        if self.all_together() {
+            for manager in self.managers.iter_mut().filter(|manager| manager.kind == Kind::Ours) {
+                for entry in &mut manager.book {
+                    entry.round = entry.is_held();
+                }
             }
         }
     }
