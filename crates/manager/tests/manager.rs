@@ -27,13 +27,16 @@ impl Host {
     fn new(start: Start) -> Self {
         let now = Instant::now();
         let mut manager = Manager::new(start, now);
-        manager.set_interfaces(BTreeMap::from([(LINK, Interface { address: OWN, networks: vec![(OWN, 24)] })]));
+        let interface = Interface { address: OWN, networks: vec![(OWN, 24)] };
+        manager.set_interfaces(BTreeMap::from([(LINK, interface)]), now);
         Self { manager, now }
     }
 
-    /// One with a device that has this address.
+    /// One with a device that has this address, and which has asked its first questions.
     fn using(mac: MacAddr) -> Self {
-        Self::new(Start { used: BTreeSet::from([mac]), ..Start::default() })
+        let mut host = Self::new(Start { used: BTreeSet::from([mac]), ..Start::default() });
+        host.actions();
+        host
     }
 
     fn hear(&mut self, from: SocketAddrV4, message: Message<'_>, order: ByteOrder) -> Vec<Action> {
@@ -188,7 +191,7 @@ fn a_question_has_one_answer_of_its_own_length_and_a_flood_has_fewer() {
 
 #[test]
 fn it_introduces_itself_once_to_all_who_ask_at_the_same_time() {
-    let mut host = Host::new(Start::default());
+    let mut host = Host::using(automatic(1));
     for number in 1..=200 {
         let from = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, number), PORT);
         assert_eq!(host.hear(from, Message::Discover, ByteOrder::Big), []);
@@ -445,7 +448,7 @@ proptest! {
                 }
                 Event::Interface { there } => {
                     let interface = Interface { address: OWN, networks: vec![(OWN, 24)] };
-                    host.manager.set_interfaces(there.then_some((LINK, interface)).into_iter().collect());
+                    host.manager.set_interfaces(there.then_some((LINK, interface)).into_iter().collect(), host.now);
                 }
             }
             for action in host.actions() {

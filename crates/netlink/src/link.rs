@@ -37,6 +37,8 @@ pub struct Link {
     pub promiscuous: bool,
     /// The loopback.
     pub loopback: bool,
+    /// It can carry multicast (`IFF_MULTICAST`), which says nothing of what is behind it.
+    pub multicast: bool,
     /// An Ethernet link (`ARPHRD_ETHER`).
     pub ethernet: bool,
     /// Kind of a virtual link: `veth`, `bridge`, `tun`...; absent for hardware.
@@ -93,6 +95,7 @@ impl Link {
             all_multicast: flags.contains(LinkFlags::Allmulti),
             promiscuous: flags.contains(LinkFlags::Promisc),
             loopback: flags.contains(LinkFlags::Loopback),
+            multicast: flags.contains(LinkFlags::Multicast),
             ethernet: message.header.link_layer_type == LinkLayerType::Ether,
             ..Self::default()
         };

@@ -11,7 +11,7 @@ mod trace;
 mod world;
 
 use dlmp_manager::claim::QUESTIONS;
-use stateright::{Checker, Model, Property};
+use stateright::{Checker, Model, Property, UniformChooser};
 
 use kind::Kind::{self, Original, Ours};
 use properties::{
@@ -34,9 +34,7 @@ fn setting<const N: usize>(kinds: [Kind; N], budget: Budget, properties: Vec<Pro
 
 /// Checks all that can happen.
 fn check(setting: Setting) {
-    let checker = setting.checker().threads(2).spawn_bfs().join();
-    println!("{} states", checker.unique_state_count());
-    checker.assert_properties();
+    setting.checker().threads(2).spawn_bfs().join().assert_properties();
 }
 
 #[test]
@@ -114,6 +112,16 @@ fn two_bear_a_crash_and_a_split_and_messages_that_are_late_and_devices_that_go()
     check(setting([Ours, Ours], budget, shown));
 }
 
+/// More than can be visited whole: random ways through it.
+#[test]
+fn three_bear_everything_at_once() {
+    let budget = Budget { losses: BORNE, duplicates: 2, crashes: 2, splits: 1, releases: 1 };
+    let everything =
+        Setting { addresses: 2, claims: 2, rounds: true, ..setting([Ours, Ours, Ours], budget, vec![safe()]) };
+    let walks = everything.checker().target_state_count(1_000_000).spawn_simulation(7, UniformChooser).join();
+    walks.assert_properties();
+}
+
 #[test]
 fn questions_for_what_is_held_harm_no_claim() {
     let budget = Budget { duplicates: 1, releases: 1, ..PEACE };
@@ -129,7 +137,6 @@ fn two_original_managers_get_the_same_address_by_the_documented_way() {
     let checker = original.checker().threads(1).spawn_bfs().join();
     let table = trace::table(checker.assert_any_discovery(SAFE));
     println!("{table}");
-
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/protocol.md");
     let docs = std::fs::read_to_string(path).unwrap();
     let header = table.lines().next().unwrap();
