@@ -6,15 +6,8 @@ use std::time::{Duration, Instant};
 
 use dlmp_wire::MacAddr;
 
-use crate::claim;
+use crate::claim::{SUSPICION, confirms};
 
-/// How long until somebody is asked again who says that an address of ours is taken: longer than a claim takes, so that
-/// somebody who only claims it has given it up by then.
-pub const CONFIRMATION: Duration = Duration::from_millis(1500);
-/// How often from then on, until it is confirmed or taken back.
-pub const AGAIN: Duration = Duration::from_millis(500);
-/// How long a suspicion lasts that nobody confirms.
-const SUSPICION: Duration = Duration::from_secs(5);
 /// How long a collision is reported that nobody confirms any more: three rounds of questions.
 const MEMORY: Duration = Duration::from_secs(90);
 
@@ -63,7 +56,7 @@ impl Collisions {
             return News::Suspected;
         };
         case.last = now;
-        let news = !case.confirmed && now >= case.first + claim::TIME;
+        let news = !case.confirmed && confirms(now.saturating_duration_since(case.first));
         case.confirmed |= news;
         // The first one is named as long as it goes on: several would take turns.
         if news { News::Confirmed } else { News::None }

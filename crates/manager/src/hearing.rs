@@ -8,8 +8,8 @@ use dlmp_wire::MacAddr;
 use dlmp_wire::manager::{ByteOrder, Lookup, Message, PORT, Refused};
 
 use crate::book::Purpose;
-use crate::claim::{Heard, Verdict, judge};
-use crate::collision::{CONFIRMATION, News};
+use crate::claim::{CONFIRMATION, Heard, Verdict, judge};
+use crate::collision::News;
 use crate::input::{Action, Interface, Origin, To};
 use crate::manager::Manager;
 
