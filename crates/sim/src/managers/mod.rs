@@ -15,5 +15,7 @@ mod scenario;
 mod site;
 
 pub use party::Kind;
-pub use scenario::{Allocation, Crowd, Joined, Rate, allocate, denied, join, power_returns, request_among_others};
+pub use scenario::{
+    Allocation, Crowd, Denied, Joined, Rate, allocate, denied, join, power_returns, request_among_others,
+};
 pub use site::{MemberId, Outcome, Sent, Site, Wire};

@@ -1,6 +1,6 @@
 //! What the benchmark and the tests look at: many managers that ask, are joined, come back, or are lied to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dlmp_manager::{Refusal, range};
@@ -65,6 +65,21 @@ pub struct Joined {
     pub false_reports_at_end: usize,
 }
 
+/// What a crowd got that a forger denied every address.
+#[derive(Debug)]
+pub struct Denied {
+    /// Requests that were refused.
+    pub refused: usize,
+    /// Those of them that blame the forger most.
+    pub named: usize,
+    /// The longest time until an answer.
+    pub longest: Duration,
+    /// From the first start to the last answer.
+    pub busy: Rate,
+    /// The minute that follows.
+    pub after: Rate,
+}
+
 const MINUTE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -115,7 +130,7 @@ pub fn join(crowd: &Crowd) -> Joined {
             joined.known_after = all_know.then(|| site.now() - begin);
             joined.busy = since(&site, before, begin);
         }
-        let now_wrong = false_reports(&site, &members);
+        let now_wrong = false_reports(&site, &members, &duplicates);
         joined.false_reports_at_end = now_wrong.len();
         wrong.extend(now_wrong);
     }
@@ -143,7 +158,7 @@ pub fn power_returns(crowd: &Crowd, vnets: usize) -> (usize, Rate) {
     let mut first_minute = since(&site, Sent::default(), Duration::ZERO);
     while site.now() < 2 * MINUTE {
         site.run(SECOND);
-        wrong.extend(false_reports(&site, &members));
+        wrong.extend(false_reports(&site, &members, &BTreeMap::new()));
         if site.now() <= MINUTE + crowd.within {
             first_minute = since(&site, Sent::default(), Duration::ZERO);
         }
@@ -167,19 +182,31 @@ pub fn request_among_others(crowd: &Crowd, count: usize) -> Option<Duration> {
     outcome.map(|outcome| outcome.took)
 }
 
-/// A crowd and a forger who says of every address that it is taken. Returns the forger's refusals with their times, and what was
-/// sent until the last one.
+/// A crowd and a forger who says of every address that it is taken.
 #[must_use]
-pub fn denied(crowd: &Crowd) -> (Site, MemberId, Vec<(Duration, Option<Refusal>)>, Rate) {
+pub fn denied(crowd: &Crowd) -> Denied {
     let mut site = Site::new(crowd.wire, crowd.seed);
     let forger = site.add(Kind::Forger);
     site.start(forger);
     let members: Vec<MemberId> = (0..crowd.managers).map(|_| site.add(crowd.kind)).collect();
     start(&mut site, &members, crowd);
     until_all_are_served(&mut site, crowd);
-    let sent = since(&site, Sent::default(), Duration::ZERO);
-    let refusals = site.outcomes().iter().map(|outcome| (outcome.took, outcome.refusal.clone())).collect();
-    (site, forger, refusals, sent)
+    let busy = since(&site, Sent::default(), Duration::ZERO);
+    let (begin, before) = (site.now(), site.sent());
+    site.run(MINUTE);
+    // Claims of others come in between: who denied the most is named first.
+    let blames_forger = |refusal: &Refusal| {
+        let worst = refusal.denied.iter().max_by_key(|(_, count)| **count);
+        worst.is_some_and(|(address, _)| *address == site.address(forger))
+    };
+    let refusals = || site.outcomes().iter().filter_map(|outcome| outcome.refusal.as_ref());
+    Denied {
+        refused: refusals().count(),
+        named: refusals().filter(|refusal| blames_forger(refusal)).count(),
+        longest: site.outcomes().iter().map(|outcome| outcome.took).max().unwrap_or_default(),
+        busy,
+        after: since(&site, before, begin),
+    }
 }
 
 fn start_all(site: &mut Site, members: &[MemberId], crowd: &Crowd) -> Allocation {
@@ -231,8 +258,11 @@ fn since(site: &Site, before: Sent, begin: Duration) -> Rate {
 }
 
 /// Who reports an address that nobody else uses.
-fn false_reports(site: &Site, members: &[MemberId]) -> Vec<(MemberId, MacAddr)> {
-    let duplicates = site.duplicates();
+fn false_reports(
+    site: &Site,
+    members: &[MemberId],
+    duplicates: &BTreeMap<MacAddr, Vec<MemberId>>,
+) -> Vec<(MemberId, MacAddr)> {
     let reports = members.iter().flat_map(|member| site.reports(*member).keys().map(move |mac| (*member, *mac)));
     reports.filter(|(member, mac)| duplicates.get(mac).is_none_or(|users| !users.contains(member))).collect()
 }

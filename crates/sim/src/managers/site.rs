@@ -188,6 +188,12 @@ impl Site {
         this.reports.clear();
     }
 
+    /// Whether a member is up.
+    #[must_use]
+    pub fn is_up(&self, member: MemberId) -> bool {
+        self.members[member.0].party.is_some()
+    }
+
     /// A member that is up asks for so many addresses, and when it has them for the next.
     pub fn ask(&mut self, member: MemberId, counts: &[usize]) {
         self.members[member.0].plans.extend(counts);
