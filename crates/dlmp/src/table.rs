@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command};
 
 use crate::failure::{Failure, Result};
-use crate::ldm::{attach, domain, list, netdev, switch, vnet};
+use crate::ldm::{attach, domain, list, manager, netdev, switch, vnet};
 use crate::{aggr, ip, ip_show, link, multicast, property, stat, vnic, watch};
 
 /// The names that the program is called by.
@@ -43,7 +43,7 @@ struct Entry {
     run: fn(&ArgMatches) -> Result<()>,
 }
 
-const TABLE: [Entry; 39] = [
+const TABLE: [Entry; 40] = [
     Entry::new::<aggr::Create>(Program::Dladm, "create-aggr"),
     Entry::new::<aggr::Delete>(Program::Dladm, "delete-aggr"),
     Entry::new::<aggr::Add>(Program::Dladm, "add-aggr"),
@@ -82,6 +82,7 @@ const TABLE: [Entry; 39] = [
     Entry::new::<vnet::Remove>(Program::Ldm, "rm-vnet").aliases(&["remove-vnet"]),
     Entry::new::<attach::Attach>(Program::Ldm, "attach-vnet"),
     Entry::new::<netdev::List>(Program::Ldm, "list-netdev").aliases(&["ls-netdev"]),
+    Entry::new::<manager::List>(Program::Ldm, "list-manager"),
     Entry::new::<watch::Monitor>(Program::Dlmp, "monitor"),
 ];
 

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use dlmp_manager::range;
 use dlmp_wire::MacAddr;
 use serde::{Deserialize, Serialize};
 
+use crate::manager::ManagerConfig;
 use crate::property::{Allowance, InterVnet, Mtu, Priority, Protection, VlanId};
 
 /// The configuration file.
@@ -16,12 +18,39 @@ pub type ConfigFile = dlmp_daemon::ConfigFile<Config>;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// How other managers are talked to.
+    #[serde(skip_serializing_if = "is_default")]
+    pub manager: ManagerConfig,
     /// Domains by name; `primary` is not among them.
     pub domains: BTreeMap<String, DomainConfig>,
     /// Virtual switches by name.
     pub switches: BTreeMap<String, SwitchConfig>,
     /// Virtual network devices by [`VnetKey`], `domain/vnet`.
     pub vnets: BTreeMap<VnetKey, VnetConfig>,
+}
+
+/// Freed addresses that are kept at most.
+const FREED_MAX: usize = 1024;
+
+impl Config {
+    /// All MAC addresses of switches and vnets.
+    pub fn addresses(&self) -> BTreeSet<MacAddr> {
+        let switches = self.switches.values().map(|switch| switch.mac_addr);
+        switches.chain(self.vnets.values().flat_map(VnetConfig::addresses)).collect()
+    }
+
+    /// Keeps the automatic addresses that are used no more since `before`, the last one first, so that they are used again before
+    /// others: whoever has leases for them gets the same ones (Logical Domains, "Freed MAC Addresses").
+    pub fn keep_freed(&mut self, before: &Self) {
+        let (used, used_before) = (self.addresses(), before.addresses());
+        let freed = used_before.difference(&used).filter(|mac| range::is_automatic(**mac)).copied();
+        let kept = std::mem::take(&mut self.manager.freed);
+        self.manager.freed = freed.chain(kept).filter(|mac| !used.contains(mac)).take(FREED_MAX).collect();
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A domain.

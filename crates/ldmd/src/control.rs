@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use dlmp_api::ldm::{Error, PRIMARY};
 use dlmp_guard::Guard;
+use dlmp_manager::Collision;
 use dlmp_netlink::LinkEvent;
 use dlmp_netlink::ethtool::Settings;
+use dlmp_wire::MacAddr;
 use tokio::sync::mpsc;
 
 use crate::build::Built;
@@ -14,7 +16,9 @@ use crate::carrier::Carriers;
 use crate::channel::Channel;
 use crate::config::{Config, ConfigFile, State, StateFile, VnetKey};
 use crate::machine::{Machine, Machines};
+use crate::manager::{Allocator, Notice};
 use crate::place::Place;
+use crate::property::Short;
 
 /// Something happened to a link of a service domain.
 pub type Seen = (String, LinkEvent);
@@ -39,6 +43,9 @@ pub struct Control {
     pub(crate) described: BTreeMap<String, Settings>,
     /// What is wrong, by the name of the domain, the switch or the vnet.
     pub(crate) problems: Problems,
+    /// Addresses that other managers use too.
+    pub(crate) collisions: BTreeMap<MacAddr, Collision>,
+    pub(crate) allocator: Allocator,
     pub(crate) carriers: Carriers,
     pub(crate) emulators: Machines,
     pub(crate) channel: Channel,
@@ -64,6 +71,7 @@ impl Control {
     pub fn new(
         (file, config): (ConfigFile, Config),
         (state_file, state): (StateFile, State),
+        allocator: Allocator,
         carriers: Carriers,
         emulators: Machines,
         seen: mpsc::UnboundedSender<Seen>,
@@ -81,6 +89,8 @@ impl Control {
             guards: BTreeMap::new(),
             described: BTreeMap::new(),
             problems: Problems::default(),
+            collisions: BTreeMap::new(),
+            allocator,
             carriers,
             emulators,
             channel: Channel::start(),
@@ -100,9 +110,36 @@ impl Control {
     pub(crate) fn commit(&mut self, change: impl FnOnce(&mut Config)) -> Result<(), Error> {
         let mut config = self.config.clone();
         change(&mut config);
+        config.keep_freed(&self.config);
         self.file.save(&self.config, &config).map_err(|error| Error::failed(error.to_string()))?;
         self.config = config;
+        self.allocator.follow(self.config.addresses(), self.config.manager.freed.clone());
         Ok(())
+    }
+
+    /// Takes in what was heard from other managers.
+    pub fn heard(&mut self, notice: Notice) {
+        match notice {
+            Notice::Forget(mac) => {
+                tracing::info!(%mac, "a freed address is used elsewhere");
+                if let Err(error) = self.commit(|config| config.manager.freed.retain(|freed| *freed != mac)) {
+                    tracing::warn!(%mac, %error, "it stays in the list of freed addresses");
+                }
+            }
+            Notice::Collides(collision) => {
+                tracing::error!(mac = %collision.mac, "{}", collision_text(&collision));
+                self.collisions.insert(collision.mac, collision);
+            }
+            Notice::Over(mac) => {
+                tracing::info!(%mac, "no other manager uses the address any more");
+                self.collisions.remove(&mac);
+            }
+        }
+    }
+
+    /// What is wrong with one of these addresses, in words.
+    pub(crate) fn collision(&self, mut addresses: impl Iterator<Item = MacAddr>) -> Option<String> {
+        addresses.find_map(|mac| self.collisions.get(&mac)).map(collision_text)
     }
 
     /// Keeps the cookie of the namespace of a domain that is given by a process.
@@ -148,6 +185,33 @@ impl Control {
     pub(crate) fn runs(&self, domain: &str) -> bool {
         self.config.domains.get(domain).is_none_or(|domain| !domain.stopped)
     }
+}
+
+/// Why a change was not made.
+#[derive(Debug)]
+pub enum Blocked {
+    /// It cannot be.
+    Refused(Error),
+    /// So many automatic addresses must be claimed first.
+    Short(usize),
+}
+
+impl From<Error> for Blocked {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<Short> for Blocked {
+    fn from(Short(count): Short) -> Self {
+        Self::Short(count)
+    }
+}
+
+fn collision_text(collision: &Collision) -> String {
+    let Collision { mac, with, host } = collision;
+    let host = host.as_ref().map(|host| format!(", {host:?}")).unwrap_or_default();
+    format!("the MAC address {mac} is also used by the manager at {with}{host}")
 }
 
 /// Checks the name of a domain or a vnet.

@@ -1,7 +1,7 @@
 //! `ldmd`: the daemon of a host. Domains, virtual switches, and virtual network devices that show the physical link's state.
 //!
 //! One thread serves requests and builds what they ask for; another one ([`carrier`]) carries link state, a third one
-//! ([`machine`]) carries it on to virtual machines. When the daemon ends, for whatever reason, all that it built goes on.
+//! ([`machine`]) carries it on to virtual machines, a fourth one ([`manager`]) talks to other hosts' managers. When the daemon ends, for whatever reason, all that it built goes on.
 
 mod build;
 mod carrier;
@@ -11,6 +11,7 @@ mod control;
 mod domains;
 mod links;
 mod machine;
+mod manager;
 mod place;
 mod property;
 mod qmp;
@@ -37,6 +38,7 @@ use tokio::sync::{Mutex, mpsc};
 use carrier::{Carriers, Changed};
 use control::{Control, Seen};
 use machine::Machines;
+use manager::{Allocator, Notice};
 use service::Service;
 use watch::Watcher;
 
@@ -95,7 +97,17 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
         .with_context(|| format!("cannot use the runtime directory {}", arguments.runtime_dir.display()))?;
     let (carriers, changes) = Carriers::start()?;
     let (seen_sender, seen) = mpsc::unbounded_channel();
-    let mut control = Control::new(config, state, carriers, Machines::start()?, seen_sender)?;
+    let (allocator, notices) = Allocator::start(&config.1.manager, config.1.addresses())?;
+    let interfaces = config.1.manager.interfaces.clone();
+    let interfaces = tokio::task::spawn_local({
+        let allocator = allocator.clone();
+        async move {
+            if let Err(error) = manager::follow_interfaces(interfaces, allocator).await {
+                tracing::error!(%error, "other managers are not heard");
+            }
+        }
+    });
+    let mut control = Control::new(config, state, allocator, carriers, Machines::start()?, seen_sender)?;
     control.restore().await;
     let control = Rc::new(Mutex::new(control));
 
@@ -106,7 +118,7 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     };
     // Tasks of their own: they wait for the control while a request has it.
     let events = [
-        tokio::task::spawn_local(follow(control.clone(), seen, changes)),
+        tokio::task::spawn_local(follow(control.clone(), seen, changes, notices)),
         tokio::task::spawn_local(watch_domains(control.clone())),
     ];
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -120,6 +132,7 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("ldmd ends; what it built stays");
     events.iter().for_each(tokio::task::JoinHandle::abort);
+    interfaces.abort();
     server.end().await;
     Ok(())
 }
@@ -129,6 +142,7 @@ async fn follow(
     control: Rc<Mutex<Control>>,
     mut seen: mpsc::UnboundedReceiver<Seen>,
     mut changes: mpsc::UnboundedReceiver<Changed>,
+    mut notices: mpsc::UnboundedReceiver<Notice>,
 ) {
     let mut ageing = tokio::time::interval(build::AGEING);
     loop {
@@ -138,6 +152,7 @@ async fn follow(
                 tracing::info!(switch, carrier, "the uplink's carrier");
                 control.lock().await.describe(&switch).await;
             }
+            Some(notice) = notices.recv() => control.lock().await.heard(notice),
             _ = ageing.tick() => control.lock().await.age_guards(),
         }
     }

@@ -4,17 +4,20 @@ use std::io;
 use std::rc::Rc;
 
 use dlmp_api::ldm::{
-    AttachReply, DomainsReply, Error, InfoReply, LdmdInfo, NetdevsReply, NewDomain, NewSwitch, NewVnet, Setting,
-    SwitchesReply, VnetsReply,
+    AttachReply, DomainsReply, Error, InfoReply, LdmdInfo, ManagerReply, NetdevsReply, NewDomain, NewSwitch, NewVnet,
+    Setting, SwitchesReply, VnetsReply,
 };
 use dlmp_daemon::{in_parts, may_change};
+use dlmp_manager::Refusal;
+use dlmp_wire::MacAddr;
 use futures_util::Stream;
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use zlink::connection::socket::FetchPeerCredentials;
 use zlink::{ReadyListener, Reply, service};
 
-use crate::control::Control;
+use crate::control::{Blocked, Control};
+use crate::manager::Reserved;
 
 /// Serves the requests of one connection, one at a time.
 pub struct Service {
@@ -33,6 +36,40 @@ impl Service {
         let stream = zlink::tokio::unix::Stream::try_from(stream).map_err(io::Error::other)?;
         Ok(async move { zlink::Server::new(ReadyListener::new(stream), Self { control }).run().await })
     }
+
+    /// Makes a change, with as many automatic addresses as it needs. While those are claimed others are served.
+    async fn with_addresses(
+        &self,
+        what: &str,
+        change: impl AsyncFn(&mut Control, &[MacAddr]) -> Result<(), Blocked>,
+    ) -> Result<(), Error> {
+        let mut reserved: Option<Reserved> = None;
+        loop {
+            let mut control = self.control.lock().await;
+            let claimed = reserved.as_ref().map_or(&[][..], Reserved::addresses);
+            match change(&mut control, claimed).await {
+                Ok(()) => return Ok(()),
+                Err(Blocked::Refused(error)) => return Err(error),
+                Err(Blocked::Short(missing)) => {
+                    let count = claimed.len() + missing;
+                    let allocator = control.allocator.clone();
+                    drop(control);
+                    drop(reserved.take());
+                    let claimed = allocator.reserve(count).await;
+                    reserved = Some(claimed.map_err(|refusal| allocation_failed(what, &refusal))?);
+                }
+            }
+        }
+    }
+}
+
+/// The message of Logical Domains ("Automatic Assignment Algorithm"), and who is to blame.
+fn allocation_failed(what: &str, refusal: &Refusal) -> Error {
+    let mut text = format!("Automatic MAC allocation failed.  Please set the {what} MAC address manually.");
+    if let Some((manager, count)) = refusal.denied.iter().max_by_key(|(_, count)| **count) {
+        text += &format!(" The manager at {manager} has denied {count} addresses in 30 seconds.");
+    }
+    Error::failed(text)
 }
 
 #[service(
@@ -40,7 +77,8 @@ impl Service {
     types = [
         dlmp_api::ldm::LdmdInfo, dlmp_api::ldm::NewDomain, dlmp_api::ldm::NewSwitch, dlmp_api::ldm::NewVnet,
         dlmp_api::ldm::Setting, dlmp_api::ldm::Domain, dlmp_api::ldm::Switch, dlmp_api::ldm::Vnet,
-        dlmp_api::ldm::Netdev, dlmp_api::RuleCount
+        dlmp_api::ldm::Netdev, dlmp_api::ldm::Manager, dlmp_api::ldm::ManagerInterface, dlmp_api::ldm::MacCollision,
+        dlmp_api::RuleCount
     ],
     vendor = "The dlmp authors",
     product = "ldmd",
@@ -58,6 +96,12 @@ where
             config: self.control.lock().await.config_path(),
         };
         Ok(InfoReply { info })
+    }
+
+    async fn get_manager(&mut self) -> Result<ManagerReply, Error> {
+        let allocator = self.control.lock().await.allocator.clone();
+        let report = allocator.report().await;
+        Ok(ManagerReply { manager: self.control.lock().await.manager(&report) })
     }
 
     async fn add_domain(
@@ -102,7 +146,7 @@ where
         #[zlink(connection)] conn: &mut Connection<Sock>,
     ) -> Result<(), Error> {
         may_change(conn).await?;
-        self.control.lock().await.add_switch(request).await
+        self.with_addresses("vsw", async |control, claimed| control.add_switch(&request, claimed).await).await
     }
 
     async fn set_switch(
@@ -112,7 +156,7 @@ where
         #[zlink(connection)] conn: &mut Connection<Sock>,
     ) -> Result<(), Error> {
         may_change(conn).await?;
-        self.control.lock().await.set_switch(&name, &settings).await
+        self.with_addresses("vsw", async |control, claimed| control.set_switch(&name, &settings, claimed).await).await
     }
 
     async fn remove_switch(
@@ -131,7 +175,7 @@ where
         #[zlink(connection)] conn: &mut Connection<Sock>,
     ) -> Result<(), Error> {
         may_change(conn).await?;
-        self.control.lock().await.add_vnet(request).await
+        self.with_addresses("vnet", async |control, claimed| control.add_vnet(&request, claimed).await).await
     }
 
     async fn set_vnet(
@@ -142,7 +186,10 @@ where
         #[zlink(connection)] conn: &mut Connection<Sock>,
     ) -> Result<(), Error> {
         may_change(conn).await?;
-        self.control.lock().await.set_vnet(&name, &domain, &settings).await
+        let change = async |control: &mut Control, claimed: &[MacAddr]| {
+            control.set_vnet(&name, &domain, &settings, claimed).await
+        };
+        self.with_addresses("vnet", change).await
     }
 
     async fn remove_vnet(

@@ -5,68 +5,73 @@ use std::collections::BTreeSet;
 use dlmp_api::SWITCH_ALIAS;
 use dlmp_api::ldm::{Error, NewSwitch, PRIMARY, Setting};
 use dlmp_netlink::{Address, Link};
+use dlmp_wire::MacAddr;
 
 use crate::config::{SwitchConfig, VnetKey};
-use crate::control::{Control, check_name, shortened};
+use crate::control::{Blocked, Control, check_name, shortened};
 use crate::property::{Taken, set_switch};
 
 /// The longest name of a switch: its bridge is named like it.
 const NAME_MAX: usize = 15;
 
 impl Control {
-    /// Adds a virtual switch.
+    /// Adds a virtual switch, with these automatic addresses.
     ///
     /// # Errors
     /// Why not; nothing has changed then.
-    pub async fn add_switch(&mut self, request: NewSwitch) -> Result<(), Error> {
+    pub async fn add_switch(&mut self, request: &NewSwitch, claimed: &[MacAddr]) -> Result<(), Blocked> {
         let NewSwitch { name, domain, settings } = request;
-        check_name("virtual switch", &name, NAME_MAX)?;
-        if self.config.switches.contains_key(&name) {
-            return Err(Error::refused(format!("the virtual switch {name} exists already"), "ldm list-services"));
+        check_name("virtual switch", name, NAME_MAX)?;
+        if self.config.switches.contains_key(name) {
+            return Err(Error::refused(format!("the virtual switch {name} exists already"), "ldm list-services").into());
         }
-        self.known_domain(&domain)?;
-        let place = self.place(&domain)?;
+        self.known_domain(domain)?;
+        let place = self.place(domain)?;
         // The bridge of a switch that is configured no more may be there still: it is taken up.
-        let taken = place.netlink.link(&name).await.map_err(failed)?;
+        let taken = place.netlink.link(name).await.map_err(failed)?;
         if taken.is_some_and(|link| link.alias.as_deref() != Some(SWITCH_ALIAS)) {
             return Err(Error::refused(
                 format!("the name {name} is taken by another link of the domain {domain}"),
                 "another name",
-            ));
+            )
+            .into());
         }
-        let mut taken = Taken::of(&self.config);
+        let mut taken = Taken::of(&self.config, claimed);
         let ids: BTreeSet<u32> =
-            self.config.switches.values().filter(|switch| switch.domain == domain).map(|switch| switch.id).collect();
+            self.config.switches.values().filter(|switch| switch.domain == *domain).map(|switch| switch.id).collect();
         let id = (0..).find(|id| !ids.contains(id)).unwrap_or_default();
-        let mut switch = SwitchConfig::new(&domain, id, taken.choose(&name)?);
-        set_switch(&name, &mut switch, &mut taken, &settings)?;
-        self.check_switch(&name, &switch).await?;
+        let mut switch = SwitchConfig::new(domain, id, taken.choose(name));
+        set_switch(name, &mut switch, &mut taken, settings)?;
+        self.check_switch(name, &switch).await?;
+        taken.enough()?;
         let uplink = self.uplink(&switch).await;
-        let done = match self.build_switch(&name, &switch).await {
+        let done = match self.build_switch(name, &switch).await {
             Ok(()) => self.commit(|config| drop(config.switches.insert(name.clone(), switch.clone()))),
             Err(error) => Err(Error::failed(error)),
         };
         if let Err(error) = done {
-            self.unbuild_switch(&name, &switch).await;
+            self.unbuild_switch(name, &switch).await;
             self.put_back(&switch.domain, uplink).await;
-            return Err(error);
+            return Err(error.into());
         }
         self.follow(&switch.domain);
         // Those that were left behind when a switch of this name was removed by force.
-        self.build_vnets(|vnet| vnet.switch == name).await;
+        self.build_vnets(|vnet| vnet.switch == *name).await;
         Ok(())
     }
 
-    /// Sets properties of a virtual switch.
+    /// Sets properties of a virtual switch, with these automatic addresses.
     ///
     /// # Errors
     /// Why not; nothing has changed then.
-    pub async fn set_switch(&mut self, name: &str, settings: &[Setting]) -> Result<(), Error> {
+    pub async fn set_switch(&mut self, name: &str, settings: &[Setting], claimed: &[MacAddr]) -> Result<(), Blocked> {
         let before = self.known_switch(name)?.clone();
         let mut after = before.clone();
-        set_switch(name, &mut after, &mut Taken::of(&self.config), settings)?;
+        let mut taken = Taken::of(&self.config, claimed);
+        set_switch(name, &mut after, &mut taken, settings)?;
         self.check_switch(name, &after).await?;
         self.place(&after.domain)?;
+        taken.enough()?;
         let uplinks = [self.uplink(&before).await, self.uplink(&after).await];
         let done = match self.rebuild_switch(name, &before, &after).await {
             Ok(()) => self.commit(|config| drop(config.switches.insert(name.into(), after.clone()))),
@@ -80,7 +85,7 @@ impl Control {
             for uplink in uplinks {
                 self.put_back(&before.domain, uplink).await;
             }
-            return Err(error);
+            return Err(error.into());
         }
         self.build_vnets(|vnet| vnet.switch == name).await;
         if before.mtu != after.mtu {

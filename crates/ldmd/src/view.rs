@@ -1,14 +1,16 @@
 //! What lists show.
 
-use dlmp_api::ldm::{Domain, Netdev, PRIMARY, Switch, Vnet};
+use dlmp_api::ldm::{Domain, MacCollision, Manager, ManagerInterface, Netdev, PRIMARY, Switch, Vnet};
 use dlmp_api::{AGGREGATION_ALIAS, RuleCount, SWITCH_ALIAS, VNIC_ALIAS, VnetAlias};
 use dlmp_guard::Counter;
 use dlmp_netlink::Link;
 use dlmp_netlink::ethtool::{Duplex, Settings};
+use dlmp_wire::MacAddr;
 
 use crate::build::guest_end;
 use crate::config::{DomainConfig, VnetConfig, VnetKey};
 use crate::control::Control;
+use crate::manager::Report;
 use crate::place;
 
 impl Control {
@@ -73,7 +75,7 @@ impl Control {
                 state: up_or_down(up),
                 speed: speed.map(i64::from),
                 duplex: duplex.as_str().into(),
-                problem: self.problems.switches.get(name).cloned(),
+                problem: self.problem_of_switch(name),
             }
         });
         shown.collect()
@@ -131,13 +133,45 @@ impl Control {
         }
     }
 
+    /// The daemon among other managers.
+    pub fn manager(&self, report: &Report) -> Manager {
+        let config = &self.config.manager;
+        let texts = |addresses: &[MacAddr]| addresses.iter().map(ToString::to_string).collect();
+        let interfaces = report
+            .interfaces
+            .iter()
+            .map(|(name, interface)| ManagerInterface { name: name.clone(), address: interface.address.to_string() });
+        let collisions = self.collisions.values().map(|collision| MacCollision {
+            mac: collision.mac.to_string(),
+            manager: collision.with.to_string(),
+            host: collision.host.clone(),
+        });
+        let counters = report.counters.by_name().into_iter();
+        Manager {
+            interfaces: interfaces.collect(),
+            hops: u32::from(config.hops).into(),
+            port: u16::from(config.port).into(),
+            ready: texts(&report.pool),
+            freed: texts(&config.freed),
+            collisions: collisions.collect(),
+            counters: counters
+                .map(|(name, count)| RuleCount { name: name.into(), count: count.cast_signed() })
+                .collect(),
+        }
+    }
+
     /// The first problem of a switch or a vnet of a domain.
     fn problem_within(&self, domain: &str) -> Option<String> {
         let switches = self.config.switches.iter().filter(|(_, switch)| switch.domain == domain);
-        let of_switch = |name: &String| Some(format!("the switch {name}: {}", self.problems.switches.get(name)?));
+        let of_switch = |name: &String| Some(format!("the switch {name}: {}", self.problem_of_switch(name)?));
         let vnets = self.config.vnets.keys().filter(|key| key.domain == domain);
         let of_vnet = |key: &VnetKey| Some(format!("the vnet {}: {}", key.name, self.problem_of(key)?));
         switches.map(|(name, _)| name).find_map(of_switch).or_else(|| vnets.into_iter().find_map(of_vnet))
+    }
+
+    fn problem_of_switch(&self, name: &str) -> Option<String> {
+        let collision = || self.collision(std::iter::once(self.config.switches.get(name)?.mac_addr));
+        self.problems.switches.get(name).cloned().or_else(collision)
     }
 
     fn problem_of(&self, key: &VnetKey) -> Option<String> {
@@ -145,7 +179,8 @@ impl Control {
             let why = self.machines.get(&key.domain)?.state().refused.remove(&key.name)?;
             Some(format!("the emulator does not show its link state: {why}; its netdev has the id {}", key.name))
         };
-        self.problems.vnets.get(key).cloned().or_else(refused)
+        let collision = || self.collision(self.config.vnets.get(key)?.addresses());
+        self.problems.vnets.get(key).cloned().or_else(refused).or_else(collision)
     }
 
     /// Whether the guest sees a carrier, which its own end being down does not hide.

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use dlmp_api::ldm::{Error, NewVnet, Setting};
+use dlmp_wire::MacAddr;
 
 use crate::config::{VnetConfig, VnetKey};
-use crate::control::{Control, check_name, shortened};
+use crate::control::{Blocked, Control, check_name, shortened};
 use crate::property::{Taken, set_vnet};
 use crate::switches::failed;
 
@@ -15,55 +16,66 @@ const NAME_MAX: usize = 31;
 const VNETS_MAX: usize = 999;
 
 impl Control {
-    /// Adds a virtual network device to a domain.
+    /// Adds a virtual network device to a domain, with these automatic addresses.
     ///
     /// # Errors
     /// Why not; nothing has changed then.
-    pub async fn add_vnet(&mut self, request: NewVnet) -> Result<(), Error> {
+    pub async fn add_vnet(&mut self, request: &NewVnet, claimed: &[MacAddr]) -> Result<(), Blocked> {
         let NewVnet { name, switch, domain, settings } = request;
-        check_name("vnet", &name, NAME_MAX)?;
-        self.known_domain(&domain)?;
-        let key = VnetKey::new(&domain, &name);
+        check_name("vnet", name, NAME_MAX)?;
+        self.known_domain(domain)?;
+        let key = VnetKey::new(domain, name);
         if self.config.vnets.contains_key(&key) {
             return Err(Error::refused(
                 format!("the domain {domain} has a vnet {name} already"),
                 format!("ldm list -o network {domain}"),
-            ));
+            )
+            .into());
         }
-        let ids: BTreeSet<u32> = self.numbers_of(&domain, &key);
+        let ids: BTreeSet<u32> = self.numbers_of(domain, &key);
         if ids.len() >= VNETS_MAX {
-            return Err(Error::refused(format!("the domain {domain} has {VNETS_MAX} vnets, as many as it can"), ""));
+            return Err(
+                Error::refused(format!("the domain {domain} has {VNETS_MAX} vnets, as many as it can"), "").into()
+            );
         }
-        let mut taken = Taken::of(&self.config);
+        let mut taken = Taken::of(&self.config, claimed);
         let id = (0..).find(|id| !ids.contains(id)).unwrap_or_default();
-        let mut vnet = VnetConfig::new(&switch, id, taken.choose(&name)?);
-        set_vnet(&key, &mut vnet, &mut taken, &settings)?;
+        let mut vnet = VnetConfig::new(switch, id, taken.choose(name));
+        set_vnet(&key, &mut vnet, &mut taken, settings)?;
         self.check_vnet(&key, &vnet)?;
         self.check_name_of_link(&key, &vnet).await?;
+        taken.enough()?;
         self.config.vnets.insert(key.clone(), vnet.clone());
         let built = self.build_vnet(&key).await;
         self.config.vnets.remove(&key);
         if let Err(error) = built {
             self.unbuild_vnet(&key).await;
-            return Err(Error::failed(error));
+            return Err(Error::failed(error).into());
         }
         let kept = self.commit(|config| drop(config.vnets.insert(key.clone(), vnet)));
         if let Err(error) = kept {
             self.unbuild_vnet(&key).await;
-            return Err(error);
+            return Err(error.into());
         }
         Ok(())
     }
 
-    /// Sets properties of a vnet.
+    /// Sets properties of a vnet, with these automatic addresses.
     ///
     /// # Errors
     /// Why not; nothing has changed then.
-    pub async fn set_vnet(&mut self, name: &str, domain: &str, settings: &[Setting]) -> Result<(), Error> {
+    pub async fn set_vnet(
+        &mut self,
+        name: &str,
+        domain: &str,
+        settings: &[Setting],
+        claimed: &[MacAddr],
+    ) -> Result<(), Blocked> {
         let key = VnetKey::new(domain, name);
         let before = self.known_vnet(&key)?.clone();
         let mut after = before.clone();
-        set_vnet(&key, &mut after, &mut Taken::of(&self.config), settings)?;
+        let mut taken = Taken::of(&self.config, claimed);
+        set_vnet(&key, &mut after, &mut taken, settings)?;
         self.check_vnet(&key, &after)?;
         // Where its ends are and what they are called decides whether the pair can stay. A tap stays always: an
         // emulator is attached to it.
@@ -73,6 +85,7 @@ impl Control {
         if anew && before.id != after.id {
             self.check_name_of_link(&key, &after).await?;
         }
+        taken.enough()?;
         if anew {
             self.unbuild_vnet(&key).await;
         }
@@ -101,7 +114,7 @@ impl Control {
         } else {
             self.release_addresses(&key, &gone).await;
         }
-        kept
+        Ok(kept?)
     }
 
     /// Removes a vnet from its domain.

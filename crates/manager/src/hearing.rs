@@ -10,7 +10,7 @@ use dlmp_wire::manager::{ByteOrder, Lookup, Message, PORT, Refused};
 use crate::book::Purpose;
 use crate::claim::{Heard, Verdict, judge};
 use crate::collision::{CONFIRMATION, News};
-use crate::input::{Action, Origin, To};
+use crate::input::{Action, Interface, Origin, To};
 use crate::manager::Manager;
 
 /// For how long a message from our own address may be our own, which came back: multicast does.
@@ -40,7 +40,7 @@ impl Manager {
     /// A datagram came in.
     pub fn hear(&mut self, origin: Origin, bytes: &[u8], now: Instant) {
         // One that came by an interface which we have left a moment ago.
-        let Some(interface) = self.interfaces.get(&origin.interface) else { return };
+        let Some(interface) = self.interface(origin.interface) else { return };
         let own = interface.address;
         let (message, order) = match Message::parse(bytes) {
             Ok(parsed) => parsed,
@@ -48,11 +48,9 @@ impl Manager {
         };
         match message {
             Message::Lookup(lookup) => {
-                self.counters.questions += 1;
                 self.hear_of_address(origin, own, Heard::Question, lookup, order, now);
             }
             Message::Taken(lookup) => {
-                self.counters.taken += 1;
                 self.hear_of_address(origin, own, Heard::Taken, lookup, order, now);
             }
             Message::Discover => {
@@ -91,6 +89,10 @@ impl Manager {
         let other = lookup.source.unwrap_or(*origin.from.ip());
         if (other, *origin.from.ip()) == (own, own) && self.is_echo(mac, heard, now) {
             return;
+        }
+        match heard {
+            Heard::Question => self.counters.questions += 1,
+            Heard::Taken => self.counters.taken += 1,
         }
         match judge(self.book.standing(mac), heard, own, other) {
             Verdict::Ignore => {}
@@ -185,12 +187,15 @@ impl Manager {
     /// Who is on the interface's own network listens to the group; others came through a multicast router, and the way back
     /// to them may be longer than our hops.
     fn answer_to(&self, origin: Origin) -> To {
-        let interface = self.interfaces.get(&origin.interface);
-        if interface.is_some_and(|interface| interface.reaches(*origin.from.ip())) {
+        if self.interface(origin.interface).is_some_and(|interface| interface.reaches(*origin.from.ip())) {
             To::Group
         } else {
             To::Host(origin.from)
         }
+    }
+
+    fn interface(&self, index: u32) -> Option<&Interface> {
+        self.interfaces.as_ref()?.get(&index)
     }
 
     fn may_answer(&mut self, source: Ipv4Addr, now: Instant) -> bool {

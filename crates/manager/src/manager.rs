@@ -64,10 +64,32 @@ pub struct Counters {
     pub asked: u64,
 }
 
+impl Counters {
+    /// All of them with their names.
+    pub const fn by_name(&self) -> [(&'static str, u64); 13] {
+        [
+            ("asked", self.asked),
+            ("questions", self.questions),
+            ("taken", self.taken),
+            ("discoveries", self.discoveries),
+            ("managers", self.managers),
+            ("answers", self.answers),
+            ("answers-limited", self.limited),
+            ("bad-length", self.length),
+            ("bad-magic", self.magic),
+            ("bad-version", self.version),
+            ("bad-kind", self.kind),
+            ("bad-text", self.text),
+            ("bad-number", self.number),
+        ]
+    }
+}
+
 /// A manager of virtual networks among others.
 #[derive(Debug)]
 pub struct Manager {
-    pub(crate) interfaces: BTreeMap<u32, Interface>,
+    /// Absent until they are known: what is asked before then nobody hears.
+    pub(crate) interfaces: Option<BTreeMap<u32, Interface>>,
     pub(crate) book: Book,
     pub(crate) supply: Supply,
     pub(crate) collisions: Collisions,
@@ -79,10 +101,10 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// A manager that defends the addresses of its devices from now on, and fills its pool.
+    /// A manager that defends the addresses of its devices, and fills its pool, as soon as it knows its interfaces.
     pub fn new(start: Start, now: Instant) -> Self {
         let mut manager = Self {
-            interfaces: BTreeMap::new(),
+            interfaces: None,
             book: Book::default(),
             supply: Supply::new(start.freed),
             collisions: Collisions::default(),
@@ -98,14 +120,14 @@ impl Manager {
             due = if start.check { due + AT_START } else { now + manager.random_time(ROUND) };
             manager.book.set(mac, Purpose::Used, due);
         }
-        manager.settle(now);
         manager
     }
 
-    /// The interfaces that it has now, by their index.
-    pub fn set_interfaces(&mut self, interfaces: BTreeMap<u32, Interface>) {
+    /// The interfaces that it has now, by their index; there may be none.
+    pub fn set_interfaces(&mut self, interfaces: BTreeMap<u32, Interface>, now: Instant) {
         self.introductions.keep(|index| interfaces.contains_key(&index));
-        self.interfaces = interfaces;
+        self.interfaces = Some(interfaces);
+        self.settle(now);
     }
 
     /// The addresses of its devices and the freed ones changed.
@@ -193,7 +215,7 @@ impl Manager {
     /// Asks on all interfaces whether somebody has an address.
     fn ask(&mut self, mac: MacAddr, now: Instant) {
         self.book.asked(mac, now);
-        for (index, interface) in &self.interfaces {
+        for (index, interface) in self.interfaces.iter().flatten() {
             let message = Message::Lookup(Lookup { mac, source: Some(interface.address) });
             self.counters.asked += 1;
             self.actions.push_back(Action::Send { interface: *index, to: To::Group, message, order: ByteOrder::Big });

@@ -108,10 +108,12 @@ impl Manager {
         if self.supply.calm_at.is_some_and(|calm_at| calm_at <= now) {
             (self.supply.ready, self.supply.calm_at) = (POOL, None);
         }
-        self.claim_freed(now);
+        if self.interfaces.is_some() {
+            self.claim_freed(now);
+            self.claim_chosen(now);
+        }
         self.grant();
         self.refuse(now);
-        self.claim_chosen(now);
         self.let_go();
     }
 
@@ -123,7 +125,7 @@ impl Manager {
     }
 
     fn is_short(&self) -> bool {
-        self.book.claims().len() + self.book.pool().len() < self.supply.wanted()
+        self.interfaces.is_some() && self.book.claims().len() + self.book.pool().len() < self.supply.wanted()
     }
 
     fn claim_freed(&mut self, now: Instant) {

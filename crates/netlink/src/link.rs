@@ -35,6 +35,8 @@ pub struct Link {
     /// It receives every frame, whoever asked for that: the administrator (`IFF_PROMISC`), a capture or a
     /// bridge.
     pub promiscuous: bool,
+    /// It can send to groups (`IFF_MULTICAST`).
+    pub multicast: bool,
     /// The loopback.
     pub loopback: bool,
     /// An Ethernet link (`ARPHRD_ETHER`).
@@ -92,6 +94,7 @@ impl Link {
             lower_up: flags.contains(LinkFlags::LowerUp),
             all_multicast: flags.contains(LinkFlags::Allmulti),
             promiscuous: flags.contains(LinkFlags::Promisc),
+            multicast: flags.contains(LinkFlags::Multicast),
             loopback: flags.contains(LinkFlags::Loopback),
             ethernet: message.header.link_layer_type == LinkLayerType::Ether,
             ..Self::default()

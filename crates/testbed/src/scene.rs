@@ -43,9 +43,9 @@ impl Scene {
     /// The address of the external host, in a /24.
     pub const DOMAIN: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 84, 2));
     /// The MAC address of the guest's port `net0`.
-    pub const NET0: &str = "00:14:4f:f9:cf:47";
+    pub const NET0: &str = "00:14:4f:fc:cf:47";
     /// The MAC address of the guest's port `net1`.
-    pub const NET1: &str = "00:14:4f:fb:f5:33";
+    pub const NET1: &str = "00:14:4f:ff:f5:33";
 
     /// Builds it up to the uplinks, with names of namespaces that begin with `prefix`.
     ///

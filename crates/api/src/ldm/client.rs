@@ -3,8 +3,8 @@
 use zlink::proxy;
 
 use super::{
-    AttachReply, DomainsReply, Error, InfoReply, NetdevsReply, NewDomain, NewSwitch, NewVnet, Setting, SwitchesReply,
-    VnetsReply,
+    AttachReply, DomainsReply, Error, InfoReply, ManagerReply, NetdevsReply, NewDomain, NewSwitch, NewVnet, Setting,
+    SwitchesReply, VnetsReply,
 };
 
 /// The service of `ldmd`. The outer error is the connection's, the inner one the daemon's answer.
@@ -12,6 +12,7 @@ use super::{
 #[allow(missing_docs)]
 pub trait Ldmd {
     async fn get_info(&mut self) -> zlink::Result<Result<InfoReply, Error>>;
+    async fn get_manager(&mut self) -> zlink::Result<Result<ManagerReply, Error>>;
     async fn add_domain(&mut self, request: &NewDomain) -> zlink::Result<Result<(), Error>>;
     async fn remove_domain(&mut self, name: &str) -> zlink::Result<Result<(), Error>>;
     async fn stop_domain(&mut self, name: &str) -> zlink::Result<Result<(), Error>>;

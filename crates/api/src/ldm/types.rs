@@ -205,11 +205,57 @@ pub struct Netdev {
     pub mtu: i64,
 }
 
+/// What the daemon shares with the managers of other hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomType)]
+pub struct Manager {
+    /// Interfaces that other managers are heard on.
+    pub interfaces: Vec<ManagerInterface>,
+    /// Time to live of what is sent to all of them, 1 to 32.
+    pub hops: i64,
+    /// TCP port that they are told for management.
+    pub port: i64,
+    /// MAC addresses that are claimed and wait to be used.
+    pub ready: Vec<String>,
+    /// Automatic MAC addresses that were freed, the one to be used next first.
+    pub freed: Vec<String>,
+    /// MAC addresses of this host that other managers use too.
+    pub collisions: Vec<MacCollision>,
+    /// Messages, by what they were and what became of them (`docs/protocol.md`, "Managers").
+    pub counters: Vec<crate::RuleCount>,
+}
+
+/// An interface that other managers are heard on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomType)]
+pub struct ManagerInterface {
+    /// Its name.
+    pub name: String,
+    /// The IPv4 address that messages are sent from.
+    pub address: String,
+}
+
+/// A MAC address that another manager uses too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, CustomType)]
+pub struct MacCollision {
+    /// The address, `aa:bb:cc:dd:ee:ff`.
+    pub mac: String,
+    /// IPv4 address of the other manager.
+    pub manager: String,
+    /// Name of its host, if it said one.
+    pub host: Option<String>,
+}
+
 /// Reply of `GetInfo`.
 #[derive(Debug, Clone, Serialize, Deserialize, Type)]
 pub struct InfoReply {
     /// Who answers.
     pub info: LdmdInfo,
+}
+
+/// Reply of `GetManager`.
+#[derive(Debug, Clone, Serialize, Deserialize, Type)]
+pub struct ManagerReply {
+    /// The daemon among other managers.
+    pub manager: Manager,
 }
 
 /// Reply of `AttachVnet`.

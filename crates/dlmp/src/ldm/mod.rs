@@ -4,6 +4,7 @@
 pub mod attach;
 pub mod domain;
 pub mod list;
+pub mod manager;
 pub mod netdev;
 mod network;
 mod operands;

@@ -1,41 +1,49 @@
 //! MAC addresses: those that are given, and those that are chosen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dlmp_api::ldm::Error;
+use dlmp_manager::range;
 use dlmp_wire::MacAddr;
 
 use super::refused;
 use crate::config::Config;
 
-/// The first address of the range for automatic ones, 00:14:4F:F8:00:00 to 00:14:4F:FB:FF:FF (reference: the MAC address
-/// allocation of Logical Domains).
-const FIRST: [u8; 6] = [0x00, 0x14, 0x4f, 0xf8, 0, 0];
-/// Random bits of the fourth octet.
-const FOURTH: u8 = 0x03;
-
 /// Who has which address on this host.
 #[derive(Debug, Default)]
-pub struct Taken(BTreeMap<MacAddr, String>);
+pub struct Taken {
+    owners: BTreeMap<MacAddr, String>,
+    /// Addresses of the object that is being changed, which it may keep.
+    own: BTreeSet<MacAddr>,
+    /// Addresses that were claimed for what is being changed.
+    claimed: Vec<MacAddr>,
+    /// How many were missing.
+    short: usize,
+}
+
+/// So many more addresses must be claimed first.
+#[derive(Debug)]
+pub struct Short(pub usize);
 
 impl Taken {
-    /// All addresses of a configuration.
-    pub fn of(config: &Config) -> Self {
-        let mut taken = BTreeMap::new();
+    /// All addresses of a configuration, and those that were claimed for a change of it.
+    pub fn of(config: &Config, claimed: &[MacAddr]) -> Self {
+        let mut owners = BTreeMap::new();
         for (name, switch) in &config.switches {
-            taken.insert(switch.mac_addr, format!("the virtual switch {name}"));
+            owners.insert(switch.mac_addr, format!("the virtual switch {name}"));
         }
         for (key, vnet) in &config.vnets {
             for mac in std::iter::once(&vnet.mac_addr).chain(&vnet.alt_mac_addrs) {
-                taken.insert(*mac, format!("the vnet {} of {}", key.name, key.domain));
+                owners.insert(*mac, format!("the vnet {} of {}", key.name, key.domain));
             }
         }
-        Self(taken)
+        Self { owners, claimed: claimed.to_vec(), ..Self::default() }
     }
 
     /// Gives up an address: of the object that is being changed.
     pub fn release(&mut self, mac: MacAddr) {
-        self.0.remove(&mac);
+        self.owners.remove(&mac);
+        self.own.insert(mac);
     }
 
     /// An address as it was typed, taken from now on.
@@ -50,42 +58,37 @@ impl Taken {
         if mac.is_zero() {
             return Err(refused("00:00:00:00:00:00 is no address that a device can have".into()));
         }
-        if let Some(other) = self.0.get(&mac) {
+        if range::is_automatic(mac) && !self.own.contains(&mac) {
+            return Err(Error::refused(
+                format!("{mac} is one of the addresses that managers choose, 00:14:4f:f8:00:00 to 00:14:4f:fb:ff:ff"),
+                "an address from 00:14:4f:fc:00:00 to 00:14:4f:ff:ff:ff or of another maker, or none: then one is chosen",
+            ));
+        }
+        if let Some(other) = self.owners.get(&mac) {
             return Err(Error::refused(format!("{mac} is the address of {other}"), "ldm list -o network"));
         }
-        self.0.insert(mac, owner.into());
+        self.owners.insert(mac, owner.into());
         Ok(mac)
     }
 
-    /// An address of the range for automatic ones, taken from now on.
+    /// An automatic address, taken from now on. Where none was claimed it is noted as missing, and what is returned means
+    /// nothing: see [`enough`](Self::enough).
+    pub fn choose(&mut self, owner: &str) -> MacAddr {
+        let mac = self.claimed.pop().unwrap_or_else(|| {
+            self.short += 1;
+            MacAddr::default()
+        });
+        self.owners.insert(mac, owner.into());
+        mac
+    }
+
+    /// Whether all addresses that were chosen had been claimed. To be asked when all else was checked, before anything is done.
     ///
     /// # Errors
-    /// There are no random numbers, or no free address.
-    pub fn choose(&mut self, owner: &str) -> Result<MacAddr, Error> {
-        let mac = random_mac(|mac| !self.0.contains_key(&mac))?;
-        self.0.insert(mac, owner.into());
-        Ok(mac)
+    /// How many more must be.
+    pub fn enough(&self) -> Result<(), Short> {
+        if self.short == 0 { Ok(()) } else { Err(Short(self.short)) }
     }
-}
-
-/// A free address of the range for automatic ones.
-///
-/// # Errors
-/// There are no random numbers, or the range is as good as full.
-fn random_mac(is_free: impl Fn(MacAddr) -> bool) -> Result<MacAddr, Error> {
-    /// So many taken ones in a row are found by chance only where hardly any is free.
-    const ATTEMPTS: usize = 10_000;
-    for _ in 0..ATTEMPTS {
-        let mut tail = [0; 3];
-        getrandom::fill(&mut tail)
-            .map_err(|error| Error::failed(format!("no random numbers for an address: {error}")))?;
-        let [a, b, c, d, ..] = FIRST;
-        let mac = MacAddr([a, b, c, d | tail[0] & FOURTH, tail[1], tail[2]]);
-        if is_free(mac) {
-            return Ok(mac);
-        }
-    }
-    Err(Error::failed("no automatic MAC address is free on this host"))
 }
 
 #[cfg(test)]
@@ -93,13 +96,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chosen_addresses_are_of_the_range_and_never_the_same() {
+    fn chosen_addresses_are_those_that_were_claimed_and_what_is_missing_is_counted() {
+        let claimed = [range::automatic(7), range::automatic(9)];
+        let mut taken = Taken::of(&Config::default(), &claimed);
+        let chosen = BTreeSet::from([taken.choose("a"), taken.choose("b")]);
+        assert_eq!(chosen, claimed.into());
+        assert!(taken.enough().is_ok());
+        taken.choose("c");
+        taken.choose("d");
+        assert_eq!(taken.enough().unwrap_err().0, 2);
+    }
+
+    #[test]
+    fn an_automatic_address_is_given_by_hand_only_to_what_has_it() {
+        let own = range::automatic(7);
         let mut taken = Taken::default();
-        let mut all = std::collections::BTreeSet::new();
-        for _ in 0..10_000 {
-            let mac = taken.choose("a vnet").unwrap();
-            assert!((MacAddr(FIRST)..=MacAddr([0, 0x14, 0x4f, 0xfb, 0xff, 0xff])).contains(&mac), "{mac}");
-            assert!(all.insert(mac), "{mac} twice");
+        taken.release(own);
+        assert_eq!(taken.take(&own.to_string(), "a").unwrap(), own);
+        let error = taken.take("0:14:4f:fb:ff:ff", "a").unwrap_err().to_string();
+        assert!(error.contains("00:14:4f:f8:00:00"), "{error}");
+        for free in ["0:14:4f:fc:0:0", "0:14:4f:ff:ff:ff", "0:14:4f:f7:ff:ff", "2:8:20:0:0:1"] {
+            taken.take(free, "a").unwrap();
         }
     }
 
@@ -109,8 +126,8 @@ mod tests {
         for text in ["", "vnet0", "1:0:5e:0:0:1", "0:0:0:0:0:0", "ff:ff:ff:ff:ff:ff"] {
             assert!(taken.take(text, "a").is_err(), "{text}");
         }
-        taken.take("0:14:4f:f9:0:1", "the vnet v of g").unwrap();
-        let error = taken.take("00:14:4F:F9:00:01", "b").unwrap_err().to_string();
+        taken.take("0:14:4f:fc:0:1", "the vnet v of g").unwrap();
+        let error = taken.take("00:14:4F:FC:00:01", "b").unwrap_err().to_string();
         assert!(error.contains("the vnet v of g"), "{error}");
     }
 }

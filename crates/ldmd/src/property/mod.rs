@@ -7,7 +7,7 @@ mod vnet;
 
 use dlmp_api::ldm::Error;
 
-pub use mac::Taken;
+pub use mac::{Short, Taken};
 pub use switch::set_switch;
 pub use value::{Allowance, InterVnet, Mtu, Priority, Protection, VlanId};
 pub use vnet::set_vnet;
@@ -21,7 +21,9 @@ fn without_equivalent(property: &str) -> Option<&'static str> {
         }
         "vsw-relay-mode" => "a Linux bridge never sends a frame back through its uplink (vsw-relay-mode=remote)",
         "allowed-dhcp-cids" => "DHCP client identifiers are not looked at; dhcp-nospoof holds the hardware address",
-        "mac-collision-check" => "addresses are unique on this host only; managers do not compare them yet",
+        "mac-collision-check" => {
+            "it is not one of a vnet or a switch: set mac-collision-check = true under [manager] in the configuration file"
+        }
         _ => return None,
     })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use dlmp_api::ldm::{Error, Setting};
+use dlmp_manager::range;
 
 use super::value::VlanId;
 use super::{Taken, impossible, refused, unknown};
@@ -31,8 +32,8 @@ fn set(name: &str, switch: &mut SwitchConfig, taken: &mut Taken, property: &str,
         ("mtu", value) => switch.mtu = parsed(property, value)?,
         ("mac-addr", value) => {
             taken.release(switch.mac_addr);
-            switch.auto_mac = value.is_empty();
-            switch.mac_addr = if value.is_empty() { taken.choose(&owner)? } else { taken.take(value, &owner)? };
+            switch.mac_addr = if value.is_empty() { taken.choose(&owner) } else { taken.take(value, &owner)? };
+            switch.auto_mac = value.is_empty() || range::is_automatic(switch.mac_addr);
         }
         ("default-vlan-id", "") => switch.default_vlan_id = VlanId::default(),
         ("default-vlan-id", value) => switch.default_vlan_id = parsed(property, value)?,

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use dlmp_api::ldm::{Error, Setting};
+use dlmp_manager::range;
 
 use super::switch::{id, parsed, phys_state, vids};
 use super::value::Protection;
@@ -53,14 +54,14 @@ fn set(key: &VnetKey, vnet: &mut VnetConfig, taken: &mut Taken, property: &str, 
     match (property, value) {
         ("mac-addr", value) => {
             taken.release(vnet.mac_addr);
-            vnet.auto_mac = value.is_empty();
-            vnet.mac_addr = if value.is_empty() { taken.choose(&owner)? } else { taken.take(value, &owner)? };
+            vnet.mac_addr = if value.is_empty() { taken.choose(&owner) } else { taken.take(value, &owner)? };
+            vnet.auto_mac = value.is_empty() || range::is_automatic(vnet.mac_addr);
         }
         ("alt-mac-addrs", value) => {
             release_alternates(vnet, taken);
             for text in value.split(',').filter(|_| !value.is_empty()) {
                 room_for_alternate(vnet)?;
-                let mac = if text == "auto" { taken.choose(&owner)? } else { taken.take(text, &owner)? };
+                let mac = if text == "auto" { taken.choose(&owner) } else { taken.take(text, &owner)? };
                 vnet.alt_mac_addrs.push(mac);
             }
         }
@@ -72,7 +73,7 @@ fn set(key: &VnetKey, vnet: &mut VnetConfig, taken: &mut Taken, property: &str, 
             release_alternates(vnet, taken);
             for _ in 0..count {
                 room_for_alternate(vnet)?;
-                vnet.alt_mac_addrs.push(taken.choose(&owner)?);
+                vnet.alt_mac_addrs.push(taken.choose(&owner));
             }
         }
         ("pvid", "") => vnet.pvid = None,
