@@ -170,7 +170,10 @@ impl Site {
         this.party = Some(match this.kind {
             Kind::Ours => {
                 let mut manager = Manager::new(Start { used, freed, check: false, seed }, now);
-                manager.set_interfaces([(INTERFACE, Interface { address, networks: vec![(address, PREFIX)] })].into());
+                manager.set_interfaces(
+                    [(INTERFACE, Interface { address, networks: vec![(address, PREFIX)] })].into(),
+                    now,
+                );
                 Box::new(manager)
             }
             Kind::Original => Box::new(Original::new(address, used, &freed, seed)),
