@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 
 use dlmp_wire::MacAddr;
 
-use crate::claim;
-
-/// How long until somebody is asked again who says that an address of ours is taken: longer than a claim takes, so that
+/// How long until somebody who says that an address of ours is taken must say so again: longer than a claim takes, so that
 /// somebody who only claims it has given it up by then.
-pub const CONFIRMATION: Duration = Duration::from_millis(1500);
-/// How often from then on, until it is confirmed or taken back.
+const CONFIRMATION: Duration = Duration::from_millis(1500);
+/// How often that one is asked until it is confirmed or taken back, and told that we have it: a third of that time, so that one
+/// who does not use it has three chances to hear of it.
 pub const AGAIN: Duration = Duration::from_millis(500);
 /// How long a suspicion lasts that nobody confirms.
 const SUSPICION: Duration = Duration::from_secs(5);
@@ -67,7 +66,7 @@ impl Collisions {
             return News::None;
         }
         case.last = now;
-        let news = !case.confirmed && now >= case.first + claim::TIME;
+        let news = !case.confirmed && now >= case.first + CONFIRMATION;
         case.confirmed |= news;
         // The first one is named as long as it goes on: several would take turns.
         if news { News::Confirmed } else { News::None }
