@@ -65,6 +65,7 @@ bench:
 	$(TARGET_DIR)/release/dlmp-bench guard >>docs/benchmarks.md
 	$(TARGET_DIR)/release/dlmp-bench multicast >>docs/benchmarks.md
 	$(TARGET_DIR)/release/dlmp-bench vnets >>docs/benchmarks.md
+	$(TARGET_DIR)/release/dlmp-bench managers >>docs/benchmarks.md
 
 # False failovers with every core saturated: 10 minutes.
 bench-starved: export DLMP_PACKAGES = $(BUILD_PACKAGES) $(RUN_PACKAGES) stress-ng

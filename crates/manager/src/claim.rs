@@ -16,10 +16,8 @@ const PATIENCE: u8 = 2;
 /// How long a claim takes when nobody objects.
 pub const TIME: Duration = Duration::from_millis(250 * (QUESTIONS - 1 + PATIENCE) as u64);
 
-/// How long until somebody is asked again who says that an address of ours is taken: longer than a claim takes, so that
-/// somebody who only claims it has given it up by then.
-pub const CONFIRMATION: Duration = Duration::from_secs(2);
-/// How often from then on, until it is confirmed or taken back.
+/// How often somebody is asked again, and told, who says that an address of ours is taken, until that is confirmed or taken
+/// back: so often that one who does not use it hears of it three times before.
 pub const AGAIN: Duration = Duration::from_millis(500);
 /// How long a suspicion lasts that nobody confirms.
 pub const SUSPICION: Duration = Duration::from_secs(5);
@@ -152,6 +150,6 @@ mod tests {
         }
         assert_eq!(asked, [0, 250, 500, 750, 1000, 1250]);
         assert_eq!(passed, TIME);
-        assert!(confirms(CONFIRMATION));
+        assert!(confirms(passed) && !confirms(passed - BETWEEN));
     }
 }

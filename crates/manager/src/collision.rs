@@ -55,6 +55,10 @@ impl Collisions {
             self.cases.insert(mac, Case { with, first: now, last: now, confirmed: false });
             return News::Suspected;
         };
+        // Of several that only claim it, one after the other, each gives it up.
+        if !case.confirmed && case.with != with {
+            return News::None;
+        }
         case.last = now;
         let news = !case.confirmed && confirms(now.saturating_duration_since(case.first));
         case.confirmed |= news;

@@ -8,7 +8,7 @@ use dlmp_wire::MacAddr;
 use dlmp_wire::manager::{ByteOrder, Lookup, Message, PORT, Refused};
 
 use crate::book::Purpose;
-use crate::claim::{CONFIRMATION, Heard, Verdict, judge};
+use crate::claim::{AGAIN, Heard, Verdict, judge};
 use crate::collision::News;
 use crate::input::{Action, Interface, Origin, To};
 use crate::manager::Manager;
@@ -138,11 +138,17 @@ impl Manager {
             return self.give_up(mac, other, now);
         }
         match self.collisions.heard(mac, other, now) {
-            News::None => {}
+            News::None => {
+                // It did not hear us say so, or is one more that claims it. Two that both use it do not take turns.
+                let said = self.book.get(mac).and_then(|entry| entry.said);
+                if self.collisions.is_suspected(mac) && said.is_none_or(|said| said + AGAIN / 2 <= now) {
+                    self.say_taken(mac, origin, own, order, now);
+                }
+            }
             News::Suspected => {
-                // The other one learns of it, too, and one that only claims it gives it up.
+                // The other one learns of it, too, and one that only claims it or keeps it ready gives it up.
                 self.say_taken(mac, origin, own, order, now);
-                self.book.set_due(mac, now + CONFIRMATION);
+                self.book.set_due(mac, now + AGAIN);
             }
             News::Confirmed => {
                 self.actions.extend(self.collisions.get(mac).map(Action::Collides));

@@ -23,6 +23,8 @@ const CALM: Duration = Duration::from_secs(60);
 /// Claims that are begun at once, and each second on the long run. Many are begun anew where most of the range is taken, or
 /// where somebody denies every one.
 const CLAIMS: (u32, u32) = (4096, 200);
+/// The same while nobody waits for an address: what is kept ready is not worth a flood of questions.
+const IDLE_CLAIMS: (u32, u32) = (POOL_MAX as u32, 1);
 /// Sources of denials that are told apart in a refusal.
 const DENIERS_MAX: usize = 64;
 
@@ -35,6 +37,7 @@ pub struct Supply {
     ready: usize,
     calm_at: Option<Instant>,
     claims: Bucket,
+    idle_claims: Bucket,
     denied: BTreeMap<Ipv4Addr, u32>,
 }
 
@@ -53,12 +56,25 @@ impl Supply {
             ready: POOL,
             calm_at: None,
             claims: Bucket::new(CLAIMS.0, CLAIMS.1),
+            idle_claims: Bucket::new(IDLE_CLAIMS.0, IDLE_CLAIMS.1),
             denied: BTreeMap::new(),
         }
     }
 
     pub fn set_freed(&mut self, freed: &[MacAddr]) {
         self.freed = freed.to_vec();
+    }
+
+    /// Whether one more claim may be begun.
+    fn may_claim(&mut self, now: Instant) -> bool {
+        let limit = if self.requests.is_empty() { &mut self.idle_claims } else { &mut self.claims };
+        limit.take(now)
+    }
+
+    /// When one more may be.
+    fn next_claim(&self, now: Instant) -> Instant {
+        let limit = if self.requests.is_empty() { &self.idle_claims } else { &self.claims };
+        limit.next(now)
     }
 
     fn wanted(&self) -> usize {
@@ -120,7 +136,7 @@ impl Manager {
     /// When something of this is due.
     pub(crate) fn supply_due(&self, now: Instant) -> Option<Instant> {
         let deadline = self.supply.requests.iter().map(|request| request.deadline).min();
-        let claims = self.is_short().then(|| self.supply.claims.next(now));
+        let claims = self.is_short().then(|| self.supply.next_claim(now));
         [deadline, claims, self.supply.calm_at].into_iter().flatten().min()
     }
 
@@ -146,7 +162,11 @@ impl Manager {
             if there < request.count {
                 return;
             }
-            let addresses: Vec<MacAddr> = self.book.pool().iter().take(request.count).map(|(_, mac)| *mac).collect();
+            let pool = self.book.pool();
+            // Freed ones in the order of the list.
+            let freed = self.supply.freed.iter().filter(|mac| pool.contains(&(Source::Freed, **mac)));
+            let chosen = pool.iter().filter(|(source, _)| *source == Source::Chosen).map(|(_, mac)| mac);
+            let addresses: Vec<MacAddr> = freed.chain(chosen).take(request.count).copied().collect();
             let request = request.id;
             for mac in &addresses {
                 if let Some(due) = self.book.get(*mac).map(|entry| entry.due) {
@@ -169,7 +189,7 @@ impl Manager {
     fn claim_chosen(&mut self, now: Instant) {
         // Where nearly all is ours already there is nothing to find.
         let mut attempts = 4 * self.supply.wanted();
-        while attempts > 0 && self.is_short() && self.supply.claims.take(now) {
+        while attempts > 0 && self.is_short() && self.supply.may_claim(now) {
             let mac = range::automatic(self.random.u32(..range::AUTOMATIC));
             if self.book.get(mac).is_none() {
                 self.claim(mac, Source::Chosen, now);

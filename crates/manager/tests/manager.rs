@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use dlmp_manager::claim::{self, CONFIRMATION};
+use dlmp_manager::claim;
 use dlmp_manager::range::automatic;
 use dlmp_manager::{Action, Collision, Interface, Manager, Origin, Refusal, RequestId, Start, To};
 use dlmp_wire::MacAddr;
@@ -307,7 +307,7 @@ fn colliding(mac: MacAddr) -> (Host, Vec<Action>) {
     assert_eq!(host.deny(mac), [says_taken(mac, To::Group, ByteOrder::Big)]);
     assert_eq!(host.deny(mac), [], "once");
     assert_eq!(host.manager.collisions().count(), 0);
-    let asks = host.watch(CONFIRMATION);
+    let asks = host.watch(claim::TIME);
     assert!(asks.iter().any(|action| asked(action) == Some(mac)));
     let confirmed = host.deny(mac);
     (host, confirmed)

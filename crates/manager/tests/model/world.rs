@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use dlmp_manager::claim::BETWEEN;
-use dlmp_manager::claim::{AGAIN, CONFIRMATION, Heard, SUSPICION, Standing, Verdict, confirms};
+use dlmp_manager::claim::{AGAIN, Heard, SUSPICION, Standing, Verdict, confirms};
 
 use crate::kind::{Due, Kind, Progress, ticks};
 
@@ -181,8 +181,7 @@ impl World {
                 if since >= ticks(SUSPICION) {
                     entry.stage = Stage::Used(Case::None);
                 }
-                let after = since.checked_sub(ticks(CONFIRMATION));
-                if after.is_some_and(|after| after.is_multiple_of(ticks(AGAIN))) {
+                if since > 0 && since.is_multiple_of(ticks(AGAIN)) {
                     self.send(Heard::Question, manager, mac);
                 }
             }
