@@ -203,7 +203,7 @@ fn it_introduces_itself_once_to_all_who_ask_at_the_same_time() {
 
 #[test]
 fn freed_addresses_are_handed_out_first() {
-    let freed = vec![automatic(5), automatic(9)];
+    let freed = vec![automatic(9), automatic(5)];
     let mut host = Host::new(Start { freed: freed.clone(), ..Start::default() });
     host.watch(claim::TIME);
     assert_eq!(granted(&host.request(1, 2)), freed);
