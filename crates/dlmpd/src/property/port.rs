@@ -84,9 +84,8 @@ impl Control {
     /// # Errors
     /// The monitor does not answer.
     pub(super) async fn list_port_properties(&self) -> Result<Vec<LinkProperty>, Error> {
-        let limits: BTreeMap<String, i64> = (self.monitor.group_ports().await?.into_iter())
-            .filter_map(|port| Some((port.port, port.limit?)))
-            .collect();
+        let limits: BTreeMap<String, i64> =
+            (self.monitor.group_ports().await?.into_iter()).filter_map(|port| Some((port.port, port.limit?))).collect();
         let mut all: BTreeMap<String, PortProperties> = BTreeMap::new();
         for (_, (config, _)) in self.stores.aggregations() {
             all.extend(config.ports.into_iter().map(|port| (port, PortProperties::default())));
