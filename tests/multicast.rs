@@ -310,3 +310,29 @@ fn a_port_that_neither_holds_nor_takes_all_is_avoided() {
         stream.end(&wanted);
     }
 }
+
+#[test]
+fn what_the_multicast_port_lacks_and_another_port_gets_is_counted() {
+    let poor = |slots| Hardware { slots, takes_all: false };
+    let rig = MulticastGuest::new([poor(8), poor(30)]);
+    let wanted = groups(40);
+    let _members = Members::join(&rig.guest.namespace, "aggr0", &wanted).unwrap();
+    rig.wait_until_table_is(&wanted);
+    wait_for("neither port can take all", || filters(&rig) == ["short", "short"]);
+    // A port stays the multicast port as long as no other one is better.
+    rig.guest.unplug("net1");
+    rig.wait_until_active("net0");
+    rig.guest.plug("net1");
+    let is_active = |row: &Value| row["port"] == "net1" && row["health"] == "active";
+    wait_for("net1 is back", || {
+        let rows = json(&rig.guest.dlmp, "dladm show-aggr -x -j aggr0");
+        rows.as_array().unwrap().iter().any(is_active)
+    });
+    assert_eq!(rig.ports()["net0"].role, "active");
+    let before = rig.counted("rx-group-no-filter");
+    let sender = GroupSender::start(&rig.guest.host, "net0", &wanted, 5000).unwrap();
+    let rounds = u64::try_from(sender.rounds(20).len()).unwrap();
+    let counted = || rig.counted("rx-group-no-filter") - before;
+    // Their own groups of all hosts take places of both.
+    wait_for("groups that net1 alone lets in are counted", || counted() >= 15 * rounds);
+}

@@ -123,6 +123,23 @@ fn wait_for_report(outside: &FrameSocket, group: Ipv4Addr) {
     });
 }
 
+/// Waits until an IGMP query is seen that comes from a port of the guest: that one asks, not the switch.
+fn wait_for_query(inside: &FrameSocket, rig: &MulticastGuest, port: &str) {
+    let mac =
+        ip_json(&rig.guest.namespace, &format!("link show dev {port}"))[0]["address"].as_str().unwrap().to_owned();
+    let mut frame = [0; 2048];
+    wait_for("a query", || match inside.receive(&mut frame, Duration::from_millis(100)).unwrap() {
+        Look::Received(length) => {
+            let frame = &frame[..length];
+            let igmp = 14 + usize::from(frame[14] & 0xf) * 4;
+            let source = frame[6..12].iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":");
+            // Type 0x11 of protocol 2 (RFC 3376, 4).
+            source == mac && frame[12..14] == [8, 0] && frame[23] == 2 && frame[igmp] == 0x11
+        }
+        _ => false,
+    });
+}
+
 /// A storm: how many joins and leaves there were, and the time from the first to the last.
 struct Storm {
     changes: u32,
@@ -298,8 +315,10 @@ fn groups_of_guests_behind_a_bridge_survive_a_failover_under_a_snooping_switch()
     };
     complete();
     let (from, to) = rig.active_and_other_port();
+    let at_guest = FrameSocket::open(&vm, "eth0").unwrap();
     rig.guest.unplug(from);
     rig.wait_until_active(to);
+    wait_for_query(&at_guest, &rig, to);
     complete();
 
     rig.guest.namespace.ip("link set dev aggr0 nomaster").unwrap();
