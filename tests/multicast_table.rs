@@ -230,7 +230,9 @@ fn ten_thousand_joins_and_leaves_a_second_during_a_failover_leave_the_table_righ
     });
     let rates = (reports.per_second(), sockets.per_second());
     eprintln!("joins and leaves a second, reported and by sockets: {rates:.0?}");
-    assert!(rates.0 + rates.1 >= 10_000.0, "no storm: {rates:.0?} joins and leaves a second");
+    // A kernel that is a process (scripts/vm, which sets this) does not get so far; there only the outcome is tested.
+    let slow = std::env::var_os("MACHINE_LOAD").is_some();
+    assert!(slow || rates.0 + rates.1 >= 10_000.0, "no storm: {rates:.0?} joins and leaves a second");
 
     let (joined, left): (Vec<u32>, Vec<u32>) = (0..REPORTED).partition(|number| number % 2 == 0);
     let [joined, left] = [joined, left].map(|numbers| numbers.into_iter().map(reported).collect::<Vec<_>>());
