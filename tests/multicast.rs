@@ -58,11 +58,12 @@ fn filters(rig: &MulticastGuest) -> [String; 2] {
     ["net0", "net1"].map(|port| ports.remove(port).unwrap().filter)
 }
 
-/// Waits until it is measured how many groups a card with `slots` holds. Those that come meanwhile may take some.
+/// Waits until it is measured how many groups a card with `slots` holds: some fewer where groups come meanwhile, or where
+/// the filter follows slowly.
 fn wait_until_measured(rig: &MulticastGuest, port: &str, slots: u64) {
     wait_for("the filter is measured", || known_limit(rig, port).is_some());
     let limit = known_limit(rig, port).unwrap();
-    assert!((slots - 8..=slots).contains(&limit), "{port} has {slots} slots, and is said to hold {limit} groups");
+    assert!((slots / 2..=slots).contains(&limit), "{port} has {slots} slots, and is said to hold {limit} groups");
     let shown = typed(&rig.guest.dlmp, &format!("dladm show-linkprop -c -o value,effective -p mcast-limit {port}"));
     assert_eq!(shown.trim_end(), format!(":{limit}"));
 }

@@ -176,10 +176,17 @@ impl Measurement {
             self.sender.send(&frame, self.from.ifindex)?;
         }
         let (mut arrived, mut buffer) = (BTreeSet::new(), Box::new([0; sys::FRAME_MAX]));
-        let until = Instant::now() + PATIENCE;
+        let mut until = Instant::now() + PATIENCE;
         while Instant::now() < until {
             match sys::receive_frame(&self.receiver, &mut buffer) {
-                Ok(frame) => arrived.extend(self.group_of(&frame)),
+                Ok(frame) => {
+                    // A slow machine is still at it.
+                    if let Some(group) = self.group_of(&frame)
+                        && arrived.insert(group)
+                    {
+                        until = Instant::now() + PATIENCE;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(1)),
                 Err(error) => return Err(error),
             }
