@@ -159,9 +159,22 @@ impl Measurement {
             filter.change(self.port.ifindex, &changes).map_err(io::Error::other)
         };
         let refused = change(true)?.refused.len();
-        let arrived = self.arrivals(groups);
+        let arrived = self.arrivals_until_no_more(groups);
         change(false)?;
         Ok((arrived?.len(), refused))
+    }
+
+    /// Sends to each group again as long as more of them come in: a slow filter may follow later than usual, and a queue
+    /// may overflow.
+    fn arrivals_until_no_more(&self, groups: &[MacAddr]) -> io::Result<BTreeSet<MacAddr>> {
+        let mut arrived = BTreeSet::new();
+        loop {
+            let before = arrived.len();
+            arrived.extend(self.arrivals(groups)?);
+            if arrived.len() == before || arrived.len() == groups.len() {
+                return Ok(arrived);
+            }
+        }
     }
 
     /// Sends a frame to each group and gives those that come in.
