@@ -144,7 +144,7 @@ fn a_crowd_gets_its_addresses_without_a_duplicate() {
 
 #[test]
 fn what_was_given_twice_while_apart_is_known_on_both_sides_within_a_minute() {
-    let joined = join(&crowd(100, vec![100], POOR));
+    let joined = join(&crowd(100, vec![100], GOOD));
     assert!(joined.duplicates > 20, "the crowd is too small to tell");
     assert!(joined.known_after.is_some_and(|after| after <= MINUTE), "{joined:?}");
     assert_eq!((joined.false_reports, joined.false_reports_at_end), (0, 0));
