@@ -18,12 +18,15 @@ CARGO_PROFILE = $(if $(filter release,$(PROFILE)),--release,)
 # Debian packages, by what needs them.
 BUILD_PACKAGES = clang libclang-dev libbpf-dev
 RUN_PACKAGES = iproute2 dnsmasq-base ethtool iputils-ping util-linux
-# The tests compare the receive rules with those of Open vSwitch; its service need not run.
-TEST_PACKAGES = openvswitch-switch
+# The tests compare the receive rules with those of Open vSwitch, whose service need not run; a manager that is not ours is played
+# in Python.
+TEST_PACKAGES = openvswitch-switch python3
+# libFuzzer is C++.
+FUZZ_PACKAGES = g++
 VIRTIO_PACKAGES = qemu-system-x86 busybox-static kmod
 VM_PACKAGES = user-mode-linux kmod libteam-utils openvswitch-switch
 
-.PHONY: build demo demo-vm test test-vm test-virtio bench bench-starved install check clean
+.PHONY: build demo demo-vm test test-vm test-virtio fuzz bench bench-starved install check clean
 
 build: export DLMP_PACKAGES = $(BUILD_PACKAGES)
 build:
@@ -86,11 +89,19 @@ test-virtio:
 	$(CARGO) test -p dlmp-tests --test virtio \
 		--config 'target."cfg(all())".runner = ["$(CURDIR)/scripts/vm-virtio", "$(abspath $(TARGET_DIR))/virtio"]' -- --nocapture
 
+# Each parser for a short while, from the corpus that is kept.
+fuzz: export DLMP_PACKAGES = $(FUZZ_PACKAGES)
+fuzz: export CARGO := $(CARGO)
+fuzz:
+	./scripts/packages
+	./scripts/fuzz $(abspath $(TARGET_DIR))/fuzz
+
 # Formatting and lints, as CI runs them.
 check: export DLMP_PACKAGES = $(BUILD_PACKAGES)
 check:
 	./scripts/packages
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path crates/wire/fuzz/Cargo.toml
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 install: build

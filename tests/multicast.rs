@@ -3,10 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails like the test")]
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use dlmp_testbed::{GroupReceiver, GroupSender, Groups, Hardware, Members, Received};
-use dlmp_tests::{HOST, LARGE, MulticastGuest, json, run, wait_for};
+use dlmp_tests::{HOST, LARGE, MulticastGuest, json, run, typed, wait_for};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 /// Groups that nobody joins.
@@ -41,6 +45,27 @@ fn assert_failovers_keep(rig: &MulticastGuest, wanted: [Groups; 2], rate: u32, r
     }
     assert_eq!(active.len(), 2, "only {active:?} took multicast");
     stream.end(&wanted);
+}
+
+/// How many groups a port holds, as far as dlmp knows.
+fn known_limit(rig: &MulticastGuest, port: &str) -> Option<u64> {
+    rig.ports()[port].limit.as_u64()
+}
+
+/// What the filters of both ports let through.
+fn filters(rig: &MulticastGuest) -> [String; 2] {
+    let mut ports = rig.ports();
+    ["net0", "net1"].map(|port| ports.remove(port).unwrap().filter)
+}
+
+/// Waits until it is measured how many groups a card with `slots` holds: some fewer where groups come meanwhile, or where
+/// the filter follows slowly.
+fn wait_until_measured(rig: &MulticastGuest, port: &str, slots: u64) {
+    wait_for("the filter is measured", || known_limit(rig, port).is_some());
+    let limit = known_limit(rig, port).unwrap();
+    assert!((slots / 2..=slots).contains(&limit), "{port} has {slots} slots, and is said to hold {limit} groups");
+    let shown = typed(&rig.guest.dlmp, &format!("dladm show-linkprop -c -o value,effective -p mcast-limit {port}"));
+    assert_eq!(shown.trim_end(), format!(":{limit}"));
 }
 
 #[test]
@@ -83,25 +108,88 @@ fn a_filter_that_overflows_takes_all_and_is_exact_again_when_the_groups_fit() {
     let rig = MulticastGuest::new([Hardware::with_slots(64), Hardware::with_slots(64)]);
     let (few, many) = (groups(40), [Groups::v4(20, 30), Groups::v6(20, 30)]);
     let _few = rig.join(&few);
-    let filters = || rig.ports().into_values().map(|row| row.filter).collect::<Vec<_>>();
-    wait_for("few groups fit", || filters() == ["exact", "exact"]);
+    wait_for("few groups fit", || filters(&rig) == ["exact", "exact"]);
     assert!(!rig.filter("net0").takes_all() && !rig.filter("net1").takes_all());
     let stream = rig.stream(&with_unwanted(groups(100)), 20_000);
     for _ in 0..3 {
         let more = Members::join(&rig.guest.namespace, "aggr0", &many).unwrap();
         let all = [few, many].concat();
         rig.wait_until_table_is(&all);
-        wait_for("many do not fit", || filters() == ["all", "all"]);
+        wait_for("many do not fit", || filters(&rig) == ["all", "all"]);
         rig.wait_until_both_ports_admit(&all);
         stream.assert_brings("with many groups", 10, &all, &UNWANTED);
         drop(more);
         rig.wait_until_table_is(&few);
-        wait_for("few fit again", || filters() == ["exact", "exact"]);
+        wait_for("few fit again", || filters(&rig) == ["exact", "exact"]);
         wait_for("no port takes all", || !rig.filter("net0").takes_all() && !rig.filter("net1").takes_all());
         rig.wait_until_both_ports_admit(&few);
         stream.assert_brings("with few groups", 10, &few, &with_unwanted(many));
     }
     stream.end(&[few, many].concat());
+}
+
+#[test]
+fn what_a_port_holds_is_measured_where_nobody_tells_and_what_does_not_fit_survives_failover() {
+    let rig = MulticastGuest::untold([LARGE, Hardware::with_slots(64)]);
+    wait_until_measured(&rig, "net1", 64);
+    let _few = rig.join(&groups(40));
+    assert_eq!(filters(&rig), ["exact", "exact"]);
+    assert!(!rig.filter("net1").takes_all());
+    let many = rig.join(&groups(90));
+    assert_eq!(filters(&rig), ["exact", "all"]);
+    assert_failovers_keep(&rig, groups(90), 20_000, 10);
+    assert_eq!(known_limit(&rig, "net0"), None);
+    drop(many);
+    rig.wait_until_table_is(&groups(40));
+    wait_for("few fit again", || filters(&rig) == ["exact", "exact"] && !rig.filter("net1").takes_all());
+}
+
+#[test]
+fn a_restart_loses_nothing_through_ports_whose_measurement_the_next_daemon_cannot_repeat() {
+    let rig = MulticastGuest::untold([Hardware::with_slots(64); 2]);
+    ["net0", "net1"].iter().for_each(|port| wait_until_measured(&rig, port, 64));
+    let few = rig.join(&groups(40));
+    let many = rig.join(&groups(90));
+    assert_eq!(filters(&rig), ["all", "all"]);
+    let receiver = GroupReceiver::start(&rig.guest.namespace, "aggr0").unwrap();
+    let sender = GroupSender::start(&rig.guest.host, "net0", &with_unwanted(groups(90)), 20_000).unwrap();
+    let first = sender.rounds(5).start;
+    // A port that takes all multicast cannot be measured.
+    rig.guest.end_daemon(Signal::SIGKILL);
+    rig.guest.start_daemon();
+    rig.wait_until_table_is(&groups(90));
+    wait_for("both ports serve", || rig.ports().values().all(|row| row.role != "--"));
+    // A measurement would be over by then.
+    thread::sleep(Duration::from_secs(3));
+    let last = sender.rounds(5).end;
+    let received = receiver.received(first..last, &groups(90)).unwrap();
+    assert_eq!((received.lost, received.duplicated), (vec![], vec![]));
+    assert_eq!(filters(&rig), ["all", "all"]);
+
+    drop(many);
+    rig.wait_until_table_is(&groups(40));
+    wait_for("few fit", || filters(&rig) == ["exact", "exact"] && !rig.filter("net0").takes_all());
+    let rounds = sender.rounds(10);
+    assert_eq!(receiver.received(rounds, &groups(40)).unwrap().lost, [] as [IpAddr; 0]);
+    drop(few);
+}
+
+#[test]
+fn a_new_port_that_holds_fewer_groups_than_there_are_is_measured_and_takes_all() {
+    let rig = MulticastGuest::untold([LARGE, Hardware::with_slots(64)]);
+    typed(&rig.guest.dlmp, "dladm remove-aggr -l net1 aggr0");
+    rig.guest.end_daemon(Signal::SIGTERM);
+    rig.guest.start_daemon();
+    let _members = Members::join(&rig.guest.namespace, "aggr0", &groups(90)).unwrap();
+    rig.wait_until_table_is(&groups(90));
+    typed(&rig.guest.dlmp, "dladm add-aggr -l net1 aggr0");
+    wait_for("its filter is measured", || rig.ports()["net1"].filter == "all");
+    let limit = known_limit(&rig, "net1").unwrap();
+    assert!((32..=64).contains(&limit), "it has 64 slots, and is said to hold {limit} groups");
+    rig.wait_until_both_ports_admit(&groups(90));
+    // Until then a new daemon takes all groups once a long report has come.
+    thread::sleep(Duration::from_secs(20));
+    assert_failovers_keep(&rig, groups(90), 20_000, 10);
 }
 
 #[test]
@@ -224,4 +312,30 @@ fn a_port_that_neither_holds_nor_takes_all_is_avoided() {
         assert_eq!(rig.ports()[rich].role, "active");
         stream.end(&wanted);
     }
+}
+
+#[test]
+fn what_the_multicast_port_lacks_and_another_port_gets_is_counted() {
+    let poor = |slots| Hardware { slots, takes_all: false };
+    let rig = MulticastGuest::new([poor(8), poor(30)]);
+    let wanted = groups(40);
+    let _members = Members::join(&rig.guest.namespace, "aggr0", &wanted).unwrap();
+    rig.wait_until_table_is(&wanted);
+    wait_for("neither port can take all", || filters(&rig) == ["short", "short"]);
+    // A port stays the multicast port as long as no other one is better.
+    rig.guest.unplug("net1");
+    rig.wait_until_active("net0");
+    rig.guest.plug("net1");
+    let is_active = |row: &Value| row["port"] == "net1" && row["health"] == "active";
+    wait_for("net1 is back", || {
+        let rows = json(&rig.guest.dlmp, "dladm show-aggr -x -j aggr0");
+        rows.as_array().unwrap().iter().any(is_active)
+    });
+    assert_eq!(rig.ports()["net0"].role, "active");
+    let before = rig.counted("rx-group-no-filter");
+    let sender = GroupSender::start(&rig.guest.host, "net0", &wanted, 5000).unwrap();
+    let rounds = u64::try_from(sender.rounds(20).len()).unwrap();
+    let counted = || rig.counted("rx-group-no-filter") - before;
+    // Their own groups of all hosts take places of both.
+    wait_for("groups that net1 alone lets in are counted", || counted() >= 15 * rounds);
 }

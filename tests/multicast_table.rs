@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -122,55 +123,128 @@ fn wait_for_report(outside: &FrameSocket, group: Ipv4Addr) {
     });
 }
 
+/// Waits until an IGMP query is seen that comes from a port of the guest: that one asks, not the switch.
+fn wait_for_query(inside: &FrameSocket, rig: &MulticastGuest, port: &str) {
+    let mac =
+        ip_json(&rig.guest.namespace, &format!("link show dev {port}"))[0]["address"].as_str().unwrap().to_owned();
+    let mut frame = [0; 2048];
+    wait_for("a query", || match inside.receive(&mut frame, Duration::from_millis(100)).unwrap() {
+        Look::Received(length) => {
+            let frame = &frame[..length];
+            let igmp = 14 + usize::from(frame[14] & 0xf) * 4;
+            let source = frame[6..12].iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":");
+            // Type 0x11 of protocol 2 (RFC 3376, 4).
+            source == mac && frame[12..14] == [8, 0] && frame[23] == 2 && frame[igmp] == 0x11
+        }
+        _ => false,
+    });
+}
+
+/// A storm: how many joins and leaves there were, and the time from the first to the last.
+struct Storm {
+    changes: u32,
+    elapsed: Duration,
+}
+
+impl Storm {
+    fn per_second(&self) -> f64 {
+        f64::from(self.changes) / self.elapsed.as_secs_f64()
+    }
+}
+
+/// How often there is a change, so that two storms together are well over 10,000 changes a second.
+const EVERY: Duration = Duration::from_micros(100);
+/// Groups that `eth0` of a container joins and leaves, by reports.
+const REPORTED: u32 = 2000;
+
+/// Group `number` of those.
+const fn reported(number: u32) -> Groups {
+    Groups::v4(10_000 + number, 1)
+}
+
+/// Reports all of them as joined, then as left and so on until it is `over`, and last every other one as joined, the rest as left.
+fn storm_of_reports(container: &Namespace, over: &AtomicBool) -> Storm {
+    let eth0 = FrameSocket::open_to_send(container, "eth0").unwrap();
+    let start = Instant::now();
+    let mut changes = 0;
+    let mut report = |number: u32, joins: bool| {
+        let Some(IpAddr::V4(group)) = reported(number).addresses().next() else { panic!() };
+        eth0.send(&igmp_report(eth0.address(), group, joins).unwrap()).unwrap();
+        changes += 1;
+        thread::sleep((start + changes * EVERY).saturating_duration_since(Instant::now()));
+    };
+    let mut joins = true;
+    while !over.load(Ordering::Relaxed) {
+        (0..REPORTED).for_each(|number| report(number, joins));
+        joins = !joins;
+    }
+    (0..REPORTED).for_each(|number| report(number, number % 2 == 0));
+    Storm { changes, elapsed: start.elapsed() }
+}
+
+/// Has sockets join 100 groups on `aggr0`, then 100 others, and leave those before, and so on until it is `over`. Returns
+/// the last ones and who is in them, too.
+fn storm_of_sockets(guest: &Namespace, over: &AtomicBool) -> (Storm, [Groups; 2], Members) {
+    let start = Instant::now();
+    let mut changes = 0;
+    let mut last = None;
+    for turn in 0.. {
+        let row = groups(20_000 + turn * 50, 50);
+        let before = last.replace((row, Members::join(guest, "aggr0", &row).unwrap()));
+        changes += if before.is_some() { 200 } else { 100 };
+        drop(before);
+        if over.load(Ordering::Relaxed) {
+            break;
+        }
+        thread::sleep((start + changes * EVERY).saturating_duration_since(Instant::now()));
+    }
+    let (row, members) = last.unwrap();
+    (Storm { changes, elapsed: start.elapsed() }, row, members)
+}
+
 #[test]
-fn storms_of_joins_and_leaves_during_a_failover_leave_the_table_right() {
-    const EVERY: Duration = Duration::from_micros(100);
+fn ten_thousand_joins_and_leaves_a_second_during_a_failover_leave_the_table_right() {
     let rig = large_and_small();
     let container = container(&rig);
     let steady = groups(0, 45);
     let _members = rig.join(&steady);
-    let stream = rig.stream(&steady, 5000);
+    let stream = rig.stream(&steady, 1000);
+    stream.assert_brings("before the storms", 3, &steady, &[]);
     let (from, to) = rig.active_and_other_port();
 
-    let (reported, kept) = thread::scope(|scope| {
-        let reports = scope.spawn(|| {
-            // Each of 2000 groups is joined and left in turn; those left are joined in the end.
-            let eth0 = FrameSocket::open_to_send(&container, "eth0").unwrap();
-            let all: Vec<IpAddr> = Groups::v4(10_000, 2000).addresses().collect();
-            let start = Instant::now();
-            let mut due = start;
-            for (turn, number) in (0..15).flat_map(|turn| (0..all.len()).map(move |number| (turn, number))) {
-                let IpAddr::V4(group) = all[number] else { panic!() };
-                // The last turn joins every other group.
-                let joins = if turn == 14 { number % 2 == 0 } else { turn % 2 == 0 };
-                eth0.send(&igmp_report(eth0.address(), group, joins).unwrap()).unwrap();
-                due += EVERY;
-                thread::sleep(due.saturating_duration_since(Instant::now()));
-            }
-            all.into_iter().step_by(2).collect::<Vec<_>>()
+    let over = AtomicBool::new(false);
+    let (reports, (sockets, row, _last_members)) = thread::scope(|scope| {
+        let reports = scope.spawn(|| storm_of_reports(&container, &over));
+        let sockets = scope.spawn(|| storm_of_sockets(&rig.guest.namespace, &over));
+        let failover = scope.spawn(|| {
+            thread::sleep(Duration::from_secs(1));
+            rig.guest.unplug(from);
+            rig.wait_until_active(to);
+            thread::sleep(Duration::from_secs(1));
         });
-        let sockets = scope.spawn(|| {
-            let mut kept = None;
-            for turn in 0..150 {
-                let start = Instant::now();
-                let row = [Groups::v4(20_000 + turn * 100, 50), Groups::v6(20_000 + turn * 100, 50)];
-                kept = Some((row, Members::join(&rig.guest.namespace, "aggr0", &row).unwrap()));
-                thread::sleep((start + 200 * EVERY).saturating_duration_since(Instant::now()));
-            }
-            kept.unwrap()
-        });
-        thread::sleep(Duration::from_secs(1));
-        rig.guest.unplug(from);
-        rig.wait_until_active(to);
+        // The storms end whatever becomes of it.
+        let failover = failover.join();
+        over.store(true, Ordering::Relaxed);
+        failover.unwrap();
         (reports.join().unwrap(), sockets.join().unwrap())
     });
+    let rates = (reports.per_second(), sockets.per_second());
+    eprintln!("joins and leaves a second, reported and by sockets: {rates:.0?}");
+    // A kernel that is a process (scripts/vm, which sets this) does not get so far; there only the outcome is tested.
+    let slow = std::env::var_os("MACHINE_LOAD").is_some();
+    assert!(slow || rates.0 + rates.1 >= 10_000.0, "no storm: {rates:.0?} joins and leaves a second");
 
-    let odd: Vec<Groups> = (0..2000).step_by(2).map(|number| Groups::v4(10_000 + number, 1)).collect();
-    assert_eq!(reported.len(), odd.len());
-    let all = [&steady[..], &odd, &kept.0].concat();
-    rig.wait_until_table_is(&all);
-    stream.assert_brings("after the storms", 10, &steady, &[]);
+    let (joined, left): (Vec<u32>, Vec<u32>) = (0..REPORTED).partition(|number| number % 2 == 0);
+    let [joined, left] = [joined, left].map(|numbers| numbers.into_iter().map(reported).collect::<Vec<_>>());
+    let wanted = [&steady[..], &joined, &row].concat();
     stream.end(&steady);
+    rig.wait_until_table_is(&wanted);
+    rig.guest.plug(from);
+    wait_for("both ports serve", || rig.ports().values().all(|row| row.role != "--"));
+    rig.wait_until_both_ports_admit(&wanted);
+    let stream = rig.stream(&[&wanted[..], &left].concat(), 10_000);
+    stream.assert_brings("after the storms", 3, &wanted, &left);
+    stream.end(&wanted);
 }
 
 #[test]
@@ -243,8 +317,10 @@ fn groups_of_guests_behind_a_bridge_survive_a_failover_under_a_snooping_switch()
     };
     complete();
     let (from, to) = rig.active_and_other_port();
+    let at_guest = FrameSocket::open(&vm, "eth0").unwrap();
     rig.guest.unplug(from);
     rig.wait_until_active(to);
+    wait_for_query(&at_guest, &rig, to);
     complete();
 
     rig.guest.namespace.ip("link set dev aggr0 nomaster").unwrap();

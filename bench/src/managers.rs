@@ -80,7 +80,8 @@ fn allocation() -> Table {
     ] {
         for loss in LOSSES {
             let (_, allocation) = allocate(&crowd(kind, MANAGERS, requests.clone(), loss));
-            let time = |percent: usize| seconds(allocation.times.get((allocation.times.len().max(1) - 1) * percent / 100));
+            let time =
+                |percent: usize| seconds(allocation.times.get((allocation.times.len().max(1) - 1) * percent / 100));
             table.row(&[
                 name,
                 way,

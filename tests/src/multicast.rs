@@ -57,6 +57,17 @@ pub struct GroupRow {
 impl MulticastGuest {
     /// Builds it with these cards as `net0` and `net1`. What is not unlimited is told dlmp by `mcast-limit`.
     pub fn new(hardware: [Hardware; 2]) -> Self {
+        let rig = Self::untold(hardware);
+        for (port, card) in ["net0", "net1"].iter().zip(hardware) {
+            if card != LARGE {
+                typed(&rig.guest.dlmp, &format!("dladm set-linkprop -p mcast-limit={} {port}", card.slots));
+            }
+        }
+        rig
+    }
+
+    /// The same, but dlmp is not told what the cards hold.
+    pub fn untold(hardware: [Hardware; 2]) -> Self {
         let guest = Guest::new(Pins::Mounted);
         let filter = |port: usize| {
             let (near, far) = (format!("net{port}"), format!("p{port}"));
@@ -64,11 +75,6 @@ impl MulticastGuest {
         };
         let filters = [filter(0), filter(1)];
         typed(&guest.dlmp, "dladm create-aggr -l net0 -l net1 aggr0");
-        for (port, card) in ["net0", "net1"].iter().zip(hardware) {
-            if card != LARGE {
-                typed(&guest.dlmp, &format!("dladm set-linkprop -p mcast-limit={} {port}", card.slots));
-            }
-        }
         guest.give_address("");
         Self { filters, guest }
     }

@@ -1,6 +1,7 @@
 //! A configuration file in TOML: read, checked, and written atomically with comments kept.
 //!
-//! A configuration is a structure of tables, each with entries by name: `[aggregations.aggr0]`.
+//! A configuration is a structure of tables, each with entries by name, which are tables themselves, `[aggregations.aggr0]`, or plain
+//! values.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -162,11 +163,17 @@ fn sync_section(document: &mut DocumentMut, section: &str, before: &[(String, It
         table.remove(key);
     }
     for (key, item) in changed {
-        // An entry is a table, in braces or not.
-        let Some(value) = item.clone().into_table().ok().map(with_headings) else { continue };
-        match table.get_mut(key).and_then(Item::as_table_like_mut) {
-            Some(old) => update(old, &value),
-            None => drop(table.insert(key, Item::Table(value))),
+        // An entry is a table, in braces or not, or a plain value.
+        match (item.clone().into_table().map(with_headings), table.get_mut(key)) {
+            (Ok(value), Some(old)) if old.is_table_like() => {
+                if let Some(old) = old.as_table_like_mut() {
+                    update(old, &value);
+                }
+            }
+            (Ok(value), _) => drop(table.insert(key, Item::Table(value))),
+            // In place: the comments belong to the key.
+            (Err(value), Some(old)) => *old = value,
+            (Err(value), None) => drop(table.insert(key, value)),
         }
     }
 }

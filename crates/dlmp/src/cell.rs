@@ -96,6 +96,17 @@ impl Cell {
     }
 }
 
+/// Text as it may be printed, whoever made it up: a guest that names its links, and a manager that says who it is, must
+/// neither control the terminal of whoever looks nor reorder the line.
+pub fn plain(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() || rearranges(letter) { '?' } else { letter }).collect()
+}
+
+/// Whether it ends a line or changes the direction of writing (Unicode Standard Annex 9, 2).
+const fn rearranges(letter: char) -> bool {
+    matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// A counter as `dlstat`(8) prints it: as it is below 1000, else in thousands with two decimals.
 fn scaled(number: u64) -> String {
     if number < 1000 {
@@ -116,6 +127,13 @@ fn scaled(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_of_others_cannot_control_the_terminal_or_reorder_the_line() {
+        assert_eq!(plain("a\u{1b}[2J\r\n\u{7f}\u{9b}b"), "a?[2J????b");
+        assert_eq!(plain("host\u{202e}gpj\u{2066}\u{200f}\u{2028}"), "host?gpj???");
+        assert_eq!(plain("m\u{fc}nchen-1.example"), "m\u{fc}nchen-1.example");
+    }
 
     #[test]
     fn counters_are_scaled_by_thousands_and_never_rounded_up() {

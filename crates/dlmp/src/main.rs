@@ -7,6 +7,7 @@ mod aggr;
 mod cell;
 mod clients;
 mod daemon;
+mod discover;
 mod failure;
 mod ip;
 mod ip_show;

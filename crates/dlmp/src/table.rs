@@ -8,7 +8,7 @@ use clap::{ArgMatches, Args, Command};
 
 use crate::failure::{Failure, Result};
 use crate::ldm::{attach, domain, list, manager, netdev, switch, vnet};
-use crate::{aggr, ip, ip_show, link, multicast, property, stat, vnic, watch};
+use crate::{aggr, discover, ip, ip_show, link, multicast, property, stat, vnic, watch};
 
 /// The names that the program is called by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ struct Entry {
     run: fn(&ArgMatches) -> Result<()>,
 }
 
-const TABLE: [Entry; 40] = [
+const TABLE: [Entry; 41] = [
     Entry::new::<aggr::Create>(Program::Dladm, "create-aggr"),
     Entry::new::<aggr::Delete>(Program::Dladm, "delete-aggr"),
     Entry::new::<aggr::Add>(Program::Dladm, "add-aggr"),
@@ -84,6 +84,7 @@ const TABLE: [Entry; 40] = [
     Entry::new::<netdev::List>(Program::Ldm, "list-netdev").aliases(&["ls-netdev"]),
     Entry::new::<manager::List>(Program::Ldm, "list-manager"),
     Entry::new::<watch::Monitor>(Program::Dlmp, "monitor"),
+    Entry::new::<discover::Discover>(Program::Dlmp, "discover"),
 ];
 
 impl Program {
@@ -292,6 +293,17 @@ mod tests {
     }
 
     #[test]
+    fn commands_of_dlmp_alone_are_understood() {
+        for (line, command) in [
+            ("dlmp monitor -j aggr0", "monitor"),
+            ("dlmp discover", "discover"),
+            ("dlmp discover -j -t 60 -i net0 -i net1 --hops 32", "discover"),
+        ] {
+            assert_eq!(understood(line).unwrap(), command, "{line}");
+        }
+    }
+
+    #[test]
     fn an_error_is_told_with_the_command_as_it_was_typed() {
         let told = |line: &str| {
             let words: Vec<OsString> = line.split(' ').map(Into::into).collect();
@@ -363,6 +375,12 @@ mod tests {
             "ldm list a b",
             "ldm list-services primary",
             "ldm list-netdev -p -o name",
+            "ldm discover",
+            "dlmp discover net0",
+            "dlmp discover -t 0",
+            "dlmp discover -t 61",
+            "dlmp discover --hops 0",
+            "dlmp discover --hops 33",
             "dlmp",
         ] {
             let error = understood(line).unwrap_err();
@@ -398,6 +416,7 @@ mod tests {
             ("add-vnet vnet0 vsw0 ldg1 custom=enable", 2),
             ("set-vnet vnet0 ldg1", 2),
             ("list-netdev -o colour", 2),
+            ("discover -o colour", 2),
         ] {
             let words: Vec<OsString> = line.split(' ').map(Into::into).collect();
             assert_eq!(run(Program::Dlmp, &words).unwrap_err().exit_code(), exit_code, "{line}");

@@ -175,7 +175,7 @@ where
     }
 
     async fn list_link_properties(&mut self) -> Result<PropertiesReply, Error> {
-        let properties = self.control.lock().await.list_properties();
+        let properties = self.control.lock().await.list_properties().await?;
         Ok(PropertiesReply { properties })
     }
 

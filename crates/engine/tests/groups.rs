@@ -340,6 +340,33 @@ fn groups_of_an_earlier_daemon_stay_until_whoever_asked_has_asked_again() {
     assert!(world.done.contains(&GroupAction::ForgetRestored.into()));
 }
 
+#[test]
+fn a_port_that_an_earlier_daemon_had_take_all_groups_goes_on_until_they_fit() {
+    let mut world = World::new(&[]);
+    let both = BTreeSet::from([mac(1), mac(2)]);
+    for port in [NET0, NET1] {
+        world.ports.insert(port, Filter { groups: both.clone(), all: true, ..Filter::default() });
+        world.tell(Event::PortAdded(port));
+    }
+    let filter = |port| Event::Groups(GroupEvent::FilterRestored { port, groups: vec![mac(1), mac(2)], all: true });
+    let restored = Event::Groups(GroupEvent::Restored(vec![mac(1), mac(2)]));
+    for event in [restored, filter(NET0), filter(NET1), listed(&[1, 2, 3], &[]), Event::MulticastRestored(NET0)] {
+        world.tell(event);
+    }
+    for port in [NET0, NET1] {
+        world.tell(Event::Link(port, LinkState::Up));
+    }
+    for view in world.engine.multicast().ports() {
+        assert_eq!((view.reception, view.limit), (Reception::All, Some(2)));
+    }
+    assert!(world.admitted.contains(&mac(3)));
+    assert!(world.ports.values().all(|filter| filter.all && filter.groups == both));
+    world.tell(listed(&[], &[1]));
+    world.pass(Duration::from_secs(15));
+    let rest = BTreeSet::from([mac(2), mac(3)]);
+    assert!(world.ports.values().all(|filter| !filter.all && filter.groups == rest));
+}
+
 fn events() -> impl Strategy<Value = Event> {
     let port = (0..3u8).prop_map(PortIndex);
     let slot = prop_oneof![Just(HOST), Just(GUEST)];

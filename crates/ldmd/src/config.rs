@@ -307,9 +307,14 @@ mod tests {
         vnet.alt_mac_addrs = vec!["0:14:4f:0:0:1".parse().unwrap()];
         vnet.maxbw = Some(100_000_000);
         file.save(&before, &after).unwrap();
+        let mut freed = after.clone();
+        freed.vnets.get_mut(&key).unwrap().mac_addr = "0:14:4f:fc:0:1".parse().unwrap();
+        freed.keep_freed(&after);
+        assert_eq!(freed.manager.freed, ["0:14:4f:fa:12:2", "0:14:4f:f9:0:7"].map(|mac| mac.parse().unwrap()));
+        file.save(&after, &freed).unwrap();
         drop(file);
         assert!(fs::read_to_string(&path).unwrap().contains("# The guest's link is net0."));
-        assert_eq!(ConfigFile::open(&path).unwrap().1, after);
+        assert_eq!(ConfigFile::open(&path).unwrap().1, freed);
     }
 
     #[test]

@@ -1,18 +1,26 @@
 //! The rules of the protocol: what a manager does about one address, as pure functions over small values.
 //!
 //! An original manager asks once, waits a second, and answers for the addresses of its devices (reference: "Duplicate MAC
-//! Address Detection" of Logical Domains). Ours asks five times, and defends an address from its first question on.
+//! Address Detection" of Logical Domains). Ours asks six times, and defends an address from its first question on.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-/// Questions of one claim. The last one is sent a whole second after the first: by then an original manager that asked
+/// Questions of one claim. The last one is sent more than a second after the first: by then an original manager that asked
 /// before us, and whom we did not hear, has the address and answers.
-pub const QUESTIONS: u8 = 5;
-/// Time between two questions, and what is waited for answers to the last one.
+pub const QUESTIONS: u8 = 6;
+/// Time between two questions. A message should take no longer.
 pub const BETWEEN: Duration = Duration::from_millis(250);
+/// What is waited for answers to the last question, in [`BETWEEN`]: one for the way there and one for the way back.
+const PATIENCE: u8 = 2;
 /// How long a claim takes when nobody objects.
-pub const TIME: Duration = Duration::from_millis(250 * QUESTIONS as u64);
+pub const TIME: Duration = Duration::from_millis(250 * (QUESTIONS - 1 + PATIENCE) as u64);
+
+/// How often somebody is asked again, and told, who says that an address of ours is taken, until that is confirmed or taken
+/// back: so often that one who does not use it hears of it three times before.
+pub const AGAIN: Duration = Duration::from_millis(500);
+/// How long a suspicion lasts that nobody confirms.
+pub const SUSPICION: Duration = Duration::from_secs(5);
 
 /// What an address is to this manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,7 +36,7 @@ pub enum Standing {
 /// A claim that goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Claim {
-    asked: u8,
+    steps: u8,
 }
 
 /// What is due in a claim.
@@ -36,6 +44,8 @@ pub struct Claim {
 pub enum Step {
     /// Ask, and wait for [`BETWEEN`].
     Ask(Claim),
+    /// Wait for [`BETWEEN`] once more.
+    Wait(Claim),
     /// Nobody objected: the address is held.
     Hold,
 }
@@ -43,7 +53,14 @@ pub enum Step {
 impl Claim {
     /// What is due at the start, and each time that [`BETWEEN`] has passed without an objection.
     pub const fn step(self) -> Step {
-        if self.asked < QUESTIONS { Step::Ask(Self { asked: self.asked + 1 }) } else { Step::Hold }
+        let next = Self { steps: self.steps + 1 };
+        if self.steps < QUESTIONS {
+            Step::Ask(next)
+        } else if next.steps < QUESTIONS + PATIENCE {
+            Step::Wait(next)
+        } else {
+            Step::Hold
+        }
     }
 }
 
@@ -84,6 +101,12 @@ pub fn judge(standing: Standing, heard: Heard, own: Ipv4Addr, other: Ipv4Addr) -
     }
 }
 
+/// Whether "taken", heard again for an address that a device of ours has, shows a collision: when it comes so long after the
+/// first one that no claim lasts from there to here.
+pub fn confirms(since_the_first: Duration) -> bool {
+    since_the_first >= TIME
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,15 +134,22 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_asks_for_a_second_and_waits_a_quarter_more() {
+    fn a_claim_asks_for_longer_than_a_second_and_waits_for_the_last_answer() {
         let mut claim = Claim::default();
-        let mut questions = 0;
-        while let Step::Ask(next) = claim.step() {
-            questions += 1;
-            claim = next;
+        let (mut passed, mut asked) = (Duration::ZERO, Vec::new());
+        loop {
+            claim = match claim.step() {
+                Step::Ask(next) => {
+                    asked.push(passed.as_millis());
+                    next
+                }
+                Step::Wait(next) => next,
+                Step::Hold => break,
+            };
+            passed += BETWEEN;
         }
-        assert_eq!(questions, QUESTIONS);
-        assert_eq!(BETWEEN * u32::from(QUESTIONS - 1), Duration::from_secs(1));
-        assert_eq!(BETWEEN * u32::from(QUESTIONS), TIME);
+        assert_eq!(asked, [0, 250, 500, 750, 1000, 1250]);
+        assert_eq!(passed, TIME);
+        assert!(confirms(passed) && !confirms(passed - BETWEEN));
     }
 }

@@ -6,14 +6,8 @@ use std::time::{Duration, Instant};
 
 use dlmp_wire::MacAddr;
 
-/// How long until somebody who says that an address of ours is taken must say so again: longer than a claim takes, so that
-/// somebody who only claims it has given it up by then.
-const CONFIRMATION: Duration = Duration::from_millis(1500);
-/// How often that one is asked until it is confirmed or taken back, and told that we have it: a third of that time, so that one
-/// who does not use it has three chances to hear of it.
-pub const AGAIN: Duration = Duration::from_millis(500);
-/// How long a suspicion lasts that nobody confirms.
-const SUSPICION: Duration = Duration::from_secs(5);
+use crate::claim::{SUSPICION, confirms};
+
 /// How long a collision is reported that nobody confirms any more: three rounds of questions.
 const MEMORY: Duration = Duration::from_secs(90);
 
@@ -66,7 +60,7 @@ impl Collisions {
             return News::None;
         }
         case.last = now;
-        let news = !case.confirmed && now >= case.first + CONFIRMATION;
+        let news = !case.confirmed && confirms(now.saturating_duration_since(case.first));
         case.confirmed |= news;
         // The first one is named as long as it goes on: several would take turns.
         if news { News::Confirmed } else { News::None }

@@ -8,8 +8,8 @@ use dlmp_wire::MacAddr;
 use dlmp_wire::manager::{ByteOrder, Lookup, Message, PORT, Refused};
 
 use crate::book::Purpose;
-use crate::claim::{Heard, Verdict, judge};
-use crate::collision::{AGAIN, News};
+use crate::claim::{AGAIN, Heard, Verdict, judge};
+use crate::collision::News;
 use crate::input::{Action, Interface, Origin, To};
 use crate::manager::Manager;
 
@@ -57,6 +57,8 @@ impl Manager {
                 self.counters.discoveries += 1;
                 self.hear_discovery(origin, order, now);
             }
+            // Our own comes back.
+            Message::Here(_) if *origin.from.ip() == own => {}
             Message::Here(manager) => {
                 self.counters.managers += 1;
                 self.hear_name(*origin.from.ip(), manager.host);

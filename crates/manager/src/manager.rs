@@ -7,8 +7,8 @@ use dlmp_wire::MacAddr;
 use dlmp_wire::manager::{ByteOrder, Lookup, Message};
 
 use crate::book::{Book, Purpose, Source};
-use crate::claim::{BETWEEN, Claim, Step};
-use crate::collision::{AGAIN, Collision, Collisions};
+use crate::claim::{AGAIN, BETWEEN, Claim, Step};
+use crate::collision::{Collision, Collisions};
 use crate::hearing::Introductions;
 use crate::input::{Action, Interface, To};
 use crate::limit::Answers;
@@ -199,6 +199,7 @@ impl Manager {
                     self.book.set(mac, Purpose::Claimed(source, claim), now + BETWEEN);
                     self.ask(mac, now);
                 }
+                Step::Wait(claim) => self.book.set(mac, Purpose::Claimed(source, claim), now + BETWEEN),
                 Step::Hold => self.book.set(mac, Purpose::Pooled(source), now + ROUND),
             },
             Purpose::Pooled(_) | Purpose::Lent | Purpose::Used => {

@@ -162,7 +162,14 @@ impl Manager {
             if there < request.count {
                 return;
             }
-            let addresses: Vec<MacAddr> = self.book.pool().iter().take(request.count).map(|(_, mac)| *mac).collect();
+            let pool = self.book.pool();
+            // Freed ones in the order of the list.
+            let freed = self.supply.freed.iter().filter(|mac| {
+                let sources = [Source::Freed, Source::Chosen];
+                sources.iter().any(|source| pool.contains(&(*source, **mac)))
+            });
+            let others = pool.iter().map(|(_, mac)| mac).filter(|mac| !self.supply.freed.contains(mac));
+            let addresses: Vec<MacAddr> = freed.chain(others).take(request.count).copied().collect();
             let request = request.id;
             for mac in &addresses {
                 if let Some(due) = self.book.get(*mac).map(|entry| entry.due) {

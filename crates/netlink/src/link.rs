@@ -35,10 +35,10 @@ pub struct Link {
     /// It receives every frame, whoever asked for that: the administrator (`IFF_PROMISC`), a capture or a
     /// bridge.
     pub promiscuous: bool,
-    /// It can send to groups (`IFF_MULTICAST`).
-    pub multicast: bool,
     /// The loopback.
     pub loopback: bool,
+    /// It can carry multicast (`IFF_MULTICAST`), which says nothing of what is behind it.
+    pub multicast: bool,
     /// An Ethernet link (`ARPHRD_ETHER`).
     pub ethernet: bool,
     /// Kind of a virtual link: `veth`, `bridge`, `tun`...; absent for hardware.
@@ -74,6 +74,12 @@ pub struct LinkStatistics {
 }
 
 impl Link {
+    /// Whether what it receives is another link's: it is the port of a bridge or a bond. A VRF only chooses the routes.
+    #[must_use]
+    pub fn is_port(&self) -> bool {
+        self.master.is_some() && self.master_kind.as_deref() != Some("vrf")
+    }
+
     fn from_object(object: &RouteNetlinkMessage) -> Option<Self> {
         match object {
             RouteNetlinkMessage::NewLink(message) => Self::from_message(message),
@@ -94,8 +100,8 @@ impl Link {
             lower_up: flags.contains(LinkFlags::LowerUp),
             all_multicast: flags.contains(LinkFlags::Allmulti),
             promiscuous: flags.contains(LinkFlags::Promisc),
-            multicast: flags.contains(LinkFlags::Multicast),
             loopback: flags.contains(LinkFlags::Loopback),
+            multicast: flags.contains(LinkFlags::Multicast),
             ethernet: message.header.link_layer_type == LinkLayerType::Ether,
             ..Self::default()
         };

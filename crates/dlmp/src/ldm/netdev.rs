@@ -5,7 +5,7 @@ use dlmp_api::ldm::{Ldmd, Netdev};
 
 use super::record::{joined, line, maybe, record};
 use super::{json, rate};
-use crate::cell::Cell;
+use crate::cell::{Cell, plain};
 use crate::daemon;
 use crate::failure::{Failure, Result};
 use crate::output::{self, Column, Format, Table};
@@ -121,11 +121,6 @@ fn fields(netdev: &Netdev) -> [(&'static str, String); 9] {
 /// From Mb/s.
 fn speed(megabits: i64) -> String {
     rate(megabits.unsigned_abs() * 1_000_000)
-}
-
-/// A name as it may be printed: a domain names its own links, and must not control the terminal of whoever looks.
-fn plain(name: &str) -> String {
-    name.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
 }
 
 #[cfg(test)]

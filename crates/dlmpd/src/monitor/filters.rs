@@ -1,18 +1,21 @@
 //! What is known of the ports' filters of a running aggregation, and having it measured where it is not.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dlmp_datapath::PortIndex;
-use dlmp_engine::GroupEvent;
+use dlmp_engine::{GroupEvent, Reception};
 
-use super::measure::{self, Finding, Measured, Question};
+use super::measure::{self, Finding, Measured, Question, TRIED};
 use super::running::Running;
+
+/// When nothing could be measured, as long as a switch does not forward yet, it is tried again after this.
+const AGAIN: Duration = Duration::from_mins(1);
 
 impl Running {
     /// A port's link is new: nothing is known of its filter.
     pub(super) fn forget_filter(&mut self, port: PortIndex) {
-        self.groups.unmeasured.insert(port);
+        self.groups.unmeasured.insert(port, Instant::now());
         self.find_limit(port);
     }
 
@@ -21,19 +24,25 @@ impl Running {
         if self.groups.measuring.is_some() {
             return;
         }
+        let now = Instant::now();
         let active: Vec<PortIndex> =
-            (self.engine.ports(Instant::now())).filter(|view| view.health.is_active()).map(|view| view.port).collect();
+            (self.engine.ports(now)).filter(|view| view.health.is_active()).map(|view| view.port).collect();
         let known = |port: PortIndex| {
             let name = self.ports.get(&port).map(|port| port.name.clone());
             name.is_none_or(|name| self.limits.borrow_mut().known(&name).is_some())
         };
-        let views: BTreeMap<PortIndex, _> = self.engine.multicast().ports().map(|view| (view.port, view)).collect();
-        let capacity = (self.groups.unmeasured.iter().copied())
-            .filter(|&port| active.contains(&port) && !known(port))
-            .filter_map(|port| Some((port, Question::Capacity { held: views.get(&port)?.held })));
+        let multicast = self.engine.multicast();
+        let views: BTreeMap<PortIndex, _> = multicast.ports().map(|view| (view.port, view)).collect();
+        let capacity = (self.groups.unmeasured.iter())
+            .filter(|&(&port, &from)| from <= now && active.contains(&port) && !known(port))
+            .filter_map(|(&port, _)| views.get(&port).filter(|view| view.reception != Reception::All))
+            .map(|view| {
+                let sample = multicast.held(view.port).take(TRIED).collect();
+                (view.port, Question::Capacity { held: view.held, sample })
+            });
         let all = (self.groups.unsure_of_all.iter().copied())
             .filter(|port| active.contains(port))
-            .filter_map(|port| Some((port, Question::TakesAll { held: views.get(&port)?.one? })));
+            .filter_map(|port| Some((port, Question::TakesAll { held: multicast.held(port).next()? })));
         let Some((port, question)) = capacity.chain(all).next() else { return };
         let Some(&other) = active.iter().find(|&&other| other != port) else { return };
         let device = |port: PortIndex| self.ports.get(&port).and_then(|port| port.device);
@@ -49,10 +58,11 @@ impl Running {
             self.groups.measuring = None;
         }
         let Some(port) = self.port_of(measured.link) else { return };
-        match measured.question {
-            Question::Capacity { .. } => self.groups.unmeasured.remove(&port),
-            Question::TakesAll { .. } => self.groups.unsure_of_all.remove(&port),
-        };
+        match (&measured.question, measured.finding) {
+            (Question::Capacity { .. }, None) => drop(self.groups.unmeasured.insert(port, Instant::now() + AGAIN)),
+            (Question::Capacity { .. }, Some(_)) => drop(self.groups.unmeasured.remove(&port)),
+            (Question::TakesAll { .. }, _) => drop(self.groups.unsure_of_all.remove(&port)),
+        }
         let name = self.ports.get(&port).map(|port| port.name.clone()).unwrap_or_default();
         match measured.finding {
             Some(Finding::Capacity(limit)) => {
@@ -78,7 +88,7 @@ impl Running {
                 }
                 self.tell_groups(GroupEvent::TakesAll(port, takes_all), Instant::now());
             }
-            None => tracing::debug!(aggregation = self.name, port = name, "the other port's frames do not come over"),
+            None => tracing::debug!(aggregation = self.name, port = name, "the port's filter cannot be measured now"),
         }
         self.act();
     }

@@ -10,7 +10,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dlmp_netlink::MulticastFilter;
+use dlmp_netlink::{MulticastFilter, Netlink};
 use dlmp_wire::MacAddr;
 use dlmp_wire::ethernet::ethertype;
 use tokio::sync::mpsc;
@@ -19,8 +19,8 @@ use super::frames::FrameSender;
 use super::running::Device;
 use crate::sys;
 
-/// How many groups are tried: more than the devices hold that are known for holding few, and few enough to be no load.
-const TRIED: usize = 128;
+/// How many groups are tried at most: more than the devices hold that are known for holding few, and few enough to be no load.
+pub(super) const TRIED: usize = 128;
 /// How many frames say whether a way is open at all.
 const CONTROL: usize = 8;
 /// How long the device may take to follow its list, and a frame to come over.
@@ -31,12 +31,14 @@ const NONCE: usize = 16;
 const FRAME: usize = 60;
 
 /// What a measurement is to find.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Question {
-    /// How many groups the port holds beside those that are in its filter, which are so many.
+    /// How many groups the port holds.
     Capacity {
-        /// Groups in the filter.
+        /// How many are in its filter already, or were put there.
         held: usize,
+        /// Some of those, [`TRIED`] at most.
+        sample: Vec<MacAddr>,
     },
     /// Whether the port, which was told to, takes all groups. This one it has in its filter.
     TakesAll {
@@ -54,7 +56,7 @@ pub(super) enum Finding {
     TakesAll(bool),
 }
 
-/// A finding, or none because the ports do not reach each other.
+/// A finding, or none because the ports do not reach each other or the port takes all groups now.
 #[derive(Debug)]
 pub(super) struct Measured {
     /// The link of the port.
@@ -68,9 +70,9 @@ pub(super) struct Measured {
 /// Measures the filter of a port with frames that another port sends, in a thread of its own.
 pub(super) fn start(port: Device, from: Device, question: Question, results: mpsc::UnboundedSender<Measured>) {
     let measure = move || {
-        let finding = Measurement::new(port, from).and_then(|mut measurement| match question {
-            Question::Capacity { held } => measurement.capacity(held),
-            Question::TakesAll { held } => measurement.takes_all(held),
+        let finding = Measurement::new(port, from).and_then(|measurement| match &question {
+            Question::Capacity { held, sample } => measurement.capacity(*held, sample),
+            Question::TakesAll { held } => measurement.takes_all(*held),
         });
         let finding = finding.unwrap_or_else(|error| {
             tracing::warn!(%error, link = port.ifindex, "the port's filter cannot be measured");
@@ -99,31 +101,35 @@ impl Measurement {
         Ok(Self { port, from, nonce, sender: FrameSender::open()?, receiver })
     }
 
-    fn capacity(&mut self, held: usize) -> io::Result<Option<Finding>> {
-        // A port that filters nothing, as most virtual ones, needs no more.
-        let open = self.arrivals(&random_groups(CONTROL)?)?;
-        if open.len() == CONTROL {
-            return Ok(Some(Finding::Capacity(None)));
+    fn capacity(&self, held: usize, sample: &[MacAddr]) -> io::Result<Option<Finding>> {
+        if self.told_to_take_all()? {
+            return Ok(None);
         }
-        let groups = random_groups(TRIED)?;
-        let mut filter = MulticastFilter::open()?;
-        let mut change = |wanted: bool| {
-            let changes: Vec<_> = groups.iter().map(|&group| (group, wanted)).collect();
-            filter.change(self.port.ifindex, &changes).map_err(io::Error::other)
-        };
-        let refused = change(true)?.refused.len();
-        let arrived = self.arrivals(&groups);
-        change(false)?;
-        let arrived = arrived?.len();
-        Ok(match arrived {
-            // Nothing comes over, or the filter was full before.
-            0 => None,
-            TRIED if refused == 0 => Some(Finding::Capacity(None)),
-            _ => Some(Finding::Capacity(Some(held + arrived))),
+        let strange = random_groups(CONTROL)?;
+        let arrived = self.arrivals(&[&strange, sample].concat())?;
+        if strange.iter().all(|group| arrived.contains(group)) {
+            // A port that filters nothing, as most virtual ones, needs no more.
+            return Ok((!self.told_to_take_all()?).then_some(Finding::Capacity(None)));
+        }
+        if arrived.is_empty() && !sample.is_empty() {
+            return Ok(None);
+        }
+        let (more, refused) = self.arrivals_with_room_for(&random_groups(TRIED)?)?;
+        if self.told_to_take_all()? {
+            return Ok(None);
+        }
+        let sampled = sample.iter().filter(|group| arrived.contains(group)).count();
+        Ok(match (more, sampled) {
+            // Nothing comes over, or another's groups fill it.
+            (0, 0) => None,
+            // It was full before. If it lacks some of the sample, it holds this many at least.
+            (0, _) => Some(Finding::Capacity(Some(if sampled == sample.len() { held } else { sampled }))),
+            (TRIED, _) if refused == 0 => Some(Finding::Capacity(None)),
+            _ => Some(Finding::Capacity(Some(held + more))),
         })
     }
 
-    fn takes_all(&mut self, held: MacAddr) -> io::Result<Option<Finding>> {
+    fn takes_all(&self, held: MacAddr) -> io::Result<Option<Finding>> {
         let mut groups = random_groups(CONTROL)?;
         let strange: BTreeSet<MacAddr> = groups.iter().copied().collect();
         groups.extend([held; CONTROL]);
@@ -133,6 +139,42 @@ impl Measurement {
             (false, true) => Some(Finding::TakesAll(false)),
             (false, false) => None,
         })
+    }
+
+    /// Whether the kernel has told the port to take all groups, whoever wants it. Nothing is seen of its filter then.
+    fn told_to_take_all(&self) -> io::Result<bool> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let link = runtime.block_on(async {
+            let netlink = Netlink::connect().map_err(io::Error::other)?;
+            netlink.link_by_index(self.port.ifindex).await.map_err(io::Error::other)
+        })?;
+        Ok(link.is_some_and(|link| link.all_multicast))
+    }
+
+    /// Puts groups into the port's filter for a moment. Returns how many of them come in, and how many it refused.
+    fn arrivals_with_room_for(&self, groups: &[MacAddr]) -> io::Result<(usize, usize)> {
+        let mut filter = MulticastFilter::open()?;
+        let mut change = |wanted: bool| {
+            let changes: Vec<_> = groups.iter().map(|&group| (group, wanted)).collect();
+            filter.change(self.port.ifindex, &changes).map_err(io::Error::other)
+        };
+        let refused = change(true)?.refused.len();
+        let arrived = self.arrivals_until_no_more(groups);
+        change(false)?;
+        Ok((arrived?.len(), refused))
+    }
+
+    /// Sends to each group again as long as more of them come in: a slow filter may follow later than usual, and a queue
+    /// may overflow.
+    fn arrivals_until_no_more(&self, groups: &[MacAddr]) -> io::Result<BTreeSet<MacAddr>> {
+        let mut arrived = BTreeSet::new();
+        loop {
+            let before = arrived.len();
+            arrived.extend(self.arrivals(groups)?);
+            if arrived.len() == before || arrived.len() == groups.len() {
+                return Ok(arrived);
+            }
+        }
     }
 
     /// Sends a frame to each group and gives those that come in.
@@ -147,10 +189,17 @@ impl Measurement {
             self.sender.send(&frame, self.from.ifindex)?;
         }
         let (mut arrived, mut buffer) = (BTreeSet::new(), Box::new([0; sys::FRAME_MAX]));
-        let until = Instant::now() + PATIENCE;
+        let mut until = Instant::now() + PATIENCE;
         while Instant::now() < until {
             match sys::receive_frame(&self.receiver, &mut buffer) {
-                Ok(frame) => arrived.extend(self.group_of(&frame)),
+                Ok(frame) => {
+                    // A slow machine is still at it.
+                    if let Some(group) = self.group_of(&frame)
+                        && arrived.insert(group)
+                    {
+                        until = Instant::now() + PATIENCE;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(1)),
                 Err(error) => return Err(error),
             }

@@ -260,6 +260,8 @@ impl Task {
     fn measured(&mut self, measured: &Measured) {
         for running in self.running.values_mut() {
             running.filter_measured(measured);
+            // The next one.
+            running.measure_filters();
         }
     }
 

@@ -33,8 +33,9 @@ pub(super) struct Groups {
     took_all: BTreeSet<PortIndex>,
     /// Groups of an earlier daemon are still taken.
     restoring: bool,
-    /// What is to be measured of ports' filters, and what is being measured.
-    pub(super) unmeasured: BTreeSet<PortIndex>,
+    /// Ports of whose filters it is to be measured how many groups they hold, and from when on.
+    pub(super) unmeasured: BTreeMap<PortIndex, Instant>,
+    /// Ports that take all groups, if they do as they were told.
     pub(super) unsure_of_all: BTreeSet<PortIndex>,
     /// The link of the port whose filter is being measured.
     pub(super) measuring: Option<u32>,

@@ -44,7 +44,10 @@ impl Plans {
 
 impl Control {
     /// The properties of all aggregations and ports.
-    pub fn list_properties(&self) -> Vec<LinkProperty> {
+    ///
+    /// # Errors
+    /// The monitor does not answer.
+    pub async fn list_properties(&self) -> Result<Vec<LinkProperty>, Error> {
         let mut all = Vec::new();
         for (name, (config, _)) in self.stores.aggregations() {
             for mut row in config.properties.list(&name) {
@@ -55,8 +58,8 @@ impl Control {
                 all.push(row);
             }
         }
-        all.extend(self.list_port_properties());
-        all
+        all.extend(self.list_port_properties().await?);
+        Ok(all)
     }
 
     /// Changes properties of an aggregation or a port; without changes all are reset. `names` are those of hosts in the

@@ -15,7 +15,7 @@ const MCAST_RANGE: &str = "a number of groups from 0 to 1000000";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PortProperties {
-    /// How many multicast groups its filter can hold; not set: what its driver is known for.
+    /// How many multicast groups its filter can hold; not set: what its driver is known for, or what was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mcast_limit: Option<McastLimit>,
 }
@@ -64,13 +64,14 @@ impl PortProperties {
         self.mcast_limit.and_then(|McastLimit(limit)| usize::try_from(limit).ok())
     }
 
-    fn list(self, link: &str) -> Vec<LinkProperty> {
-        let limit = self.limit().map(|limit| limit.to_string());
+    /// The properties for displays. `limit` is what is in force, set or not.
+    fn list(self, link: &str, limit: Option<i64>) -> Vec<LinkProperty> {
+        let value = self.limit().map(|limit| limit.to_string());
         vec![LinkProperty {
             link: link.to_owned(),
             property: MCAST_LIMIT.to_owned(),
-            effective: limit.clone(),
-            value: limit,
+            effective: limit.map(|limit| limit.to_string()).or_else(|| value.clone()),
+            value,
             default: None,
             possible: format!("0-{MCAST_MAX}"),
         }]
@@ -79,13 +80,18 @@ impl PortProperties {
 
 impl Control {
     /// The properties of all ports, and of other links that some are set for.
-    pub(super) fn list_port_properties(&self) -> Vec<LinkProperty> {
+    ///
+    /// # Errors
+    /// The monitor does not answer.
+    pub(super) async fn list_port_properties(&self) -> Result<Vec<LinkProperty>, Error> {
+        let limits: BTreeMap<String, i64> =
+            (self.monitor.group_ports().await?.into_iter()).filter_map(|port| Some((port.port, port.limit?))).collect();
         let mut all: BTreeMap<String, PortProperties> = BTreeMap::new();
         for (_, (config, _)) in self.stores.aggregations() {
             all.extend(config.ports.into_iter().map(|port| (port, PortProperties::default())));
         }
         all.extend(self.stores.ports());
-        all.iter().flat_map(|(link, properties)| properties.list(link)).collect()
+        Ok(all.iter().flat_map(|(link, properties)| properties.list(link, limits.get(link).copied())).collect())
     }
 
     /// Changes properties of a link that is or may become a port; without changes all are reset.
@@ -151,7 +157,9 @@ mod tests {
         let none = PortProperties::default();
         let set = none.changed("net1", &[change(MCAST_LIMIT, Some("64"))]).unwrap();
         assert_eq!(set.limit(), Some(64));
-        assert_eq!(set.list("net1")[0].value.as_deref(), Some("64"));
+        assert_eq!(set.list("net1", None)[0].effective.as_deref(), Some("64"));
+        let measured = &none.list("net1", Some(30))[0];
+        assert_eq!((measured.value.as_deref(), measured.effective.as_deref()), (None, Some("30")));
         assert_eq!(set.changed("net1", &[change(MCAST_LIMIT, None)]).unwrap(), none);
         assert_eq!(set.changed("net1", &[]).unwrap(), none);
         for (property, value, reason) in [

@@ -31,7 +31,7 @@ pub(super) struct Filter {
     all: bool,
     /// Groups that it can hold; absent: as many as are wanted.
     limit: Option<usize>,
-    /// It has refused one more than this.
+    /// It has refused one more than this, or an earlier daemon put no more into it and had it take all groups.
     full_at: Option<usize>,
     /// It does not take all groups, whatever it is told.
     cannot_take_all: bool,
@@ -53,11 +53,15 @@ impl Default for Held {
 }
 
 impl Filter {
-    /// What a port has in it already. It goes on receiving that until it is known what the port is for.
-    pub(super) fn restore(&mut self, groups: &[MacAddr], all: bool) {
+    /// What a port has in it already. It goes on receiving that until it is known what the port is for. One that `overflowed`
+    /// holds no more than this, as far as is known.
+    pub(super) fn restore(&mut self, groups: &[MacAddr], all: bool, overflowed: bool) {
         self.serves = true;
         self.held = Held::Some(groups.iter().copied().collect());
         self.all = all;
+        if overflowed && self.limit.is_none() {
+            self.full_at = Some(groups.len());
+        }
     }
 
     /// Says how many groups it can hold.
@@ -89,11 +93,11 @@ impl Filter {
         }
     }
 
-    /// One of the groups in it.
-    pub(super) fn one(&self, table: &Table) -> Option<MacAddr> {
+    /// The groups in it.
+    pub(super) fn groups<'a>(&'a self, table: &'a Table) -> Box<dyn Iterator<Item = MacAddr> + 'a> {
         match &self.held {
-            Held::Table => table.groups().next(),
-            Held::Some(groups) => groups.first().copied(),
+            Held::Table => Box::new(table.groups()),
+            Held::Some(groups) => Box::new(groups.iter().copied()),
         }
     }
 

@@ -32,7 +32,8 @@ pub enum GroupEvent {
     Restored(Vec<MacAddr>),
     /// Somebody above wants every group: a bridge, a multicast router, somebody who captures. Or nobody any more.
     AllWanted(bool),
-    /// A port's filter holds this from an earlier daemon, at a takeover. [`Restored`](Self::Restored) comes before.
+    /// A port's filter holds this from an earlier daemon, at a takeover. [`Restored`](Self::Restored) comes before, and
+    /// [`AllWanted`](Self::AllWanted) if somebody wants every group.
     FilterRestored {
         /// The port.
         port: PortIndex,

@@ -52,8 +52,6 @@ pub struct GroupPort {
     pub reception: Reception,
     /// How many groups are in it.
     pub held: usize,
-    /// One of them.
-    pub one: Option<MacAddr>,
     /// How many it can hold, as far as is known.
     pub limit: Option<usize>,
 }
@@ -75,7 +73,7 @@ impl Multicast {
     /// The link of a port is gone, and so is what was in its filter; what is known of the port stays.
     pub(crate) fn lose_port(&mut self, port: PortIndex) {
         if let Some(filter) = self.filters.get_mut(&port) {
-            filter.restore(&[], false);
+            filter.restore(&[], false, false);
             filter.set_serves(false);
         }
     }
@@ -109,7 +107,8 @@ impl Multicast {
             GroupEvent::AllWanted(wanted) => self.want_all(wanted, actions),
             GroupEvent::FilterRestored { port, groups, all } => {
                 if let Some(filter) = self.filters.get_mut(&port) {
-                    filter.restore(&groups, all);
+                    // It took all because they did not fit, unless somebody wants all of them.
+                    filter.restore(&groups, all, all && !self.all_wanted);
                 }
             }
             GroupEvent::Limit(port, limit) => self.change(port, actions, |filter| filter.set_limit(limit)),
@@ -243,9 +242,13 @@ impl Multicast {
                 false => Reception::None,
             },
             held: filter.held(&self.table),
-            one: filter.one(&self.table),
             limit: filter.capacity(),
         })
+    }
+
+    /// The groups in the filter of a port.
+    pub fn held(&self, port: PortIndex) -> impl Iterator<Item = MacAddr> + '_ {
+        self.filters.get(&port).into_iter().flat_map(|filter| filter.groups(&self.table))
     }
 
     /// Every group that is wanted with one of those who asked, in order of groups: a group comes as often as it was

@@ -52,7 +52,7 @@ async fn look(
 fn chosen(links: &[Link], addresses: &[Address], configured: &BTreeSet<String>) -> BTreeMap<u32, (String, Interface)> {
     let fit = |link: &&Link| {
         let wanted = configured.is_empty() || configured.contains(&link.name);
-        wanted && link.admin_up && link.multicast && !link.loopback && link.master.is_none()
+        wanted && link.admin_up && link.multicast && !link.loopback && !link.is_port()
     };
     let interface = |link: &Link| {
         let own = addresses.iter().filter(|address| address.index == link.index);

@@ -1,0 +1,73 @@
+//! Programs in Python that play the other side: they know the messages from published C declarations alone.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use dlmp_testbed::Namespace;
+
+/// A running program of `tests/peers`. It ends with this value.
+#[derive(Debug)]
+pub struct Peer {
+    process: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Peer {
+    /// A manager that answers (`manager.py respond`), once it listens.
+    pub fn manager(namespace: &Namespace, options: &str) -> Self {
+        Self::start(namespace, &format!("manager.py respond --seconds 600 {options}"))
+    }
+
+    /// A multicast router between two links of its namespace.
+    pub fn router(namespace: &Namespace, group: &str, links: [&str; 2]) -> Self {
+        Self::start(namespace, &format!("router.py {group} {} {}", links[0], links[1]))
+    }
+
+    fn start(namespace: &Namespace, line: &str) -> Self {
+        let mut process = python(namespace, line).stdout(Stdio::piped()).spawn().unwrap();
+        let mut peer = Self { output: BufReader::new(process.stdout.take().unwrap()), process };
+        assert_eq!(peer.line(), "ready");
+        peer
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// Ends it and returns what it received up to then: sender, TTL and hexadecimal digits of each datagram.
+    pub fn received(mut self) -> Vec<[String; 3]> {
+        self.process.kill().unwrap();
+        let lines = (&mut self.output).lines().map(|line| line.unwrap());
+        lines.filter_map(|line| received(&line)).collect()
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// What a client prints (`manager.py`), which ends by itself.
+pub fn client(namespace: &Namespace, line: &str) -> Vec<String> {
+    let output = python(namespace, &format!("manager.py {line}")).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// Sender, TTL and hexadecimal digits of a datagram, of a line that tells of one.
+pub fn received(line: &str) -> Option<[String; 3]> {
+    let fields: Vec<_> = line.strip_prefix("received ")?.split(' ').map(str::to_owned).collect();
+    fields.try_into().ok()
+}
+
+fn python(namespace: &Namespace, line: &str) -> Command {
+    let mut words = line.split_whitespace();
+    let mut command = namespace.command("python3");
+    command.arg(format!("{}/peers/{}", env!("CARGO_MANIFEST_DIR"), words.next().unwrap())).args(words);
+    command
+}
