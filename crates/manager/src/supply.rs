@@ -107,7 +107,11 @@ impl Manager {
 
     /// Gives up an address that was claimed, since somebody else has it.
     pub(crate) fn give_up(&mut self, mac: MacAddr, to: Ipv4Addr, now: Instant) {
-        self.book.remove(mac);
+        let was = self.book.remove(mac).map(|entry| entry.purpose);
+        if let Some(Purpose::Claimed(Source::Chosen, _)) = was {
+            // The more of the range is taken, the less of it is kept unused.
+            self.supply.ready = (self.supply.ready - 1).max(POOL);
+        }
         let known = self.supply.freed.len();
         self.supply.freed.retain(|freed| *freed != mac);
         if self.supply.freed.len() != known {

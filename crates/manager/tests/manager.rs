@@ -268,6 +268,27 @@ fn an_address_of_the_pool_is_granted_at_once_and_the_pool_filled_again() {
     assert_eq!(host.manager.pool().count(), 4);
 }
 
+/// How many addresses are kept ready after requests of which each found too few.
+fn kept_ready(is_taken: impl Fn(MacAddr) -> bool) -> usize {
+    let mut host = Host::new(Start::default());
+    for number in 0..5 {
+        let too_many = host.manager.pool().count() + 1;
+        host.request(number, too_many);
+        host.pass(5 * SECOND, |host, action| {
+            if let Some(mac) = asked(action).filter(|mac| is_taken(*mac)) {
+                host.deny(mac);
+            }
+        });
+    }
+    host.manager.pool().count()
+}
+
+#[test]
+fn many_requests_make_it_keep_more_ready_except_where_much_of_the_range_is_taken() {
+    assert_eq!(kept_ready(|_| false), 64);
+    assert!(kept_ready(|mac| mac.0[5] % 2 == 0) < 32);
+}
+
 #[test]
 fn a_thousand_addresses_take_the_time_of_one() {
     let mut host = Host::new(Start::default());

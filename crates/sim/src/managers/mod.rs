@@ -8,14 +8,16 @@
 //! asked about that address or use it, the name of a manager only to those that it told "taken": to all others it means nothing, and
 //! changes nothing in them but counters. The test `what_is_foreign_to_a_manager_changes_nothing_in_it` shows that this holds.
 
+mod member;
 mod original;
 mod party;
 mod queue;
 mod scenario;
 mod site;
 
+pub use member::MemberId;
 pub use party::Kind;
 pub use scenario::{
     Allocation, Crowd, Denied, Joined, Rate, allocate, denied, join, power_returns, request_among_others,
 };
-pub use site::{MemberId, Outcome, Sent, Site, Wire};
+pub use site::{Outcome, Sent, Site, Wire};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use dlmp_wire::manager::Buffer;
 
-use super::site::MemberId;
+use super::member::MemberId;
 
 /// What happens to a member.
 pub(super) enum Event {

@@ -6,8 +6,9 @@ use std::time::Duration;
 use dlmp_manager::{Refusal, range};
 use dlmp_wire::MacAddr;
 
+use super::member::MemberId;
 use super::party::Kind;
-use super::site::{MemberId, Sent, Site, Wire};
+use super::site::{Sent, Site, Wire};
 
 /// Managers that ask for addresses.
 #[derive(Debug, Clone)]

@@ -10,17 +10,14 @@ use dlmp_manager::{Action, Collision, Interface, Manager, Origin, Refusal, Reque
 use dlmp_wire::MacAddr;
 use dlmp_wire::manager::{self as wire, Buffer, ByteOrder, LEN, Message, PORT};
 
+use super::member::{Member, MemberId};
 use super::original::Original;
-use super::party::{Forger, INTERFACE, Kind, Party};
+use super::party::{Forger, INTERFACE, Kind};
 use super::queue::{Entry, Event, Queue};
 
 /// The address of the first member, in a network of 2^24.
 const FIRST: u32 = 0x0a00_0001;
 const PREFIX: u8 = 8;
-
-/// Names a member of a site.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct MemberId(usize);
 
 /// What the segments do to each datagram, for each receiver by itself.
 #[derive(Debug, Clone, Copy)]
@@ -63,28 +60,6 @@ pub struct Outcome {
     pub refusal: Option<Refusal>,
 }
 
-struct Member {
-    kind: Kind,
-    address: Ipv4Addr,
-    /// Members of the same segment hear each other.
-    segment: usize,
-    /// Both survive a crash.
-    used: BTreeSet<MacAddr>,
-    freed: Vec<MacAddr>,
-    /// Absent while it is down.
-    party: Option<Box<dyn Party>>,
-    /// How often it went down: what was meant for it before is nothing to it now.
-    life: u32,
-    /// When it is woken next.
-    wake: Option<Duration>,
-    /// How many addresses are asked for next, each time when the request before is done.
-    plans: VecDeque<usize>,
-    request: Option<(RequestId, Duration)>,
-    reports: BTreeMap<MacAddr, Collision>,
-    /// Whom it told that an address is taken: they may want to know its name.
-    told: BTreeSet<MemberId>,
-}
-
 /// Segments, and the managers on them.
 pub struct Site {
     wire: Wire,
@@ -124,20 +99,8 @@ impl Site {
     pub fn add(&mut self, kind: Kind) -> MemberId {
         let member = MemberId(self.members.len());
         self.forgers.extend((kind == Kind::Forger).then_some(member));
-        self.members.push(Member {
-            kind,
-            address: Ipv4Addr::from(FIRST + member.0 as u32),
-            segment: 0,
-            used: BTreeSet::new(),
-            freed: Vec::new(),
-            party: None,
-            life: 0,
-            wake: None,
-            plans: VecDeque::new(),
-            request: None,
-            reports: BTreeMap::new(),
-            told: BTreeSet::new(),
-        });
+        let address = Ipv4Addr::from(FIRST + member.0 as u32);
+        self.members.push(Member::new(kind, address));
         member
     }
 
