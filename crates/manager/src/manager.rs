@@ -195,6 +195,8 @@ impl Manager {
     fn address_due(&mut self, mac: MacAddr, now: Instant) {
         let Some(entry) = self.book.get(mac).copied() else { return };
         match entry.purpose {
+            // Overslept: others may have claimed it meanwhile, and heard no objection of ours.
+            Purpose::Claimed(source, _) if now >= entry.due + BETWEEN => self.claim(mac, source, now),
             Purpose::Claimed(source, claim) => match claim.step() {
                 Step::Ask(claim) => {
                     self.book.set(mac, Purpose::Claimed(source, claim), now + BETWEEN);

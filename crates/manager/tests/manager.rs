@@ -321,6 +321,18 @@ fn what_is_handed_out_is_defended_until_it_is_given_back_and_not_needed() {
     assert_eq!(host.hear(NEIGHBOUR, question(mac, NEIGHBOUR), ByteOrder::Big), []);
 }
 
+#[test]
+fn a_claim_that_was_overslept_begins_again() {
+    let mut host = Host::new(Start::default());
+    host.request(1, 1);
+    let almost = claim::TIME - Duration::from_millis(1);
+    assert_eq!(granted(&host.watch(almost)), []);
+    host.now += 3 * SECOND;
+    host.manager.handle_timeout(host.now);
+    assert_eq!(granted(&host.watch(almost)), []);
+    assert_eq!(granted(&host.watch(SECOND)).len(), 1);
+}
+
 /// A host that uses an address, has heard twice that a neighbour has it too, and what it did the second time.
 fn colliding(mac: MacAddr) -> (Host, Vec<Action>) {
     let mut host = Host::using(mac);
