@@ -15,6 +15,7 @@ pub use parts::in_parts;
 pub use permission::{Denied, may_change};
 pub use server::Server;
 pub use state::StateFile;
+pub use sys::run_before_ordinary_threads;
 
 use tracing_subscriber::EnvFilter;
 

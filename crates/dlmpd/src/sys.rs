@@ -64,21 +64,6 @@ pub fn send_frames<'a>(socket: &Socket, frames: impl Iterator<Item = (&'a [u8], 
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
-/// Gives the calling thread a real-time priority, so that busy programs do not delay it.
-///
-/// # Errors
-/// Not allowed: CAP_SYS_NICE is missing, or the cgroup has no real-time budget.
-pub fn run_before_ordinary_threads() -> io::Result<()> {
-    let parameters = libc::sched_param { sched_priority: 10 };
-    // SAFETY: the parameters live through the call; 0 is the calling thread.
-    let result =
-        unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const parameters) };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
-}
-
 /// Gives freed memory back to the system (malloc_trim(3)). The allocator keeps most of a peak for itself.
 pub fn give_memory_back() {
     #[cfg(target_env = "gnu")]

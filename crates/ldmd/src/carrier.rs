@@ -17,7 +17,7 @@ use crate::links::Links;
 use crate::machine::Machine;
 
 /// How often the carrier of an uplink is looked at; it is to be shown within 5 ms.
-const LOOK: Duration = Duration::from_millis(2);
+const LOOK: Duration = Duration::from_millis(1);
 /// With many uplinks each is looked at less often: so much time goes by for each. A look takes a microsecond or two.
 const EACH: Duration = Duration::from_micros(100);
 
@@ -142,6 +142,9 @@ struct Watch {
 
 impl Watch {
     fn run(mut self, orders: &Receiver<(Order, oneshot::Sender<()>)>) {
+        if let Err(error) = dlmp_daemon::run_before_ordinary_threads() {
+            tracing::warn!(%error, "no real-time priority: busy programs delay link state");
+        }
         loop {
             match self.next(orders) {
                 Ok((order, done)) => {

@@ -98,7 +98,7 @@ impl Surroundings {
 
 /// Real-time priority where it is allowed; elsewhere a busy machine delays us, and nothing else.
 fn prefer_this_thread() {
-    if let Err(error) = crate::sys::run_before_ordinary_threads() {
+    if let Err(error) = dlmp_daemon::run_before_ordinary_threads() {
         tracing::debug!(%error, "no real-time priority");
     }
 }
