@@ -298,7 +298,7 @@ fn one_who_denies_every_address_makes_allocation_fail_with_its_name_and_nothing_
     let network = Network::started(1);
     let [host, ..] = &network.hosts;
     let before = add_switch(host, "", "sw0");
-    let _forger = Peer::manager(network.namespace(1), "--interface e0 --deny --silent");
+    let _forger = Peer::manager(network.namespace(1), "--interface e0 --deny --silent --quiet");
     thread::scope(|scope| {
         let failed = scope.spawn(|| {
             // Those that were ready are not asked for again, so they are used first.

@@ -114,7 +114,7 @@ def own_address(interface):
         return socket.inet_ntoa(fcntl.ioctl(any_socket.fileno(), 0x8915, request)[20:24])
 
 
-def receive(opened, end):
+def receive(options, opened, end):
     """The next datagram and its sender; None when the time is over."""
     opened.settimeout(max(end - time.monotonic(), 0.001))
     try:
@@ -122,7 +122,8 @@ def receive(opened, end):
     except TimeoutError:
         return None
     ttl = next((struct.unpack("i", data)[0] for _, kind, data in control if kind == IP_TTL), 0)
-    print(f"received {sender[0]}:{sender[1]} {ttl} {datagram.hex()}", flush=True)
+    if not options.quiet:
+        print(f"received {sender[0]}:{sender[1]} {ttl} {datagram.hex()}", flush=True)
     return datagram, sender
 
 
@@ -134,7 +135,7 @@ def respond(options):
     end = time.monotonic() + options.seconds
     print("ready", flush=True)
     while time.monotonic() < end:
-        received = receive(opened, end)
+        received = receive(options, opened, end)
         parsed = received and parse(received[0])
         if not parsed:
             continue
@@ -175,7 +176,7 @@ def ask(options, questions):
         opened.sendto(question, (MAC_MULTI_GROUP, MAC_MULTI_PORT))
     end = time.monotonic() + options.seconds
     while time.monotonic() < end:
-        received = receive(opened, end)
+        received = receive(options, opened, end)
         parsed = received and parse(received[0])
         if not parsed:
             continue
@@ -206,6 +207,7 @@ def main():
         added.set_defaults(run=run)
         added.add_argument("--interface", required=True, help="that it sends and listens on")
         added.add_argument("--seconds", type=float, default=2, help="after which it ends")
+        added.add_argument("--quiet", action="store_true", help="do not print what it receives")
         return added
 
     manager = mode("respond", respond, "answer as a manager does")

@@ -193,12 +193,12 @@ pub struct VnetConfig {
 }
 
 impl SwitchConfig {
-    /// A switch with no property set: an Ethernet stub with a chosen address.
-    pub fn new(domain: &str, id: u32, mac_addr: MacAddr) -> Self {
+    /// A switch with no property set: an Ethernet stub whose address is still to be chosen.
+    pub fn new(domain: &str, id: u32) -> Self {
         Self {
             domain: domain.into(),
             id,
-            mac_addr,
+            mac_addr: MacAddr::default(),
             auto_mac: true,
             net_dev: None,
             mtu: Mtu::default(),
@@ -217,12 +217,12 @@ impl VnetConfig {
         std::iter::once(self.mac_addr).chain(self.alt_mac_addrs.iter().copied())
     }
 
-    /// A vnet with no property set, and a chosen address.
-    pub fn new(switch: &str, id: u32, mac_addr: MacAddr) -> Self {
+    /// A vnet with no property set, whose address is still to be chosen.
+    pub fn new(switch: &str, id: u32) -> Self {
         Self {
             switch: switch.into(),
             id,
-            mac_addr,
+            mac_addr: MacAddr::default(),
             auto_mac: true,
             alt_mac_addrs: Vec::new(),
             pvid: None,

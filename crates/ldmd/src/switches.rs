@@ -40,7 +40,7 @@ impl Control {
         let ids: BTreeSet<u32> =
             self.config.switches.values().filter(|switch| switch.domain == *domain).map(|switch| switch.id).collect();
         let id = (0..).find(|id| !ids.contains(id)).unwrap_or_default();
-        let mut switch = SwitchConfig::new(domain, id, taken.choose(name));
+        let mut switch = SwitchConfig::new(domain, id);
         set_switch(name, &mut switch, &mut taken, settings)?;
         self.check_switch(name, &switch).await?;
         taken.enough()?;

@@ -40,7 +40,7 @@ impl Control {
         }
         let mut taken = Taken::of(&self.config, claimed);
         let id = (0..).find(|id| !ids.contains(id)).unwrap_or_default();
-        let mut vnet = VnetConfig::new(switch, id, taken.choose(name));
+        let mut vnet = VnetConfig::new(switch, id);
         set_vnet(&key, &mut vnet, &mut taken, settings)?;
         self.check_vnet(&key, &vnet)?;
         self.check_name_of_link(&key, &vnet).await?;

@@ -153,7 +153,7 @@ impl Manager {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(mac) = self.book.next_due(now) {
+        while let Some(mac) = self.book.next_due(now).filter(|_| self.interfaces.is_some()) {
             self.address_due(mac, now);
         }
         self.introduce_due(now);
@@ -162,7 +162,8 @@ impl Manager {
 
     /// When something is due next.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        [self.book.due(), self.introductions.due(), self.supply_due(now)].into_iter().flatten().min()
+        let address = self.book.due().filter(|_| self.interfaces.is_some());
+        [address, self.introductions.due(), self.supply_due(now)].into_iter().flatten().min()
     }
 
     /// What is to be done next.

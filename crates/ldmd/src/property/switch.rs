@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use dlmp_api::ldm::{Error, Setting};
 use dlmp_manager::range;
+use dlmp_wire::MacAddr;
 
 use super::value::VlanId;
 use super::{Taken, impossible, refused, unknown};
@@ -20,6 +21,10 @@ pub fn set_switch(name: &str, switch: &mut SwitchConfig, taken: &mut Taken, sett
     for Setting { property, value } in settings {
         set(name, switch, taken, property, value)?;
     }
+    // A new one, or one whose address was reset.
+    if switch.mac_addr.is_zero() {
+        switch.mac_addr = taken.choose(name);
+    }
     Ok(())
 }
 
@@ -32,7 +37,7 @@ fn set(name: &str, switch: &mut SwitchConfig, taken: &mut Taken, property: &str,
         ("mtu", value) => switch.mtu = parsed(property, value)?,
         ("mac-addr", value) => {
             taken.release(switch.mac_addr);
-            switch.mac_addr = if value.is_empty() { taken.choose(&owner) } else { taken.take(value, &owner)? };
+            switch.mac_addr = if value.is_empty() { MacAddr::default() } else { taken.take(value, &owner)? };
             switch.auto_mac = value.is_empty() || range::is_automatic(switch.mac_addr);
         }
         ("default-vlan-id", "") => switch.default_vlan_id = VlanId::default(),
@@ -88,7 +93,7 @@ mod tests {
     use dlmp_wire::MacAddr;
 
     fn switch() -> SwitchConfig {
-        SwitchConfig::new("primary", 0, MacAddr([0, 0x14, 0x4f, 0xf8, 0, 1]))
+        SwitchConfig { mac_addr: MacAddr([0, 0x14, 0x4f, 0xf8, 0, 1]), ..SwitchConfig::new("primary", 0) }
     }
 
     fn after(lines: &[&str]) -> Result<SwitchConfig, Error> {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use dlmp_api::ldm::{Error, Setting};
 use dlmp_manager::range;
+use dlmp_wire::MacAddr;
 
 use super::switch::{id, parsed, phys_state, vids};
 use super::value::Protection;
@@ -46,6 +47,10 @@ pub fn set_vnet(key: &VnetKey, vnet: &mut VnetConfig, taken: &mut Taken, setting
     for Setting { property, value } in settings {
         set(key, vnet, taken, property, value)?;
     }
+    // A new one, or one whose address was reset.
+    if vnet.mac_addr.is_zero() {
+        vnet.mac_addr = taken.choose(&key.to_string());
+    }
     agree(vnet)
 }
 
@@ -54,7 +59,7 @@ fn set(key: &VnetKey, vnet: &mut VnetConfig, taken: &mut Taken, property: &str, 
     match (property, value) {
         ("mac-addr", value) => {
             taken.release(vnet.mac_addr);
-            vnet.mac_addr = if value.is_empty() { taken.choose(&owner) } else { taken.take(value, &owner)? };
+            vnet.mac_addr = if value.is_empty() { MacAddr::default() } else { taken.take(value, &owner)? };
             vnet.auto_mac = value.is_empty() || range::is_automatic(vnet.mac_addr);
         }
         ("alt-mac-addrs", value) => {
@@ -186,7 +191,7 @@ mod tests {
     use dlmp_wire::MacAddr;
 
     fn vnet() -> VnetConfig {
-        VnetConfig::new("primary-vsw0", 0, MacAddr([0, 0x14, 0x4f, 0xf8, 0, 1]))
+        VnetConfig { mac_addr: MacAddr([0, 0x14, 0x4f, 0xf8, 0, 1]), ..VnetConfig::new("primary-vsw0", 0) }
     }
 
     fn after(line: &str) -> Result<VnetConfig, Error> {
