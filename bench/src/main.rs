@@ -9,7 +9,7 @@
 //! - `dlmp-bench clients`: thousands of clients on one aggregation.
 //! - `dlmp-bench groups`: what multicast groups cost, 10 to 100,000 of them.
 //! - `dlmp-bench guard`: what the guard of a vnet costs, with 1 and 4096 MAC addresses.
-//! - `dlmp-bench managers`: 10,000 managers that share MAC addresses, simulated (10 minutes).
+//! - `dlmp-bench managers`: 10,000 managers that share MAC addresses, simulated.
 //! - `dlmp-bench multicast`: streams to groups through faults, and what groups take.
 //! - `dlmp-bench vnets`: throughput, link state and number of virtual network devices.
 //! - `dlmp-bench starved`: false failovers in 10 minutes with every core saturated.

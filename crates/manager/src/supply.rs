@@ -173,6 +173,9 @@ impl Manager {
                 sources.iter().any(|source| pool.contains(&(*source, **mac)))
             });
             let others = pool.iter().map(|(_, mac)| mac).filter(|mac| !self.supply.freed.contains(mac));
+            // Not the lowest: managers that are apart would choose the same more often.
+            let mut others: Vec<&MacAddr> = others.collect();
+            self.random.shuffle(&mut others);
             let addresses: Vec<MacAddr> = freed.chain(others).take(request.count).copied().collect();
             let request = request.id;
             for mac in &addresses {
@@ -205,11 +208,16 @@ impl Manager {
         }
     }
 
-    /// What is more than wanted is nobody's again; the last ones first, which were not freed but chosen.
+    /// What is more than wanted is nobody's again; of those that were not freed but chosen, as long as there are any.
     fn let_go(&mut self) {
-        let wanted = self.supply.wanted();
+        let (wanted, freed) = (self.supply.wanted(), freed(self.book.pool()));
+        if self.book.pool().len() <= wanted {
+            return;
+        }
+        let mut chosen: Vec<MacAddr> = self.book.pool().iter().skip(freed).map(|(_, mac)| *mac).collect();
+        self.random.shuffle(&mut chosen);
         while self.book.pool().len() > wanted
-            && let Some((_, mac)) = self.book.pool().last().copied()
+            && let Some(mac) = chosen.pop().or_else(|| self.book.pool().last().map(|(_, mac)| *mac))
         {
             self.book.remove(mac);
         }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use dlmp_manager::claim;
-use dlmp_manager::range::automatic;
+use dlmp_manager::range::{AUTOMATIC, automatic};
 use dlmp_manager::{Action, Collision, Interface, Manager, Origin, Refusal, RequestId, Start, To};
 use dlmp_wire::MacAddr;
 use dlmp_wire::manager::{Buffer, ByteOrder, LEN, Lookup, Manager as Name, Message, PORT};
@@ -266,6 +266,19 @@ fn an_address_of_the_pool_is_granted_at_once_and_the_pool_filled_again() {
     assert!(!host.manager.pool().any(|mac| mac == granted[0]));
     host.watch(claim::TIME);
     assert_eq!(host.manager.pool().count(), 4);
+}
+
+#[test]
+fn addresses_from_all_of_the_range_are_handed_out_alike() {
+    let mut in_lower_half = 0;
+    for seed in 0..100 {
+        let mut host = Host::new(Start { seed, ..Start::default() });
+        host.request(1, 10);
+        let addresses = granted(&host.watch(5 * SECOND));
+        assert_eq!(addresses.len(), 10);
+        in_lower_half += addresses.iter().filter(|mac| **mac < automatic(AUTOMATIC / 2)).count();
+    }
+    assert!((450..550).contains(&in_lower_half), "{in_lower_half} of 1000 are in the lower half of the range");
 }
 
 /// How many addresses are kept ready after requests of which each found too few.

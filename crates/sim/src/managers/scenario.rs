@@ -62,7 +62,7 @@ pub struct Joined {
     pub busy: Rate,
     /// Managers and addresses that were reported within the two minutes although nobody else uses the address.
     pub false_reports: usize,
-    /// The greatest number of those at the same time, looked at each second, that were still there at the end.
+    /// Those of them that were still there at the end.
     pub false_reports_at_end: usize,
 }
 
