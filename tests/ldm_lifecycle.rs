@@ -237,7 +237,10 @@ fn what_is_done_to_a_switch_end_by_hand_is_undone() {
         links.as_array().unwrap().iter().find(is_end).unwrap()["ifname"].as_str().unwrap().to_owned()
     };
     for change in ["nomaster", "down", "name other"] {
-        host.primary().ip(&format!("link set dev {} {change}", end())).unwrap();
+        let done = host.primary().ip(&format!("link set dev {} {change}", end()));
+        // Linux 6.1 does not rename a link that is up.
+        let busy = done.as_ref().is_err_and(|error| change == "name other" && error.to_string().contains("busy"));
+        assert!(done.is_ok() || busy, "{done:?}");
         wait_for("the guest reaches outside again", || host.reaches(&host.scene.ldg6));
     }
     host.unplug("to0");
