@@ -15,8 +15,8 @@ use crate::limit::Answers;
 use crate::supply::Supply;
 
 /// How often each address is asked about again, so that a duplicate that arose while managers did not hear each other is
-/// found. Both sides ask, so that there are four chances in a minute.
-pub(crate) const ROUND: Duration = Duration::from_secs(30);
+/// found within a minute: two rounds and the confirmation, of which both sides begin one.
+pub(crate) const ROUND: Duration = Duration::from_secs(28);
 /// Time between two addresses when all are asked about at the start.
 const AT_START: Duration = Duration::from_millis(5);
 
@@ -126,7 +126,14 @@ impl Manager {
     /// The interfaces that it has now, by their index; there may be none.
     pub fn set_interfaces(&mut self, interfaces: BTreeMap<u32, Interface>, now: Instant) {
         self.introductions.keep(|index| interfaces.contains_key(&index));
-        self.interfaces = Some(interfaces);
+        let known = self.interfaces.replace(interfaces.clone()).unwrap_or_default();
+        if interfaces.keys().any(|index| !known.contains_key(index)) {
+            // Nobody there was asked for what waits to be used.
+            let unused: Vec<_> = self.book.pool().iter().chain(self.book.claims()).copied().collect();
+            for (source, mac) in unused {
+                self.claim(mac, source, now);
+            }
+        }
         self.settle(now);
     }
 

@@ -346,6 +346,20 @@ fn a_claim_that_was_overslept_begins_again() {
     assert_eq!(granted(&host.watch(SECOND)).len(), 1);
 }
 
+#[test]
+fn what_waits_to_be_used_is_claimed_anew_when_an_interface_comes() {
+    let mut host = Host::new(Start::default());
+    host.watch(claim::TIME);
+    let interface = |number| Interface { address: Ipv4Addr::new(10, 0, number, 1), networks: Vec::new() };
+    let both = BTreeMap::from([(LINK, interface(1)), (LINK + 1, interface(2))]);
+    host.manager.set_interfaces(both.clone(), host.now);
+    assert_eq!(granted(&host.request(1, 1)), []);
+    assert_eq!(granted(&host.watch(claim::TIME)).len(), 1);
+    // One that stays, or has another address, is no new one.
+    host.manager.set_interfaces(BTreeMap::from([(LINK, interface(3))]), host.now);
+    assert_eq!(granted(&host.request(2, 1)).len(), 1);
+}
+
 /// A host that uses an address, has heard twice that a neighbour has it too, and what it did the second time.
 fn colliding(mac: MacAddr) -> (Host, Vec<Action>) {
     let mut host = Host::using(mac);
