@@ -22,7 +22,7 @@ const ALTERNATES: u64 = 64;
 /// Hosts that ask, at most.
 const SOURCES: usize = 1000;
 const RATES: [u32; 4] = [1_000, 5_000, 20_000, 100_000];
-/// Before that a source still has answers that it did not ask for earlier.
+/// A source may have more answers at first.
 const WARM_UP: Duration = Duration::from_millis(2500);
 const LENGTH: Duration = Duration::from_secs(5);
 /// Between two floods. What was left has been read then.
@@ -88,9 +88,9 @@ pub fn measure() -> Result<String> {
         }
     }
     Ok(format!(
-        "One `ldmd` with {} addresses, and floods of datagrams from the hosts on its link in turn, each for {} s after {} s that are\n\
-         not measured. Read is what it reads, its own answers included, which come back from the group. The processor time is\n\
-         the process's own; on this veth that of a sent answer includes its delivery to who asked. Memory before: {before:.1} MiB.\n\
+        "One `ldmd` with {} addresses, and floods of 1000 to 100,000 datagrams a second, or as many as can be sent, from the hosts on its\n\
+         link in turn, each for {} s after {} s that are not measured. Read is what it reads, its own answers included, which come back from the group. The\n\
+         processor time is the process's own; on this veth that of a sent answer includes its delivery to who asked. Memory before: {before:.1} MiB.\n\
          Limits (docs/protocol.md): 500 answers a second to a source, 5000 in all, 20,000 datagrams read.\n\n{table}",
         VNETS * ALTERNATES,
         LENGTH.as_secs(),

@@ -8,7 +8,9 @@ mod questions;
 
 use anyhow::Result;
 
-/// Measures both and returns the tables.
-pub fn measure() -> Result<String> {
-    Ok(format!("### Finding them\n\n{}\n### One that is asked\n\n{}", found::measure()?, asked::measure()?))
+/// Measures both and prints each table when it is there.
+pub fn measure() -> Result<()> {
+    println!("### Finding them\n\n{}", found::measure()?);
+    println!("### One that is asked\n\n{}", asked::measure()?);
+    Ok(())
 }
