@@ -88,9 +88,10 @@ pub fn measure() -> Result<String> {
         }
     }
     Ok(format!(
-        "One `ldmd` with {} addresses, and floods of 1000 to 100,000 datagrams a second, or as many as can be sent, from the hosts on its\n\
-         link in turn, each for {} s after {} s that are not measured. Read is what it reads, its own answers included, which come back from the group. The\n\
-         processor time is the process's own; on this veth that of a sent answer includes its delivery to who asked. Memory before: {before:.1} MiB.\n\
+        "One `ldmd` with {} addresses, and floods of 1000 to 100,000 datagrams a second, or as many as can be sent, from the hosts\n\
+         on its link in turn, each for {} s after {} s that are not measured. Read is what it reads, its own answers included, which\n\
+         come back from the group. The processor time is the process's own; on this veth that of a sent answer includes its delivery\n\
+         to who asked. Memory before: {before:.1} MiB.\n\
          Limits (docs/protocol.md): 500 answers a second to a source, 5000 in all, 20,000 datagrams read.\n\n{table}",
         VNETS * ALTERNATES,
         LENGTH.as_secs(),

@@ -75,7 +75,7 @@ pub fn measure() -> Result<String> {
     }
     Ok(format!(
         "`{ASK}`, {RUNS} times, on a link with {MANAGERS} managers, which one process plays: each answers to the group, from its own\n\
-         address, once to all questions that come until then; three questions are asked, half a second apart at most. Until the\n\
+         address, once to all questions that come until then; three questions are asked, 250 ms apart. Until the\n\
          last was shown: from the start of the command until its {MANAGERS}th line was read. An answer is lost if it was sent and not read.\n\
          Aim: all found within 2 s, nothing lost.\n\n{table}"
     ))
