@@ -61,6 +61,7 @@ bench:
 	./scripts/vm -p $(TARGET_DIR)/release/dlmp-bench peers >>docs/benchmarks.md
 	$(TARGET_DIR)/release/dlmp-bench cost >>docs/benchmarks.md
 	$(TARGET_DIR)/release/dlmp-bench clients >>docs/benchmarks.md
+	$(TARGET_DIR)/release/dlmp-bench discovery >>docs/benchmarks.md
 	$(TARGET_DIR)/release/dlmp-bench groups >>docs/benchmarks.md
 	$(TARGET_DIR)/release/dlmp-bench guard >>docs/benchmarks.md
 	$(TARGET_DIR)/release/dlmp-bench multicast >>docs/benchmarks.md

@@ -137,7 +137,7 @@ fn settle(dlmp: &Environment, aggregations: usize) -> Result<()> {
 }
 
 /// User and system time of a process in seconds (proc_pid_stat(5), fields 14 and 15).
-fn processor_time(pid: u32) -> Result<(f64, f64)> {
+pub fn processor_time(pid: u32) -> Result<(f64, f64)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let rest = stat.rsplit(") ").next().unwrap_or_default();
     let field = |at: usize| rest.split(' ').nth(at).and_then(|text| text.parse::<f64>().ok());

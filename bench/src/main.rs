@@ -7,6 +7,7 @@
 //!   NAME is part of a heading ("Carrier loss") or of a system's name.
 //! - `dlmp-bench cost`: what one daemon with 256 probed aggregations of 4 ports takes.
 //! - `dlmp-bench clients`: thousands of clients on one aggregation.
+//! - `dlmp-bench discovery`: 500 managers found, and what a flood of questions costs one (6 minutes).
 //! - `dlmp-bench groups`: what multicast groups cost, 10 to 100,000 of them.
 //! - `dlmp-bench guard`: what the guard of a vnet costs, with 1 and 4096 MAC addresses.
 //! - `dlmp-bench managers`: 10,000 managers that share MAC addresses, simulated.
@@ -19,6 +20,7 @@ mod clients;
 mod cost;
 mod crossing;
 mod datapath;
+mod discovery;
 mod failover;
 mod flood;
 mod groups;
@@ -67,6 +69,7 @@ fn run() -> Result<()> {
         Some("peers") => peers(),
         Some("clients") => clients(),
         Some("cost") => cost(),
+        Some("discovery") => discovery(),
         Some("groups") => groups(),
         Some("guard") => {
             println!("## The guard of a vnet\n\n{}\n{}", report::machine(), guard::measure()?);
@@ -107,6 +110,11 @@ fn cost() -> Result<()> {
 fn clients() -> Result<()> {
     println!("## Many clients\n\n{}", report::machine());
     clients::measure()
+}
+
+fn discovery() -> Result<()> {
+    println!("## Discovery\n\n{}", report::machine());
+    discovery::measure()
 }
 
 fn groups() -> Result<()> {

@@ -16,10 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::socket::{Settings, Socket};
 use super::{Notice, Order, Report};
 
-/// Datagrams that are read from an interface in one turn.
-const TURN: usize = 200;
-/// How long a turn takes at least in which there were more: a flood costs the work of 20,000 datagrams a second, and no more.
-const FLOODED: Duration = Duration::from_millis(10);
+/// A flood costs the work of so many datagrams from an interface ...
+const READ_MAX: usize = 200;
+/// ... in so long a time, 20,000 a second, and no more. Later ones wait for the next such time.
+const WINDOW: Duration = Duration::from_millis(10);
 
 type Reply = oneshot::Sender<Result<Vec<MacAddr>, Refusal>>;
 
@@ -29,6 +29,8 @@ pub struct Thread {
     settings: Settings,
     /// By the index of the interface.
     sockets: BTreeMap<u32, (String, Interface, Socket)>,
+    /// When the present [`WINDOW`] began, and how many datagrams each interface has had in it.
+    window: (Instant, BTreeMap<u32, usize>),
     requests: BTreeMap<RequestId, Reply>,
     next_request: u64,
     news: mpsc::UnboundedSender<Notice>,
@@ -40,6 +42,7 @@ impl Thread {
             manager: Manager::new(start, Instant::now()),
             settings,
             sockets: BTreeMap::new(),
+            window: (Instant::now(), BTreeMap::new()),
             requests: BTreeMap::new(),
             next_request: 0,
             news,
@@ -49,7 +52,6 @@ impl Thread {
     /// Goes on until nobody can give orders any more.
     pub fn run(mut self, orders: &Receiver<Order>, woken: &UnixStream) {
         loop {
-            let turn = Instant::now();
             // What has arrived comes before what time makes due: it may be the answer that is waited for.
             let flooded = self.receive();
             self.manager.handle_timeout(Instant::now());
@@ -62,26 +64,29 @@ impl Thread {
             }
             self.act();
             if flooded {
-                std::thread::sleep(FLOODED.saturating_sub(turn.elapsed()));
+                std::thread::sleep(WINDOW.saturating_sub(self.window.0.elapsed()));
             } else {
                 self.wait(woken);
             }
         }
     }
 
-    /// Reads the sockets. Whether there was more than one turn may take.
+    /// Reads the sockets. Whether one of them has had all that it may until the window ends.
     fn receive(&mut self) -> bool {
+        if self.window.0.elapsed() >= WINDOW {
+            self.window = (Instant::now(), BTreeMap::new());
+        }
         let mut buffer = [0; LEN + 1];
         let mut flooded = false;
         for (index, (_, _, socket)) in &self.sockets {
-            let mut left = TURN;
-            while left > 0
+            let read = self.window.1.entry(*index).or_default();
+            while *read < READ_MAX
                 && let Some((datagram, from)) = socket.receive(&mut buffer)
             {
                 self.manager.hear(Origin { interface: *index, from }, datagram, Instant::now());
-                left -= 1;
+                *read += 1;
             }
-            flooded |= left == 0;
+            flooded |= *read == READ_MAX;
         }
         flooded
     }
