@@ -45,7 +45,8 @@ impl Config {
         let (used, used_before) = (self.addresses(), before.addresses());
         let freed = used_before.difference(&used).filter(|mac| range::is_automatic(**mac)).copied();
         let kept = std::mem::take(&mut self.manager.freed);
-        self.manager.freed = freed.chain(kept).filter(|mac| !used.contains(mac)).take(FREED_MAX).collect();
+        let usable = |mac: &MacAddr| range::is_automatic(*mac) && !used.contains(mac);
+        self.manager.freed = freed.chain(kept).filter(usable).take(FREED_MAX).collect();
     }
 }
 

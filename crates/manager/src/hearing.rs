@@ -42,6 +42,11 @@ impl Manager {
         // One that came by an interface which we have left a moment ago.
         let Some(interface) = self.interface(origin.interface) else { return };
         let own = interface.address;
+        let near = interface.reaches(*origin.from.ip());
+        if !near && !self.far {
+            self.counters.foreign += 1;
+            return;
+        }
         let (message, order) = match Message::parse(bytes) {
             Ok(parsed) => parsed,
             Err(refused) => return self.count(refused),
@@ -89,9 +94,11 @@ impl Manager {
     ) {
         let mac = lookup.mac;
         let other = lookup.source.unwrap_or(*origin.from.ip());
-        if (other, *origin.from.ip()) == (own, own) && self.is_echo(mac, heard, now) {
+        if self.is_own(*origin.from.ip()) && self.is_echo(mac, heard, now) {
             return;
         }
+        // Who is to blame: what a message says of its sender may be a lie.
+        let sender = *origin.from.ip();
         match heard {
             Heard::Question => self.counters.questions += 1,
             Heard::Taken => self.counters.taken += 1,
@@ -99,8 +106,8 @@ impl Manager {
         match judge(self.book.standing(mac), heard, own, other) {
             Verdict::Ignore => {}
             Verdict::SayTaken => self.say_taken(mac, origin, own, order, now),
-            Verdict::GiveUp => self.give_up(mac, other, now),
-            Verdict::Contested => self.contested(mac, other, origin, own, order, now),
+            Verdict::GiveUp => self.give_up(mac, sender, now),
+            Verdict::Contested => self.contested(mac, sender, origin, own, order, now),
         }
     }
 
@@ -202,12 +209,19 @@ impl Manager {
         }
     }
 
+    /// Whether an address is one of this host's: what is sent by one interface may come back by another.
+    fn is_own(&self, address: Ipv4Addr) -> bool {
+        let networks = self.interfaces.iter().flatten().flat_map(|(_, interface)| &interface.networks);
+        networks.into_iter().any(|(own, _)| *own == address)
+    }
+
     fn interface(&self, index: u32) -> Option<&Interface> {
         self.interfaces.as_ref()?.get(&index)
     }
 
     fn may_answer(&mut self, source: Ipv4Addr, now: Instant) -> bool {
-        let may = self.answers.allow(source, now);
+        let near = self.interfaces.iter().flatten().any(|(_, interface)| interface.reaches(source));
+        let may = self.answers.allow(source, near, now);
         *(if may { &mut self.counters.answers } else { &mut self.counters.limited }) += 1;
         may
     }

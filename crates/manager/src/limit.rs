@@ -49,7 +49,7 @@ impl Bucket {
 const SOURCE_RATE: u32 = 500;
 /// Answers that one source gets at once.
 const SOURCE_BURST: u32 = 1000;
-/// Answers a second in all.
+/// Answers a second in all to hosts on the own networks, and as many to others: those can have any number of addresses.
 const RATE: u32 = 5000;
 /// Sources that are told apart. What more there are share one limit.
 const SOURCES_MAX: usize = 1024;
@@ -59,17 +59,19 @@ const SOURCES_MAX: usize = 1024;
 pub struct Answers {
     sources: BTreeMap<Ipv4Addr, Bucket>,
     others: Bucket,
-    all: Bucket,
+    near: Bucket,
+    far: Bucket,
 }
 
 impl Answers {
     pub fn new() -> Self {
         let source = Bucket::new(SOURCE_BURST, SOURCE_RATE);
-        Self { sources: BTreeMap::new(), others: source, all: Bucket::new(RATE, RATE) }
+        let all = Bucket::new(RATE, RATE);
+        Self { sources: BTreeMap::new(), others: source, near: all.clone(), far: all }
     }
 
     /// Whether this source may have one more answer.
-    pub fn allow(&mut self, source: Ipv4Addr, now: Instant) -> bool {
+    pub fn allow(&mut self, source: Ipv4Addr, near: bool, now: Instant) -> bool {
         if self.sources.len() >= SOURCES_MAX && !self.sources.contains_key(&source) {
             self.sources.retain(|_, bucket| !bucket.is_full(now));
         }
@@ -78,7 +80,8 @@ impl Answers {
         } else {
             self.sources.entry(source).or_insert_with(|| Bucket::new(SOURCE_BURST, SOURCE_RATE))
         };
-        bucket.take(now) && self.all.take(now)
+        let all = if near { &mut self.near } else { &mut self.far };
+        bucket.take(now) && all.take(now)
     }
 }
 
@@ -103,15 +106,15 @@ mod tests {
         let now = Instant::now();
         let mut answers = Answers::new();
         let source = |number: u32| Ipv4Addr::from(number);
-        assert_eq!((0..10_000).filter(|_| answers.allow(source(1), now)).count(), 1000);
-        assert!(answers.allow(source(2), now));
+        assert_eq!((0..10_000).filter(|_| answers.allow(source(1), true, now)).count(), 1000);
+        assert!(answers.allow(source(2), true, now));
         // A forger with as many addresses as it likes: one answer for each that is told apart, and those that all others share.
-        let allowed = (3..1_000_000).filter(|number| answers.allow(source(*number), now)).count();
+        let allowed = (3..1_000_000).filter(|number| answers.allow(source(*number), true, now)).count();
         assert_eq!(allowed, SOURCES_MAX - 2 + 1000);
         assert_eq!(answers.sources.len(), SOURCES_MAX);
         // The table is forgotten once it is idle.
         let later = now + Duration::from_secs(10);
-        assert!(answers.allow(source(2_000_000), later));
+        assert!(answers.allow(source(2_000_000), true, later));
         assert_eq!(answers.sources.len(), 1);
     }
 }

@@ -29,6 +29,9 @@ pub struct Start {
     pub freed: Vec<MacAddr>,
     /// Ask for all addresses at once, rather than within a round (`mac-collision-check`).
     pub check: bool,
+    /// Managers may be behind multicast routers. Else what comes from other networks than the interface's own is not heard:
+    /// it could come from anywhere.
+    pub far: bool,
     /// Seed of random choices.
     pub seed: u64,
 }
@@ -44,6 +47,8 @@ pub struct Counters {
     pub discoveries: u64,
     /// Managers, heard.
     pub managers: u64,
+    /// Dropped: from another network.
+    pub foreign: u64,
     /// Dropped: of another length.
     pub length: u64,
     /// Dropped: another magic number.
@@ -66,7 +71,7 @@ pub struct Counters {
 
 impl Counters {
     /// All of them with their names.
-    pub const fn by_name(&self) -> [(&'static str, u64); 13] {
+    pub const fn by_name(&self) -> [(&'static str, u64); 14] {
         [
             ("asked", self.asked),
             ("questions", self.questions),
@@ -75,6 +80,7 @@ impl Counters {
             ("managers", self.managers),
             ("answers", self.answers),
             ("answers-limited", self.limited),
+            ("bad-source", self.foreign),
             ("bad-length", self.length),
             ("bad-magic", self.magic),
             ("bad-version", self.version),
@@ -90,6 +96,7 @@ impl Counters {
 pub struct Manager {
     /// Absent until they are known: what is asked before then nobody hears.
     pub(crate) interfaces: Option<BTreeMap<u32, Interface>>,
+    pub(crate) far: bool,
     pub(crate) book: Book,
     pub(crate) supply: Supply,
     pub(crate) collisions: Collisions,
@@ -105,8 +112,9 @@ impl Manager {
     pub fn new(start: Start, now: Instant) -> Self {
         let mut manager = Self {
             interfaces: None,
+            far: start.far,
             book: Book::default(),
-            supply: Supply::new(start.freed),
+            supply: Supply::new(&start.freed),
             collisions: Collisions::default(),
             introductions: Introductions::default(),
             answers: Answers::new(),

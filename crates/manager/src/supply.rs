@@ -1,6 +1,6 @@
 //! Where addresses come from that are asked for: freed ones, then the pool, then chance.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -49,9 +49,9 @@ struct Request {
 }
 
 impl Supply {
-    pub fn new(freed: Vec<MacAddr>) -> Self {
+    pub fn new(freed: &[MacAddr]) -> Self {
         Self {
-            freed,
+            freed: usable(freed),
             requests: VecDeque::new(),
             ready: POOL,
             calm_at: None,
@@ -62,7 +62,7 @@ impl Supply {
     }
 
     pub fn set_freed(&mut self, freed: &[MacAddr]) {
-        self.freed = freed.to_vec();
+        self.freed = usable(freed);
     }
 
     /// Whether one more claim may be begun.
@@ -80,6 +80,12 @@ impl Supply {
     fn wanted(&self) -> usize {
         self.requests.iter().map(|request| request.count).sum::<usize>() + self.ready
     }
+}
+
+/// The addresses of a list that may be given out, each once.
+fn usable(freed: &[MacAddr]) -> Vec<MacAddr> {
+    let mut seen = BTreeSet::new();
+    freed.iter().filter(|mac| range::is_automatic(**mac) && seen.insert(**mac)).copied().collect()
 }
 
 impl Manager {
@@ -158,35 +164,40 @@ impl Manager {
         }
     }
 
-    /// Requests are served in the order in which they came. While a freed address is asked for, others wait for it.
+    /// Requests are served in the order in which they came, but none waits behind one that asks for more than there are. While
+    /// a freed address is asked for, they wait for it.
     fn grant(&mut self) {
-        while let Some(request) = self.supply.requests.front() {
-            let waiting = freed(self.book.claims()) > 0;
+        let waiting = freed(self.book.claims()) > 0;
+        let mut requests = std::mem::take(&mut self.supply.requests);
+        requests.retain(|request| {
             let there = if waiting { freed(self.book.pool()) } else { self.book.pool().len() };
             if there < request.count {
-                return;
+                return true;
             }
-            let pool = self.book.pool();
-            // Freed ones in the order of the list.
-            let freed = self.supply.freed.iter().filter(|mac| {
-                let sources = [Source::Freed, Source::Chosen];
-                sources.iter().any(|source| pool.contains(&(*source, **mac)))
-            });
-            let others = pool.iter().map(|(_, mac)| mac).filter(|mac| !self.supply.freed.contains(mac));
-            // Not the lowest: managers that are apart would choose the same more often.
-            let mut others: Vec<&MacAddr> = others.collect();
-            self.random.shuffle(&mut others);
-            let addresses: Vec<MacAddr> = freed.chain(others).take(request.count).copied().collect();
-            let request = request.id;
-            for mac in &addresses {
-                if let Some(due) = self.book.get(*mac).map(|entry| entry.due) {
-                    self.book.set(*mac, Purpose::Lent, due);
-                }
-            }
-            self.supply.requests.pop_front();
-            self.actions.push_back(Action::Grant { request, addresses });
+            let addresses = self.take_from_pool(request.count);
+            self.actions.push_back(Action::Grant { request: request.id, addresses });
+            false
+        });
+        self.supply.requests = requests;
+        if self.supply.requests.is_empty() {
+            self.supply.denied.clear();
         }
-        self.supply.denied.clear();
+    }
+
+    /// Lends so many addresses: freed ones in the order of their list, then others by chance. The lowest would be chosen by
+    /// managers that are apart, too.
+    fn take_from_pool(&mut self, count: usize) -> Vec<MacAddr> {
+        let pool: Vec<MacAddr> = self.book.pool().iter().map(|(_, mac)| *mac).collect();
+        let freed = self.supply.freed.iter().filter(|mac| pool.contains(mac));
+        let mut others: Vec<&MacAddr> = pool.iter().filter(|mac| !self.supply.freed.contains(mac)).collect();
+        self.random.shuffle(&mut others);
+        let addresses: Vec<MacAddr> = freed.chain(others).take(count).copied().collect();
+        for mac in &addresses {
+            if let Some(due) = self.book.get(*mac).map(|entry| entry.due) {
+                self.book.set(*mac, Purpose::Lent, due);
+            }
+        }
+        addresses
     }
 
     fn refuse(&mut self, now: Instant) {

@@ -156,11 +156,41 @@ fn an_answer_is_in_the_asker_s_byte_order() {
 #[test]
 fn who_asks_through_a_router_is_answered_alone() {
     let mac = automatic(1);
-    let mut host = Host::using(mac);
+    let mut host = Host::new(Start { far: true, used: BTreeSet::from([mac]), ..Start::default() });
+    host.actions();
     assert_eq!(host.hear(FAR, question(mac, FAR), ByteOrder::Big), [says_taken(mac, To::Host(FAR), ByteOrder::Big)]);
     host.hear(FAR, Message::Discover, ByteOrder::Big);
     let introduction = Action::Introduce { interface: LINK, to: To::Host(FAR), order: ByteOrder::Big };
     assert!(host.watch(SECOND).contains(&introduction));
+}
+
+#[test]
+fn what_comes_from_another_network_is_not_heard_unless_managers_may_be_there() {
+    let mac = automatic(1);
+    let mut host = Host::using(mac);
+    assert_eq!(host.hear(FAR, question(mac, FAR), ByteOrder::Big), []);
+    assert_eq!(host.hear(FAR, Message::Discover, ByteOrder::Big), []);
+    assert_eq!(host.hear(FAR, Message::Taken(Lookup { mac, source: Some(*NEIGHBOUR.ip()) }), ByteOrder::Big), []);
+    assert_eq!(host.manager.counters().foreign, 3);
+    assert!(!host.watch(SECOND).iter().any(|action| matches!(action, Action::Introduce { .. })));
+}
+
+#[test]
+fn a_small_request_does_not_wait_behind_a_large_one() {
+    let mut host = Host::new(Start::default());
+    host.watch(claim::TIME);
+    assert_eq!(granted(&host.request(1, 100)), []);
+    assert_eq!(granted(&host.request(2, 1)).len(), 1);
+}
+
+#[test]
+fn a_list_of_freed_addresses_holds_nothing_that_may_not_be_chosen() {
+    let group = MacAddr([1, 0, 0x5e, 0, 0, 1]);
+    let good = automatic(7);
+    let mut host = Host::new(Start { freed: vec![group, MacAddr::default(), good, good], ..Start::default() });
+    host.watch(claim::TIME);
+    let given = granted(&host.request(1, 3));
+    assert!(given[0] == good && !given.contains(&group) && given[1..].iter().all(|mac| *mac != good), "{given:?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use clap::Args;
 use dlmp_api::ldm::{Ldmd, Manager};
 
 use super::section;
-use crate::cell::Cell;
+use crate::cell::{Cell, plain};
 use crate::daemon::{self, answer};
 use crate::failure::{Failure, Result};
 use crate::output::{self, Column, Table};
@@ -44,10 +44,9 @@ fn shown(manager: &Manager) -> Result<String> {
     let ready = manager.ready.iter().map(|mac| vec![text(mac), Cell::Text("ready".into())]);
     let freed = manager.freed.iter().filter(|mac| !manager.ready.contains(mac));
     let freed = freed.map(|mac| vec![text(mac), Cell::Text("freed".into())]);
-    let collisions = manager
-        .collisions
-        .iter()
-        .map(|collision| vec![text(&collision.mac), text(&collision.manager), Cell::text(collision.host.clone())]);
+    let collisions = manager.collisions.iter().map(|collision| {
+        vec![text(&collision.mac), text(&collision.manager), Cell::text(collision.host.as_deref().map(plain))]
+    });
     let counters = manager.counters.iter().map(|counter| vec![text(&counter.name), number(counter.count)]);
     Ok([
         section("INTERFACES", Table { columns: &INTERFACES, rows: interfaces.collect() })?,
@@ -73,7 +72,11 @@ mod tests {
             port: 6482,
             ready: vec!["00:14:4f:f8:00:01".into()],
             freed: vec!["00:14:4f:f8:00:01".into(), "00:14:4f:f8:00:02".into()],
-            collisions: vec![MacCollision { mac: "00:14:4f:fb:00:07".into(), manager: "192.0.2.9".into(), host: None }],
+            collisions: vec![MacCollision {
+                mac: "00:14:4f:fb:00:07".into(),
+                manager: "192.0.2.9".into(),
+                host: Some("a\nb\u{1b}c".into()),
+            }],
             counters: vec![RuleCount { name: "asked".into(), count: 20 }],
         };
         insta::assert_snapshot!(shown(&manager).unwrap(), @r"
@@ -91,7 +94,7 @@ mod tests {
         COLLISIONS
             MACADDRESS         MANAGER          HOST
             ----------         -------          ----
-            00:14:4f:fb:00:07  192.0.2.9        --
+            00:14:4f:fb:00:07  192.0.2.9        a?b?c
 
         COUNTERS
             NAME              COUNT

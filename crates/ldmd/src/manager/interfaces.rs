@@ -23,6 +23,13 @@ pub async fn follow(configured: BTreeSet<String>, allocator: Allocator) -> std::
     loop {
         match look(&netlink, &configured).await {
             Ok(interfaces) if told.as_ref() != Some(&interfaces) => {
+                let heard_on: Vec<&String> = interfaces.values().map(|(name, _)| name).collect();
+                for name in configured.iter().filter(|name| !heard_on.contains(name)) {
+                    tracing::warn!(
+                        interface = name,
+                        "it is configured, but not up with an IPv4 address: no manager is heard on it"
+                    );
+                }
                 allocator.interfaces(interfaces.clone());
                 told = Some(interfaces);
             }

@@ -148,6 +148,7 @@ impl Allocator {
             used,
             freed: config.freed.clone(),
             check: config.mac_collision_check,
+            far: config.hops != Hops::default(),
             seed: u64::from_ne_bytes(seed),
         };
         let (waker, woken) = UnixStream::pair()?;

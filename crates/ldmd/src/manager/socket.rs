@@ -23,6 +23,9 @@ pub struct Settings {
 /// A socket that sends and receives through one interface alone.
 pub struct Socket {
     socket: UdpSocket,
+    /// Sends to single hosts by the routes. On the other one what waits for a neighbour's address, which anybody could make up,
+    /// would keep back what goes to the group.
+    to_hosts: UdpSocket,
     settings: Settings,
 }
 
@@ -42,7 +45,9 @@ impl Socket {
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
         socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)).into())?;
         socket.join_multicast_v4_n(&GROUP, &InterfaceIndexOrAddress::Index(index))?;
-        Ok(Self { socket: socket.into(), settings })
+        let to_hosts = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        to_hosts.set_nonblocking(true)?;
+        Ok(Self { socket: socket.into(), to_hosts, settings })
     }
 
     /// The next datagram that waits, and who sent it. Of a datagram that is too long for a message there is one byte more than
@@ -63,11 +68,11 @@ impl Socket {
     pub fn send(&self, to: To, message: &Message<'_>, order: ByteOrder) {
         let mut buffer: Buffer = [0; LEN];
         message.emit(order, &mut buffer);
-        let to = match to {
-            To::Group => SocketAddrV4::new(GROUP, PORT),
-            To::Host(host) => host,
+        let (socket, to) = match to {
+            To::Group => (&self.socket, SocketAddrV4::new(GROUP, PORT)),
+            To::Host(host) => (&self.to_hosts, host),
         };
-        if let Err(error) = self.socket.send_to(&buffer, to) {
+        if let Err(error) = socket.send_to(&buffer, to) {
             // It is repeated; and while the interface has no carrier nobody would hear it.
             tracing::debug!(%to, %error, "a message to other managers was not sent");
         }

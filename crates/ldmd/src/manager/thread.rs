@@ -21,6 +21,9 @@ const READ_MAX: usize = 200;
 /// ... in so long a time, 20,000 a second, and no more. Later ones wait for the next such time.
 const WINDOW: Duration = Duration::from_millis(10);
 
+/// How long datagrams are taken for a burst whose end is worth waiting for.
+const BURST: Duration = Duration::from_secs(1);
+
 type Reply = oneshot::Sender<Result<Vec<MacAddr>, Refusal>>;
 
 /// The manager and its sockets.
@@ -31,6 +34,8 @@ pub struct Thread {
     sockets: BTreeMap<u32, (String, Interface, Socket)>,
     /// When the present [`WINDOW`] began, and how many datagrams each interface has had in it.
     window: (Instant, BTreeMap<u32, usize>),
+    /// Since when there was always more to read.
+    flooded_since: Option<Instant>,
     requests: BTreeMap<RequestId, Reply>,
     next_request: u64,
     news: mpsc::UnboundedSender<Notice>,
@@ -43,6 +48,7 @@ impl Thread {
             settings,
             sockets: BTreeMap::new(),
             window: (Instant::now(), BTreeMap::new()),
+            flooded_since: None,
             requests: BTreeMap::new(),
             next_request: 0,
             news,
@@ -54,7 +60,15 @@ impl Thread {
         loop {
             // What has arrived comes before what time makes due: it may be the answer that is waited for.
             let flooded = self.receive();
-            self.manager.handle_timeout(Instant::now());
+            let now = Instant::now();
+            let flooded_since = *self.flooded_since.get_or_insert(now);
+            if !flooded {
+                self.flooded_since = None;
+            }
+            // Behind a burst there may be an answer that is waited for, too; behind a flood nothing can be.
+            if !flooded || now >= flooded_since + BURST {
+                self.manager.handle_timeout(now);
+            }
             loop {
                 match orders.try_recv() {
                     Ok(order) => self.obey(order),

@@ -132,7 +132,7 @@ impl Site {
         }
         this.party = Some(match this.kind {
             Kind::Ours => {
-                let mut manager = Manager::new(Start { used, freed, check: false, seed }, now);
+                let mut manager = Manager::new(Start { used, freed, seed, ..Start::default() }, now);
                 manager.set_interfaces(
                     [(INTERFACE, Interface { address, networks: vec![(address, PREFIX)] })].into(),
                     now,
