@@ -207,7 +207,7 @@ impl Stage {
         let begin = Instant::now();
         let used: BTreeSet<MacAddr> = (0..3).map(range::automatic).collect();
         let freed = (3..9).map(range::automatic).collect();
-        let mut manager = Manager::new(Start { used: used.clone(), freed, check: false, seed }, begin);
+        let mut manager = Manager::new(Start { used: used.clone(), freed, seed, ..Start::default() }, begin);
         manager.set_interfaces([(INTERFACE, Interface { address: OWN, networks: vec![(OWN, 8)] })].into(), begin);
         let concerned = used.iter().copied().collect();
         let (told_by, done) = (BTreeSet::new(), Vec::new());
