@@ -298,7 +298,7 @@ fn one_who_denies_every_address_makes_allocation_fail_with_its_name_and_nothing_
     let network = Network::started(1);
     let [host, ..] = &network.hosts;
     let before = add_switch(host, "", "sw0");
-    let _forger = Peer::manager(network.namespace(1), "--interface e0 --deny --silent --quiet");
+    let forger = Peer::manager(network.namespace(1), "--interface e0 --deny --silent --quiet");
     thread::scope(|scope| {
         let failed = scope.spawn(|| {
             // Those that were ready are not asked for again, so they are used first.
@@ -309,6 +309,9 @@ fn one_who_denies_every_address_makes_allocation_fail_with_its_name_and_nothing_
         wait_for("none is ready", || manager(host)["ready"] == serde_json::json!([]));
         // Others are served meanwhile.
         add_switch(host, &format!("mac-addr={MANUAL}"), "sw2");
+        // Who does not wait gets nothing later.
+        let interrupted = run(&mut host.dlmp().line("timeout -s INT 1 ldm add-vsw gone primary"));
+        assert_eq!(interrupted.code, 124, "{interrupted:?}");
         let message = failed.join().unwrap();
         assert!(
             message.contains("Automatic MAC allocation failed.  Please set the vsw MAC address manually."),
@@ -317,6 +320,9 @@ fn one_who_denies_every_address_makes_allocation_fail_with_its_name_and_nothing_
         assert!(message.contains("10.9.0.2"), "{message}");
     });
     assert_eq!(address(host, "sw0"), before);
+    drop(forger);
+    add_switch(host, "", "sw3");
+    assert!(!typed(host.dlmp(), "ldm list-services").contains("gone"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The control socket's service: who may do what, and handing requests to the control.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use dlmp_api::ldm::{
@@ -11,6 +12,7 @@ use dlmp_daemon::{in_parts, may_change};
 use dlmp_manager::Refusal;
 use dlmp_wire::MacAddr;
 use futures_util::Stream;
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use zlink::connection::socket::FetchPeerCredentials;
@@ -22,6 +24,8 @@ use crate::manager::Reserved;
 /// Serves the requests of one connection, one at a time.
 pub struct Service {
     control: Rc<Mutex<Control>>,
+    /// The same connection once more, to see that the client has gone.
+    client: UnixStream,
 }
 
 impl Service {
@@ -33,11 +37,23 @@ impl Service {
         stream: UnixStream,
         control: Rc<Mutex<Control>>,
     ) -> io::Result<impl Future<Output = zlink::Result<()>> + 'static> {
+        let client = std::os::unix::net::UnixStream::from(stream.as_fd().try_clone_to_owned()?);
+        let client = UnixStream::from_std(client)?;
         let stream = zlink::tokio::unix::Stream::try_from(stream).map_err(io::Error::other)?;
-        Ok(async move { zlink::Server::new(ReadyListener::new(stream), Self { control }).run().await })
+        Ok(async move { zlink::Server::new(ReadyListener::new(stream), Self { control, client }).run().await })
     }
 
-    /// Makes a change, with as many automatic addresses as it needs. While those are claimed others are served.
+    /// Returns when the client has gone.
+    async fn gone(&self) {
+        match self.client.ready(Interest::READABLE).await {
+            Ok(ready) if ready.is_read_closed() => {}
+            // It asks for more before it has its answer.
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Makes a change, with as many automatic addresses as it needs. While those are claimed others are served, and for a client
+    /// that has gone meanwhile nothing is changed.
     async fn with_addresses(
         &self,
         what: &str,
@@ -55,7 +71,10 @@ impl Service {
                     let allocator = control.allocator.clone();
                     drop(control);
                     drop(reserved.take());
-                    let claimed = allocator.reserve(count).await;
+                    let claimed = tokio::select! {
+                        claimed = allocator.reserve(count) => claimed,
+                        () = self.gone() => return Err(Error::failed("the client has gone")),
+                    };
                     reserved = Some(claimed.map_err(|refusal| allocation_failed(what, &refusal))?);
                 }
             }
