@@ -30,7 +30,7 @@ fn with_tag(mut frame: Vec<u8>, vlan: u16) -> Vec<u8> {
     frame
 }
 
-const NET0: [u8; 6] = [0x00, 0x14, 0x4f, 0xf9, 0xcf, 0x47];
+const NET0: [u8; 6] = [0x00, 0x14, 0x4f, 0xfc, 0xcf, 0x47];
 
 /// An address of the guest's own choice.
 fn own_choice(number: u16) -> [u8; 6] {
