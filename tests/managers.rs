@@ -70,6 +70,11 @@ fn configure(host: &Host, manager: &str) {
     fs::write(host.config(), format!("[manager]\n{manager}\n")).unwrap();
 }
 
+/// The setting by which a manager takes [`FREED`] first.
+fn freed() -> String {
+    format!("freed = [\"{FREED}\"]")
+}
+
 /// What `ldm list-manager -j` says.
 fn manager(host: &Host) -> Value {
     json(host.dlmp(), "ldm list-manager -j")
@@ -126,7 +131,7 @@ fn hex(text: &str) -> String {
 fn every_message_is_exchanged_byte_for_byte_with_peers_that_know_the_declarations_alone() {
     let network = Network::new();
     let [host, ..] = &network.hosts;
-    configure(host, &format!("freed = [\"{FREED}\"]"));
+    configure(host, &freed());
     let peer = Peer::manager(network.namespace(1), &format!("--interface e0 --taken {FREED} --silent"));
     start(host);
 
@@ -192,7 +197,7 @@ fn of_two_that_claim_the_same_address_at_once_exactly_one_gets_it() {
     let network = Network::new();
     let [a, b, _] = &network.hosts;
     for host in [a, b] {
-        configure(host, &format!("freed = [\"{FREED}\"]"));
+        configure(host, &freed());
     }
     thread::scope(|scope| {
         for host in [a, b] {
@@ -208,7 +213,7 @@ fn an_address_of_a_manager_that_was_killed_in_the_middle_of_a_claim_is_free() {
     let network = Network::new();
     let [a, b, _] = &network.hosts;
     for host in [a, b] {
-        configure(host, &format!("freed = [\"{FREED}\"]"));
+        configure(host, &freed());
     }
     // Whether the claim was over by then is not to matter: nobody used the address.
     start(a);
@@ -271,7 +276,7 @@ fn a_duplicate_that_arose_while_the_network_was_split_is_found_within_a_minute_o
     let [pa, pb] = ["pa", "pb"].map(|port| format!("link set dev {port} "));
     network.switch.ip(&format!("{pa} down\n{pb} down")).unwrap();
     for host in [a, b] {
-        configure(host, &format!("freed = [\"{FREED}\"]"));
+        configure(host, &freed());
         start(host);
         assert_eq!(add_switch(host, "", "sw0"), FREED);
     }
@@ -413,7 +418,7 @@ fn hosts_behind_a_multicast_router_are_reached_with_hops() {
         network.namespace(0).ip("route add default via 10.9.0.3").unwrap();
         let _router = Peer::router(router, "239.129.9.27", ["e0", "e1"]);
         for host in [a, b] {
-            configure(host, &format!("hops = {hops}\nfreed = [\"{FREED}\"]"));
+            configure(host, &format!("hops = {hops}\n{}", freed()));
             start(host);
         }
         let found = typed(a.dlmp(), &format!("dlmp discover -t 3 -p -o address --hops {hops}"));

@@ -114,17 +114,21 @@ def own_address(interface):
         return socket.inet_ntoa(fcntl.ioctl(any_socket.fileno(), 0x8915, request)[20:24])
 
 
-def receive(options, opened, end):
-    """The next datagram and its sender; None when the time is over."""
-    opened.settimeout(max(end - time.monotonic(), 0.001))
-    try:
-        datagram, control, _, sender = opened.recvmsg(65536, 64)
-    except TimeoutError:
-        return None
-    ttl = next((struct.unpack("i", data)[0] for _, kind, data in control if kind == IP_TTL), 0)
-    if not options.quiet:
-        print(f"received {sender[0]}:{sender[1]} {ttl} {datagram.hex()}", flush=True)
-    return datagram, sender
+def messages(options, opened):
+    """Prints what comes in until the time is over. Yields the sender, byte order, kind and payload of each message."""
+    end = time.monotonic() + options.seconds
+    while time.monotonic() < end:
+        opened.settimeout(max(end - time.monotonic(), 0.001))
+        try:
+            datagram, control, _, sender = opened.recvmsg(65536, 64)
+        except TimeoutError:
+            return
+        ttl = next((struct.unpack("i", data)[0] for _, kind, data in control if kind == IP_TTL), 0)
+        if not options.quiet:
+            print(f"received {sender[0]}:{sender[1]} {ttl} {datagram.hex()}", flush=True)
+        parsed = parse(datagram)
+        if parsed:
+            yield sender, *parsed
 
 
 def respond(options):
@@ -132,16 +136,10 @@ def respond(options):
     opened, source = open_socket(options, MAC_MULTI_PORT), own_address(options.interface)
     taken = {number_of(mac) for mac in options.taken}
     group = (MAC_MULTI_GROUP, MAC_MULTI_PORT)
-    end = time.monotonic() + options.seconds
     print("ready", flush=True)
-    while time.monotonic() < end:
-        received = receive(options, opened, end)
-        parsed = received and parse(received[0])
-        if not parsed:
-            continue
-        asked_in, kind, payload = parsed
+    for sender, asked_in, kind, payload in messages(options, opened):
         order = ORDERS.get(options.order, asked_in)
-        to = group if options.reply == "group" else received[1]
+        to = group if options.reply == "group" else sender
         if kind == LDMD_DISC_SEND:
             if options.noise:
                 for datagram in noise(order, options, source):
@@ -150,7 +148,7 @@ def respond(options):
                 opened.sendto(here(order, options, source), to)
         elif kind == SEND_MSG:
             mac, _ = struct.unpack_from(asked_in + MAC_LOOKUP, payload)
-            if mac in taken or options.deny and received[1][0] != source:
+            if mac in taken or options.deny and sender[0] != source:
                 opened.sendto(lookup(order, RESPONSE_MSG, mac, source), to)
 
 
@@ -174,13 +172,7 @@ def ask(options, questions):
     print("ready", flush=True)
     for question in questions:
         opened.sendto(question, (MAC_MULTI_GROUP, MAC_MULTI_PORT))
-    end = time.monotonic() + options.seconds
-    while time.monotonic() < end:
-        received = receive(options, opened, end)
-        parsed = received and parse(received[0])
-        if not parsed:
-            continue
-        order, kind, payload = parsed
+    for _, order, kind, payload in messages(options, opened):
         if kind == LDMD_DISC_RESP:
             version, host, address, port = struct.unpack_from(order + LDMD_DISCOVERY, payload)
             print("manager", text(host), socket.inet_ntoa(address), port, text(version), flush=True)

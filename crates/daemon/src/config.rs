@@ -164,17 +164,8 @@ fn sync_section(document: &mut DocumentMut, section: &str, before: &[(String, It
     }
     for (key, item) in changed {
         // An entry is a table, in braces or not, or a plain value.
-        match (item.clone().into_table().map(with_headings), table.get_mut(key)) {
-            (Ok(value), Some(old)) if old.is_table_like() => {
-                if let Some(old) = old.as_table_like_mut() {
-                    update(old, &value);
-                }
-            }
-            (Ok(value), _) => drop(table.insert(key, Item::Table(value))),
-            // In place: the comments belong to the key.
-            (Err(value), Some(old)) => *old = value,
-            (Err(value), None) => drop(table.insert(key, value)),
-        }
+        let value = item.clone().into_table().map_or_else(|value| value, |table| Item::Table(with_headings(table)));
+        put(table, key, &value);
     }
 }
 
@@ -195,17 +186,22 @@ fn update(old: &mut dyn TableLike, new: &dyn TableLike) {
         old.remove(&key);
     }
     for (key, value) in new.iter() {
-        match old.get_mut(key) {
-            Some(there) => {
-                if let (Some(there), Some(value)) = (there.as_table_like_mut(), value.as_table_like()) {
-                    update(there, value);
-                } else if there.to_string().trim() != value.to_string().trim() {
-                    // In place: the comments belong to the key.
-                    *there = value.clone();
-                }
+        put(old, key, value);
+    }
+}
+
+/// Brings one value of a table to a new one.
+fn put(table: &mut dyn TableLike, key: &str, value: &Item) {
+    match table.get_mut(key) {
+        Some(there) => {
+            if let (Some(there), Some(value)) = (there.as_table_like_mut(), value.as_table_like()) {
+                update(there, value);
+            } else if there.to_string().trim() != value.to_string().trim() {
+                // In place: the comments belong to the key.
+                *there = value.clone();
             }
-            None => drop(old.insert(key, value.clone())),
         }
+        None => drop(table.insert(key, value.clone())),
     }
 }
 

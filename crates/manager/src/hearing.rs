@@ -10,7 +10,7 @@ use dlmp_wire::manager::{ByteOrder, Lookup, Message, PORT, Refused};
 use crate::book::Purpose;
 use crate::claim::{AGAIN, Heard, Verdict, judge};
 use crate::collision::News;
-use crate::input::{Action, Interface, Origin, To};
+use crate::input::{Action, Origin, To};
 use crate::manager::Manager;
 
 /// For how long a message from our own address may be our own, which came back: multicast does.
@@ -36,11 +36,27 @@ impl Introductions {
     }
 }
 
+/// What is known of a message beside what it says.
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    /// Index of the interface that it came in by.
+    interface: u32,
+    /// Our own address there.
+    own: Ipv4Addr,
+    /// Who sent it. What it says of its sender itself may be a lie.
+    sender: Ipv4Addr,
+    /// Where an answer to it goes.
+    answer_to: To,
+    /// How it writes integers.
+    order: ByteOrder,
+}
+
 impl Manager {
     /// A datagram came in.
     pub fn hear(&mut self, origin: Origin, bytes: &[u8], now: Instant) {
         // One that came by an interface which we have left a moment ago.
-        let Some(interface) = self.interface(origin.interface) else { return };
+        let known = self.interfaces.as_ref().and_then(|interfaces| interfaces.get(&origin.interface));
+        let Some(interface) = known else { return };
         let own = interface.address;
         let near = interface.reaches(*origin.from.ip());
         if !near && !self.far {
@@ -51,22 +67,23 @@ impl Manager {
             Ok(parsed) => parsed,
             Err(refused) => return self.count(refused),
         };
+        // Who is on the interface's own network listens to the group; others came through a multicast router, and the way
+        // back to them may be longer than our hops.
+        let answer_to = if near { To::Group } else { To::Host(origin.from) };
+        let sender = *origin.from.ip();
+        let arrival = Arrival { interface: origin.interface, own, sender, answer_to, order };
         match message {
-            Message::Lookup(lookup) => {
-                self.hear_of_address(origin, own, Heard::Question, lookup, order, now);
-            }
-            Message::Taken(lookup) => {
-                self.hear_of_address(origin, own, Heard::Taken, lookup, order, now);
-            }
+            Message::Lookup(lookup) => self.hear_of_address(arrival, Heard::Question, lookup, now),
+            Message::Taken(lookup) => self.hear_of_address(arrival, Heard::Taken, lookup, now),
             Message::Discover => {
                 self.counters.discoveries += 1;
-                self.hear_discovery(origin, order, now);
+                self.hear_discovery(arrival, now);
             }
             // Our own comes back.
-            Message::Here(_) if *origin.from.ip() == own => {}
+            Message::Here(_) if sender == own => {}
             Message::Here(manager) => {
                 self.counters.managers += 1;
-                self.hear_name(*origin.from.ip(), manager.host);
+                self.hear_name(sender, manager.host);
             }
         }
     }
@@ -83,31 +100,21 @@ impl Manager {
         *counter += 1;
     }
 
-    fn hear_of_address(
-        &mut self,
-        origin: Origin,
-        own: Ipv4Addr,
-        heard: Heard,
-        lookup: Lookup,
-        order: ByteOrder,
-        now: Instant,
-    ) {
+    fn hear_of_address(&mut self, arrival: Arrival, heard: Heard, lookup: Lookup, now: Instant) {
         let mac = lookup.mac;
-        let other = lookup.source.unwrap_or(*origin.from.ip());
-        if self.is_own(*origin.from.ip()) && self.is_echo(mac, heard, now) {
+        if self.is_own(arrival.sender) && self.is_echo(mac, heard, now) {
             return;
         }
-        // Who is to blame: what a message says of its sender may be a lie.
-        let sender = *origin.from.ip();
         match heard {
             Heard::Question => self.counters.questions += 1,
             Heard::Taken => self.counters.taken += 1,
         }
-        match judge(self.book.standing(mac), heard, own, other) {
+        let other = lookup.source.unwrap_or(arrival.sender);
+        match judge(self.book.standing(mac), heard, arrival.own, other) {
             Verdict::Ignore => {}
-            Verdict::SayTaken => self.say_taken(mac, origin, own, order, now),
-            Verdict::GiveUp => self.give_up(mac, sender, now),
-            Verdict::Contested => self.contested(mac, sender, origin, own, order, now),
+            Verdict::SayTaken => self.say_taken(mac, arrival, now),
+            Verdict::GiveUp => self.give_up(mac, arrival.sender, now),
+            Verdict::Contested => self.contested(mac, arrival, now),
         }
     }
 
@@ -121,26 +128,19 @@ impl Manager {
         sent.is_some_and(|sent| now < sent + ECHO)
     }
 
-    fn say_taken(&mut self, mac: MacAddr, origin: Origin, own: Ipv4Addr, order: ByteOrder, now: Instant) {
-        if !self.may_answer(*origin.from.ip(), now) {
+    fn say_taken(&mut self, mac: MacAddr, arrival: Arrival, now: Instant) {
+        let Arrival { interface, own, sender, answer_to: to, order } = arrival;
+        if !self.may_answer(sender, now) {
             return;
         }
         self.book.said(mac, now);
-        let to = self.answer_to(origin);
         let message = Message::Taken(Lookup { mac, source: Some(own) });
-        self.actions.push_back(Action::Send { interface: origin.interface, to, message, order });
+        self.actions.push_back(Action::Send { interface, to, message, order });
     }
 
     /// Somebody says that an address is taken which we have.
-    fn contested(
-        &mut self,
-        mac: MacAddr,
-        other: Ipv4Addr,
-        origin: Origin,
-        own: Ipv4Addr,
-        order: ByteOrder,
-        now: Instant,
-    ) {
+    fn contested(&mut self, mac: MacAddr, arrival: Arrival, now: Instant) {
+        let other = arrival.sender;
         if let Some(Purpose::Pooled(_)) = self.book.get(mac).map(|entry| entry.purpose) {
             return self.give_up(mac, other, now);
         }
@@ -149,19 +149,19 @@ impl Manager {
                 // It did not hear us say so, or is one more that claims it. Two that both use it do not take turns.
                 let said = self.book.get(mac).and_then(|entry| entry.said);
                 if self.collisions.is_suspected(mac) && said.is_none_or(|said| said + AGAIN / 2 <= now) {
-                    self.say_taken(mac, origin, own, order, now);
+                    self.say_taken(mac, arrival, now);
                 }
             }
             News::Suspected => {
                 // The other one learns of it, too, and one that only claims it or keeps it ready gives it up.
-                self.say_taken(mac, origin, own, order, now);
+                self.say_taken(mac, arrival, now);
                 self.book.set_due(mac, now + AGAIN);
             }
             News::Confirmed => {
                 self.actions.extend(self.collisions.get(mac).map(Action::Collides));
                 if self.collisions.wants_name(other) {
                     let to = To::Host(SocketAddrV4::new(other, PORT));
-                    let (interface, message) = (origin.interface, Message::Discover);
+                    let (interface, message) = (arrival.interface, Message::Discover);
                     self.actions.push_back(Action::Send { interface, to, message, order: ByteOrder::Big });
                 }
             }
@@ -175,19 +175,18 @@ impl Manager {
         }
     }
 
-    fn hear_discovery(&mut self, origin: Origin, order: ByteOrder, now: Instant) {
-        let key = (origin.interface, self.answer_to(origin));
-        let full = self.introductions.0.len() >= INTRODUCTIONS_MAX;
+    fn hear_discovery(&mut self, arrival: Arrival, now: Instant) {
+        let key = (arrival.interface, arrival.answer_to);
         if self.introductions.0.contains_key(&key) {
             return;
         }
-        if full {
+        if self.introductions.0.len() >= INTRODUCTIONS_MAX {
             self.counters.limited += 1;
             return;
         }
-        if self.may_answer(*origin.from.ip(), now) {
+        if self.may_answer(arrival.sender, now) {
             let due = now + self.random_time(INTRODUCTION);
-            self.introductions.0.insert(key, (order, due));
+            self.introductions.0.insert(key, (arrival.order, due));
         }
     }
 
@@ -199,24 +198,10 @@ impl Manager {
         }
     }
 
-    /// Who is on the interface's own network listens to the group; others came through a multicast router, and the way back
-    /// to them may be longer than our hops.
-    fn answer_to(&self, origin: Origin) -> To {
-        if self.interface(origin.interface).is_some_and(|interface| interface.reaches(*origin.from.ip())) {
-            To::Group
-        } else {
-            To::Host(origin.from)
-        }
-    }
-
     /// Whether an address is one of this host's: what is sent by one interface may come back by another.
     fn is_own(&self, address: Ipv4Addr) -> bool {
         let networks = self.interfaces.iter().flatten().flat_map(|(_, interface)| &interface.networks);
         networks.into_iter().any(|(own, _)| *own == address)
-    }
-
-    fn interface(&self, index: u32) -> Option<&Interface> {
-        self.interfaces.as_ref()?.get(&index)
     }
 
     fn may_answer(&mut self, source: Ipv4Addr, now: Instant) -> bool {

@@ -134,8 +134,10 @@ impl Manager {
     /// The interfaces that it has now, by their index; there may be none.
     pub fn set_interfaces(&mut self, interfaces: BTreeMap<u32, Interface>, now: Instant) {
         self.introductions.keep(|index| interfaces.contains_key(&index));
-        let known = self.interfaces.replace(interfaces.clone()).unwrap_or_default();
-        if interfaces.keys().any(|index| !known.contains_key(index)) {
+        let known = |index| self.interfaces.as_ref().is_some_and(|known| known.contains_key(index));
+        let one_is_new = !interfaces.keys().all(known);
+        self.interfaces = Some(interfaces);
+        if one_is_new {
             // Nobody there was asked for what waits to be used.
             let unused: Vec<_> = self.book.pool().iter().chain(self.book.claims()).copied().collect();
             for (source, mac) in unused {

@@ -61,12 +61,9 @@ impl Thread {
             // What has arrived comes before what time makes due: it may be the answer that is waited for.
             let flooded = self.receive();
             let now = Instant::now();
-            let flooded_since = *self.flooded_since.get_or_insert(now);
-            if !flooded {
-                self.flooded_since = None;
-            }
+            self.flooded_since = flooded.then(|| self.flooded_since.unwrap_or(now));
             // Behind a burst there may be an answer that is waited for, too; behind a flood nothing can be.
-            if !flooded || now >= flooded_since + BURST {
+            if self.flooded_since.is_none_or(|since| now >= since + BURST) {
                 self.manager.handle_timeout(now);
             }
             loop {

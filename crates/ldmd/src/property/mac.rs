@@ -71,6 +71,27 @@ impl Taken {
         Ok(mac)
     }
 
+    /// What an object has instead of this address when that was typed, and whether it is an automatic one. After an empty text one
+    /// is [missing](Self::choose_missing).
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    pub fn instead_of(&mut self, old: MacAddr, text: &str, owner: &str) -> Result<(MacAddr, bool), Error> {
+        self.release(old);
+        if text.is_empty() {
+            return Ok((MacAddr::default(), true));
+        }
+        let mac = self.take(text, owner)?;
+        Ok((mac, range::is_automatic(mac)))
+    }
+
+    /// Chooses the address of an object that is new, or whose address was reset.
+    pub fn choose_missing(&mut self, mac: &mut MacAddr, owner: &str) {
+        if mac.is_zero() {
+            *mac = self.choose(owner);
+        }
+    }
+
     /// An automatic address, taken from now on. Where none was claimed it is noted as missing, and what is returned means
     /// nothing: see [`enough`](Self::enough).
     pub fn choose(&mut self, owner: &str) -> MacAddr {

@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 
 use dlmp_api::ldm::{Error, Setting};
-use dlmp_manager::range;
-use dlmp_wire::MacAddr;
 
 use super::value::VlanId;
 use super::{Taken, impossible, refused, unknown};
@@ -21,10 +19,7 @@ pub fn set_switch(name: &str, switch: &mut SwitchConfig, taken: &mut Taken, sett
     for Setting { property, value } in settings {
         set(name, switch, taken, property, value)?;
     }
-    // A new one, or one whose address was reset.
-    if switch.mac_addr.is_zero() {
-        switch.mac_addr = taken.choose(name);
-    }
+    taken.choose_missing(&mut switch.mac_addr, name);
     Ok(())
 }
 
@@ -35,11 +30,7 @@ fn set(name: &str, switch: &mut SwitchConfig, taken: &mut Taken, property: &str,
         ("net-dev", value) => switch.net_dev = Some(value.to_owned()),
         ("mtu", "") => switch.mtu = Default::default(),
         ("mtu", value) => switch.mtu = parsed(property, value)?,
-        ("mac-addr", value) => {
-            taken.release(switch.mac_addr);
-            switch.mac_addr = if value.is_empty() { MacAddr::default() } else { taken.take(value, &owner)? };
-            switch.auto_mac = value.is_empty() || range::is_automatic(switch.mac_addr);
-        }
+        ("mac-addr", value) => (switch.mac_addr, switch.auto_mac) = taken.instead_of(switch.mac_addr, value, &owner)?,
         ("default-vlan-id", "") => switch.default_vlan_id = VlanId::default(),
         ("default-vlan-id", value) => switch.default_vlan_id = parsed(property, value)?,
         ("pvid", "") => switch.pvid = None,

@@ -3,8 +3,6 @@
 use std::net::IpAddr;
 
 use dlmp_api::ldm::{Error, Setting};
-use dlmp_manager::range;
-use dlmp_wire::MacAddr;
 
 use super::switch::{id, parsed, phys_state, vids};
 use super::value::Protection;
@@ -47,21 +45,14 @@ pub fn set_vnet(key: &VnetKey, vnet: &mut VnetConfig, taken: &mut Taken, setting
     for Setting { property, value } in settings {
         set(key, vnet, taken, property, value)?;
     }
-    // A new one, or one whose address was reset.
-    if vnet.mac_addr.is_zero() {
-        vnet.mac_addr = taken.choose(&key.to_string());
-    }
+    taken.choose_missing(&mut vnet.mac_addr, &key.to_string());
     agree(vnet)
 }
 
 fn set(key: &VnetKey, vnet: &mut VnetConfig, taken: &mut Taken, property: &str, value: &str) -> Result<(), Error> {
     let owner = format!("the vnet {} of {}", key.name, key.domain);
     match (property, value) {
-        ("mac-addr", value) => {
-            taken.release(vnet.mac_addr);
-            vnet.mac_addr = if value.is_empty() { MacAddr::default() } else { taken.take(value, &owner)? };
-            vnet.auto_mac = value.is_empty() || range::is_automatic(vnet.mac_addr);
-        }
+        ("mac-addr", value) => (vnet.mac_addr, vnet.auto_mac) = taken.instead_of(vnet.mac_addr, value, &owner)?,
         ("alt-mac-addrs", value) => {
             release_alternates(vnet, taken);
             for text in value.split(',').filter(|_| !value.is_empty()) {
