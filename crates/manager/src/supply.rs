@@ -18,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const POOL: usize = 4;
 /// How many while many are asked for.
 const POOL_MAX: usize = 64;
+/// By what their number grows when it was too small: at first by little, since most hosts have few guests and what all keep ready
+/// is taken from one range. Then by much, since every growth is one more wait for a claim.
+const GROWTH: (usize, usize) = (2, 8);
 /// For how long nobody may have waited until fewer are kept ready again.
 const CALM: Duration = Duration::from_secs(60);
 /// Claims that are begun at once, and each second on the long run. Many are begun anew where most of the range is taken, or
@@ -92,7 +95,8 @@ impl Manager {
     /// Asks for addresses. The answer is an [`Action::Grant`] or, after 30 seconds, an [`Action::Refuse`].
     pub fn request(&mut self, id: RequestId, count: usize, now: Instant) {
         if count > self.book.pool().len() {
-            self.supply.ready = (self.supply.ready * 2).min(POOL_MAX);
+            let growth = if self.supply.calm_at.is_none() { GROWTH.0 } else { GROWTH.1 };
+            self.supply.ready = (self.supply.ready * growth).min(POOL_MAX);
             self.supply.calm_at = Some(now + CALM);
         }
         self.supply.requests.push_back(Request { id, count, deadline: now + PATIENCE });
