@@ -9,7 +9,7 @@
 
 /* Changes with every change of a map's layout or of a counter's meaning: a daemon that finds a guard of
  * another layout starts one from its settings instead of reading the maps. */
-#define GUARD_ABI 1
+#define GUARD_ABI 2
 
 #define GUARD_MAX_ALTERNATES 64   /* alternate MAC addresses */
 #define GUARD_MAX_ALLOWED_IPS 256 /* IP addresses, with ip-nospoof */
@@ -104,7 +104,7 @@ struct guard_counters {
 /* The one entry of the map `ledger`. Only the daemon writes it. */
 struct guard_ledger {
 	__u32 abi;
-	__u32 reserved;
+	__u32 judges;          /* whether the programs can judge what IP and DHCP say (guard_judges) */
 	__u64 build;           /* which compilation of the programs uses the maps */
 	__u64 macs_forgotten;  /* entries of `macs` that were ever deleted */
 	__u64 vlans_forgotten; /* entries of `vlans` that were ever deleted */

@@ -36,18 +36,20 @@ static __always_inline bool admit(void *map, __u64 key, __u64 *made, __u64 forgo
 	return error == -EEXIST;
 }
 
-static __always_inline bool admit_mac(const struct guard_settings *set, struct guard_state *now, __u64 mac)
+static __always_inline bool admit_mac(const struct guard_settings *set, __u64 mac)
 {
+	struct guard_state *now = only(&state);
 	struct guard_ledger *kept = only(&ledger);
 
-	return kept && admit(&macs, mac, &now->macs, kept->macs_forgotten, set->max_macs);
+	return now && kept && admit(&macs, mac, &now->macs, kept->macs_forgotten, set->max_macs);
 }
 
-static __always_inline bool admit_vlan(const struct guard_settings *set, struct guard_state *now, __u16 vlan)
+static __always_inline bool admit_vlan(const struct guard_settings *set, __u16 vlan)
 {
+	struct guard_state *now = only(&state);
 	struct guard_ledger *kept = only(&ledger);
 
-	return kept && admit(&vlans, vlan, &now->vlans, kept->vlans_forgotten, set->max_vlans);
+	return now && kept && admit(&vlans, vlan, &now->vlans, kept->vlans_forgotten, set->max_vlans);
 }
 
 #endif

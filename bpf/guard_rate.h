@@ -38,9 +38,25 @@ static __always_inline bool afford_frame(struct __sk_buff *skb, const struct gua
 	return afford(until, wire_bytes(skb) * set->price >> GUARD_PRICE_SHIFT, set->burst_ns);
 }
 
-static __always_inline bool afford_report(__u64 *until)
+static __always_inline bool afford_sent(struct __sk_buff *skb, const struct guard_settings *set)
 {
-	return afford(until, NS_PER_SECOND / GUARD_REPORTS, NS_PER_SECOND);
+	struct guard_buckets *bucket = only(&buckets);
+
+	return bucket && afford_frame(skb, set, &bucket->sent);
+}
+
+static __always_inline bool afford_received(struct __sk_buff *skb, const struct guard_settings *set)
+{
+	struct guard_buckets *bucket = only(&buckets);
+
+	return bucket && afford_frame(skb, set, &bucket->received);
+}
+
+static __always_inline bool afford_report(void)
+{
+	struct guard_buckets *bucket = only(&buckets);
+
+	return bucket && afford(&bucket->reported, NS_PER_SECOND / GUARD_REPORTS, NS_PER_SECOND);
 }
 
 #endif

@@ -1,10 +1,11 @@
 //! The guard of a virtual network device: what its guest may send, how much, and as whom, held on the switch's side.
 //!
-//! A [`Guard`] is two programs on the clsact of the vnet's switch end and their maps (`bpf/guard.bpf.c`; the rules
+//! A [`Guard`] is two programs on the vnet's switch end and their maps (`bpf/guard.bpf.c`; the rules
 //! are in docs/datapath.md). They stay at work when the daemon goes. The next one takes them over by [`Guard::attach`].
 
 mod abi;
 mod counter;
+mod hook;
 mod maps;
 mod programs;
 mod settings;
@@ -16,10 +17,10 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use aya::{Ebpf, EbpfLoader};
-use dlmp_netlink::Netlink;
 
 pub use counter::{Counter, Counters};
 pub use dlmp_netlink::Direction;
+pub use hook::SwitchEnd;
 use maps::Maps;
 use programs::{Hanging, Programs};
 pub use settings::{Limits, Priority, Protection, Settings};
@@ -45,6 +46,8 @@ pub const SILENCE: Duration = Duration::from_secs(300);
 pub struct Guard {
     programs: Programs,
     maps: Maps,
+    /// Maps of the programs that are at work until these are hung.
+    earlier: Option<Maps>,
 }
 
 /// How many MAC addresses and VLANs of its own choice a guest uses. The vnet's own address and its alternates are not among them.
@@ -85,14 +88,14 @@ impl Guard {
     /// [`Error::Settings`]; what the kernel refused: often a missing capability.
     pub fn load(settings: &Settings) -> Result<Self, Error> {
         settings.check()?;
-        let mut object = load_object()?;
-        let mut guard = Self { programs: Programs::load(&mut object)?, maps: Maps::of_object(&mut object)? };
+        let mut object = load_object(settings.judges())?;
+        let programs = Programs::load(&mut object, settings.maxbw.is_some())?;
+        let mut guard = Self { programs, maps: Maps::of_object(&mut object, settings.judges())?, earlier: None };
         guard.maps.write(settings)?;
         Ok(guard)
     }
 
-    /// Puts a guard on a vnet's switch end. `netlink` is of the namespace that the link is in; the calling thread
-    /// may be in any.
+    /// Puts a guard on a vnet's switch end.
     ///
     /// One that is at work there already goes on with these settings and all that it has heard, also where they
     /// are lower than what the guest uses: then nothing is admitted until enough was silent. Its programs are replaced
@@ -100,54 +103,50 @@ impl Guard {
     ///
     /// # Errors
     /// [`Error::Settings`]; what the kernel refused.
-    pub async fn attach(netlink: &Netlink, index: u32, settings: &Settings) -> Result<Self, Error> {
+    pub async fn attach(end: SwitchEnd<'_>, settings: &Settings) -> Result<Self, Error> {
         settings.check()?;
-        let hanging = Hanging::find(netlink, index).await?;
-        let mut previous = None;
-        if let Some(hanging) = hanging
-            && let Some(mut maps) = Maps::of_program(&hanging.sent.maps)
-        {
-            if maps.build() == abi::BUILD
-                && let Some(programs) = hanging.open()?
-            {
-                maps.forget(SILENCE)?;
-                maps.write(settings)?;
-                return Ok(Self { programs, maps });
+        let mut guard = match Self::find(end).await? {
+            None => Self::load(settings)?,
+            Some((hanging, mut maps)) => {
+                if maps.build() == abi::BUILD
+                    && let Some(programs) = hanging.open()?
+                    && can_do(&programs, &maps, settings)
+                {
+                    maps.forget(SILENCE)?;
+                    maps.write(settings)?;
+                    return Ok(Self { programs, maps, earlier: None });
+                }
+                let guard = Self::load_after(&maps, settings)?;
+                Self { earlier: Some(maps), ..guard }
             }
-            previous = Some(maps);
-        }
-        let mut guard = Self::load(settings)?;
-        if let Some(previous) = &previous
-            && settings.custom.is_some()
-        {
-            guard.maps.learn_from(previous)?;
-        }
-        guard.programs.hang(netlink, index).await?;
-        if let Some(previous) = &previous {
-            guard.maps.carry_counters(previous)?;
-        }
+        };
+        guard.hang(end).await?;
         Ok(guard)
     }
 
     /// Puts this guard, with all that it has heard, on another link: the switch end that was made anew, or that
-    /// went to another namespace, where clsact does not go along. As with [`attach`](Self::attach), `netlink` is of
-    /// the link's namespace.
+    /// went to another namespace, where clsact does not go along.
     ///
     /// # Errors
     /// What the kernel refused.
-    pub async fn hang(&self, netlink: &Netlink, index: u32) -> Result<(), Error> {
-        self.programs.hang(netlink, index).await
+    pub async fn hang(&mut self, end: SwitchEnd<'_>) -> Result<(), Error> {
+        self.programs.hang(end).await?;
+        if let Some(earlier) = self.earlier.take() {
+            self.maps.carry_counters(&earlier)?;
+        }
+        Ok(())
     }
 
     /// Takes the guard off a link; nothing to do where none is.
     ///
     /// # Errors
     /// What the kernel refused.
-    pub async fn remove(netlink: &Netlink, index: u32) -> Result<(), Error> {
-        programs::remove(netlink, index).await
+    pub async fn remove(end: SwitchEnd<'_>) -> Result<(), Error> {
+        programs::remove(end).await
     }
 
-    /// Goes on with other settings, from the next frame on.
+    /// Goes on with other settings, from the next frame on. Where they ask for what the programs were not loaded for, programs
+    /// that can do it take their place with the next [`hang`](Self::hang), and not before.
     ///
     /// # Errors
     /// [`Error::Settings`], [`Error::InUse`]; what the kernel refused.
@@ -159,7 +158,14 @@ impl Guard {
         {
             return Err(Error::InUse(in_use));
         }
-        self.maps.write(settings)
+        if can_do(&self.programs, &self.maps, settings) {
+            return self.maps.write(settings);
+        }
+        let next = Self::load_after(self.earlier.as_ref().unwrap_or(&self.maps), settings)?;
+        let this = std::mem::replace(self, next);
+        // One that never was at work has counted nothing.
+        self.earlier = Some(this.earlier.unwrap_or(this.maps));
+        Ok(())
     }
 
     /// How many MAC addresses and VLANs of its own choice the guest uses.
@@ -186,17 +192,42 @@ impl Guard {
     pub fn age(&mut self, silence: Duration) -> Result<(), Error> {
         self.maps.forget(silence)
     }
+
+    /// The programs on a link with maps of our layout.
+    async fn find(end: SwitchEnd<'_>) -> Result<Option<(Hanging, Maps)>, Error> {
+        let hanging = Hanging::find(end).await?;
+        Ok(hanging.and_then(|hanging| {
+            let maps = Maps::of_program(&hanging.sent.maps)?;
+            Some((hanging, maps))
+        }))
+    }
+
+    /// Loads one that goes on with what another has heard.
+    fn load_after(earlier: &Maps, settings: &Settings) -> Result<Self, Error> {
+        let mut guard = Self::load(settings)?;
+        if settings.custom.is_some() {
+            guard.maps.learn_from(earlier)?;
+        }
+        Ok(guard)
+    }
+}
+
+/// Whether these programs were loaded for all that the settings ask for.
+const fn can_do(programs: &Programs, maps: &Maps, settings: &Settings) -> bool {
+    (maps.judges() || !settings.judges()) && (programs.limit() || settings.maxbw.is_none())
 }
 
 /// Reads the object and makes its maps. A loader begins with the kernel's own type information, some 5 MB, which these
 /// programs have no use for: so one is made for all guards, and lets go of that.
-fn load_object() -> Result<Ebpf, Error> {
+fn load_object(judges: bool) -> Result<Ebpf, Error> {
     static LOADER: LazyLock<Mutex<EbpfLoader<'static>>> = LazyLock::new(|| {
         let mut loader = EbpfLoader::new();
         loader.btf(None);
         Mutex::new(loader)
     });
+    let judges: &'static u32 = if judges { &1 } else { &0 };
     let mut loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
+    loader.override_global("guard_judges", judges, true);
     loader.load(abi::OBJECT).map_err(|error| failed("load its programs", &error))
 }
 

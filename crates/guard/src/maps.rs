@@ -32,14 +32,15 @@ pub(crate) struct Maps {
 
 impl Maps {
     /// The empty ones of a loaded object.
-    pub(crate) fn of_object(object: &mut Ebpf) -> Result<Self, Error> {
+    pub(crate) fn of_object(object: &mut Ebpf, judges: bool) -> Result<Self, Error> {
         let maps = ["settings", "state", "buckets", "ledger", "counters", "alternates", "allowed_ips", "macs", "vlans"]
             .into_iter()
             .filter_map(|name| Some((name.to_owned(), object.take_map(name)?)))
             .collect();
         let mut maps = Self::typed(maps)
             .ok_or_else(|| Error::Kernel { what: "find its maps", reason: "they are not there".into() })?;
-        maps.ledger = guard_ledger { abi: abi::GUARD_ABI, build: abi::BUILD, ..Default::default() };
+        maps.ledger =
+            guard_ledger { abi: abi::GUARD_ABI, judges: judges.into(), build: abi::BUILD, ..Default::default() };
         maps.write_ledger()?;
         Ok(maps)
     }
@@ -78,6 +79,11 @@ impl Maps {
     /// Which compilation of the programs uses them.
     pub(crate) const fn build(&self) -> u64 {
         self.ledger.build
+    }
+
+    /// Whether those programs can judge what the guest says in IP and DHCP.
+    pub(crate) const fn judges(&self) -> bool {
+        self.ledger.judges != 0
     }
 
     /// Has the programs act by these settings. What is allowed before and after is allowed all the time.

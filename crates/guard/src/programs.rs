@@ -1,4 +1,4 @@
-//! The two programs of a guard: loaded, found on a link, and hung there so that they outlive the daemon.
+//! The two programs of a guard: loaded, found on a link, and hung there.
 
 use std::borrow::Cow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -6,64 +6,68 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use aya::Ebpf;
 use aya::programs::{ProgramError, SchedClassifier};
 use dlmp_datapath::bpf as kernel;
-use dlmp_netlink::{Direction, FilterPlace, Netlink};
+use dlmp_netlink::Direction;
 
+use crate::hook::{Hook, SwitchEnd};
 use crate::{Error, failed};
 
-/// Where our filters are on clsact: at a priority that nobody else has, so that they are found again.
-const PLACE: FilterPlace = FilterPlace { priority: 0xd2, handle: 0xd2 };
-/// What the kernel shows as the name of the filters.
-const NAME: &str = "dlmp_guard";
-/// The switch end receives what the guest sends.
-const SENT: Direction = Direction::Ingress;
-const RECEIVED: Direction = Direction::Egress;
+/// Their names, in the object and in the kernel. The switch end receives what the guest sends.
+const SENT: &str = "guard_sent";
+const RECEIVED: &str = "guard_received";
 
-/// The programs.
+/// The programs. The second one is there where the bandwidth is limited.
 pub(crate) enum Programs {
     /// Loaded by this process.
-    Loaded { sent: Box<SchedClassifier>, received: Box<SchedClassifier> },
+    Loaded { sent: Box<SchedClassifier>, received: Option<Box<SchedClassifier>> },
     /// Loaded by an earlier one.
-    Found { sent: OwnedFd, received: OwnedFd },
+    Found { sent: OwnedFd, received: Option<OwnedFd> },
 }
 
 /// The programs that hang on a link, by what the kernel says of them.
 pub(crate) struct Hanging {
     pub(crate) sent: kernel::Program,
-    /// Absent when somebody has taken it off.
+    /// Absent where the bandwidth is not limited, or when somebody has taken it off.
     received: Option<kernel::Program>,
 }
 
 impl Programs {
     /// Loads those of an object. What the loader read from the object file is let go of with that.
-    pub(crate) fn load(object: &mut Ebpf) -> Result<Self, Error> {
+    pub(crate) fn load(object: &mut Ebpf, limits: bool) -> Result<Self, Error> {
         let mut load = |name| load(object, name).map(Box::new);
-        Ok(Self::Loaded { sent: load("guard_sent")?, received: load("guard_received")? })
+        Ok(Self::Loaded { sent: load(SENT)?, received: limits.then(|| load(RECEIVED)).transpose()? })
+    }
+
+    /// Whether they can limit the bandwidth.
+    pub(crate) const fn limit(&self) -> bool {
+        match self {
+            Self::Loaded { received, .. } => received.is_some(),
+            Self::Found { received, .. } => received.is_some(),
+        }
     }
 
     /// Hangs them on a link, in place of earlier ones. Where that is refused the link is as before, but for
     /// earlier ones that are replaced by then.
-    pub(crate) async fn hang(&self, netlink: &Netlink, index: u32) -> Result<(), Error> {
-        let failed = |error| failed("hang its programs on the link", &error);
-        let was_there = is_there(netlink, index, SENT).await.map_err(failed)?;
+    pub(crate) async fn hang(&self, end: SwitchEnd<'_>) -> Result<(), Error> {
+        let [sent_hook, received_hook] = hooks(end);
+        let was_there = sent_hook.find().await?.is_some();
         let (sent, received) = self.descriptors()?;
-        netlink.set_bpf_filter(index, SENT, PLACE, NAME, sent).await.map_err(failed)?;
-        let result = netlink.set_bpf_filter(index, RECEIVED, PLACE, NAME, received).await;
+        sent_hook.hang(sent).await?;
+        let result = match received {
+            Some(received) => received_hook.hang(received).await,
+            None => received_hook.clear().await,
+        };
         if result.is_err() && !was_there {
             // The first refusal is the one to tell.
-            let _ = netlink.delete_bpf_filter(index, SENT, PLACE).await;
+            let _ = sent_hook.clear().await;
         }
-        result.map_err(failed)
+        result
     }
 
-    fn descriptors(&self) -> Result<(BorrowedFd<'_>, BorrowedFd<'_>), Error> {
+    fn descriptors(&self) -> Result<(BorrowedFd<'_>, Option<BorrowedFd<'_>>), Error> {
         match self {
-            Self::Found { sent, received } => Ok((sent.as_fd(), received.as_fd())),
+            Self::Found { sent, received } => Ok((sent.as_fd(), received.as_ref().map(AsFd::as_fd))),
             Self::Loaded { sent, received } => {
-                let fd = |program: &'static str, error| failed(program, &error);
-                Ok((
-                    sent.fd().map_err(|error: ProgramError| fd("use its program", error))?.as_fd(),
-                    received.fd().map_err(|error: ProgramError| fd("use its program", error))?.as_fd(),
-                ))
+                Ok((descriptor(sent)?, received.as_deref().map(descriptor).transpose()?))
             }
         }
     }
@@ -71,48 +75,43 @@ impl Programs {
 
 impl Hanging {
     /// Our programs on a link, if they are there.
-    pub(crate) async fn find(netlink: &Netlink, index: u32) -> Result<Option<Self>, Error> {
-        let Some(sent) = find(netlink, index, SENT).await? else { return Ok(None) };
-        Ok(Some(Self { sent, received: find(netlink, index, RECEIVED).await? }))
+    pub(crate) async fn find(end: SwitchEnd<'_>) -> Result<Option<Self>, Error> {
+        let [sent, received] = hooks(end);
+        let Some(sent) = sent.find().await? else { return Ok(None) };
+        Ok(Some(Self { sent, received: received.find().await? }))
     }
 
-    /// Descriptors of them; `None` unless both are there and share all the maps of the second.
+    /// Descriptors of them; `None` if the second does not share all its maps with the first.
     pub(crate) fn open(&self) -> Result<Option<Programs>, Error> {
-        let Some(received) = &self.received else { return Ok(None) };
-        if !received.maps.iter().all(|map| self.sent.maps.contains(map)) {
-            return Ok(None);
-        }
         let open = |id| kernel::open_program(id).map_err(|error| failed("open its programs", &error));
-        let (sent, received) = (open(self.sent.id)?, open(received.id)?);
-        Ok(sent.zip(received).map(|(sent, received)| Programs::Found { sent, received }))
+        let received = match &self.received {
+            Some(received) if received.maps.iter().all(|map| self.sent.maps.contains(map)) => open(received.id)?,
+            Some(_) => return Ok(None),
+            None => None,
+        };
+        Ok(open(self.sent.id)?.map(|sent| Programs::Found { sent, received }))
     }
 }
 
 /// Takes our programs off a link; nothing to do where none hang.
-pub(crate) async fn remove(netlink: &Netlink, index: u32) -> Result<(), Error> {
-    for direction in [SENT, RECEIVED] {
-        (netlink.delete_bpf_filter(index, direction, PLACE).await)
-            .map_err(|error| failed("take its programs off the link", &error))?;
+pub(crate) async fn remove(end: SwitchEnd<'_>) -> Result<(), Error> {
+    for hook in hooks(end) {
+        hook.clear().await?;
     }
     Ok(())
 }
 
-async fn is_there(netlink: &Netlink, index: u32, direction: Direction) -> Result<bool, dlmp_netlink::Error> {
-    Ok(program_id(netlink, index, direction).await?.is_some())
+/// Where what the guest sends is met, and where what it is to receive.
+pub(crate) const fn hooks(end: SwitchEnd<'_>) -> [Hook<'_>; 2] {
+    [
+        Hook { end, direction: Direction::Ingress, program: SENT },
+        Hook { end, direction: Direction::Egress, program: RECEIVED },
+    ]
 }
 
-async fn find(netlink: &Netlink, index: u32, direction: Direction) -> Result<Option<kernel::Program>, Error> {
-    let id = (program_id(netlink, index, direction).await).map_err(|error| failed("look for its programs", &error))?;
-    match id {
-        Some(id) => kernel::program(id).map_err(|error| failed("look at its programs", &error)),
-        None => Ok(None),
-    }
-}
-
-async fn program_id(netlink: &Netlink, index: u32, direction: Direction) -> Result<Option<u32>, dlmp_netlink::Error> {
-    let filters = netlink.bpf_filters(index, direction).await?;
-    let ours = filters.iter().find(|filter| filter.priority == PLACE.priority && filter.handle == PLACE.handle);
-    Ok(ours.and_then(|filter| filter.program_id))
+fn descriptor(program: &SchedClassifier) -> Result<BorrowedFd<'_>, Error> {
+    let fd = program.fd().map_err(|error: ProgramError| failed("use its program", &error))?;
+    Ok(fd.as_fd())
 }
 
 fn load(object: &mut Ebpf, name: &'static str) -> Result<SchedClassifier, Error> {

@@ -115,6 +115,11 @@ impl Settings {
         within(self.cos.unwrap_or(0).into(), 0, 7, "as a class of service")
     }
 
+    /// Whether what the guest says in IP and DHCP is judged.
+    pub(crate) const fn judges(&self) -> bool {
+        self.protection.ip_nospoof || self.protection.dhcp_nospoof
+    }
+
     /// As the programs have it, without what is in maps of its own.
     pub(crate) fn encode(&self) -> guard_settings {
         let limits = self.custom.unwrap_or(Limits { macs: 0, vlans: 0 });

@@ -28,7 +28,8 @@ pub struct Outcome {
 
 impl Guard {
     /// Runs a program over a frame as `BPF_PROG_TEST_RUN` does, `repeat` times. The frame is a super-frame of so many
-    /// segments, 1 for a plain one. `Ingress` is what the guest sends. Only for a guard whose programs this process loaded.
+    /// segments, 1 for a plain one. `Ingress` is what the guest sends. Only for a guard whose programs this process loaded, and `Egress` for
+    /// one that limits the bandwidth.
     ///
     /// # Errors
     /// What the kernel refused.
@@ -36,7 +37,9 @@ impl Guard {
         let Programs::Loaded { sent, received } = &self.programs else {
             return Err(Error::Kernel { what: "run its programs", reason: "an earlier process loaded them".into() });
         };
-        let program = if direction == Direction::Ingress { sent } else { received };
+        let program = if direction == Direction::Ingress { Some(sent) } else { received.as_ref() };
+        let program = program
+            .ok_or_else(|| Error::Kernel { what: "run its program", reason: "no bandwidth is limited".into() })?;
         let (mut context, mut context_out) = ([0u8; CONTEXT], [0u8; CONTEXT]);
         context[GSO_SEGS..GSO_SEGS + 4].copy_from_slice(&segments.to_ne_bytes());
         let mut out = vec![0; frame.len() + 64];

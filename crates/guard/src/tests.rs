@@ -8,12 +8,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use dlmp_netlink::{Direction, Netlink};
+use dlmp_datapath::bpf::kernel_has_tcx;
+use dlmp_netlink::Netlink;
 use dlmp_testbed::{Namespace, Tap, bridge};
 use dlmp_wire::MacAddr;
 use tokio::runtime::Runtime;
 
-use crate::{Counter, Guard, InUse, Limits, Settings};
+use crate::hook::Way;
+use crate::programs::hooks;
+use crate::{Counter, Guard, InUse, Limits, Protection, Settings, SwitchEnd};
 
 const OWN: MacAddr = MacAddr([0, 0x14, 0x4f, 0xf8, 0, 1]);
 const OTHER: MacAddr = MacAddr([2, 8, 0x20, 1, 2, 3]);
@@ -31,12 +34,23 @@ struct Scene {
     guest: Tap,
     uplink: Tap,
     host: Namespace,
+    namespace: dlmp_netlink::Namespace,
     netlink: Netlink,
     runtime: Runtime,
+    way: Way,
 }
 
 impl Scene {
+    /// One for each way of hanging programs that the kernel has, one after the other.
+    fn each() -> impl Iterator<Item = Self> {
+        [Way::Tcx, Way::Clsact].into_iter().filter(|way| *way == Way::Clsact || kernel_has_tcx()).map(Self::with)
+    }
+
     fn new() -> Self {
+        Self::with(if kernel_has_tcx() { Way::Tcx } else { Way::Clsact })
+    }
+
+    fn with(way: Way) -> Self {
         let host = Namespace::new("guard", "host").unwrap();
         host.without_ipv6().unwrap();
         let guest = Tap::new(&host, "ldm0", 1000).unwrap();
@@ -45,19 +59,29 @@ impl Scene {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         // Only the socket is made inside: whoever uses it later may be anywhere.
         let netlink = host.enter(|| runtime.block_on(async { Netlink::connect() })).unwrap().unwrap();
-        Self { guest, uplink, host, netlink, runtime }
+        let namespace = dlmp_netlink::Namespace::open_named(host.name()).unwrap();
+        Self { guest, uplink, host, namespace, netlink, runtime, way }
     }
 
     fn index(&self) -> u32 {
         self.runtime.block_on(self.netlink.link("ldm0")).unwrap().unwrap().index
     }
 
-    fn attach(&self, settings: &Settings) -> Guard {
-        self.runtime.block_on(Guard::attach(&self.netlink, self.index(), settings)).unwrap()
+    fn end(&self) -> SwitchEnd<'_> {
+        SwitchEnd { way: self.way, ..SwitchEnd::new(&self.namespace, &self.netlink, self.index()) }
     }
 
-    fn filters(&self) -> usize {
-        self.runtime.block_on(self.netlink.filter_count(self.index())).unwrap()
+    fn attach(&self, settings: &Settings) -> Guard {
+        self.runtime.block_on(Guard::attach(self.end(), settings)).unwrap()
+    }
+
+    fn hang(&self, guard: &mut Guard) {
+        self.runtime.block_on(guard.hang(self.end())).unwrap();
+    }
+
+    /// For which directions a program of ours hangs there: what the guest sends, what it receives.
+    fn hung(&self) -> [bool; 2] {
+        hooks(self.end()).map(|hook| self.runtime.block_on(hook.find()).unwrap().is_some())
     }
 
     /// Sends a frame of the guest, and one that passes for certain: what arrives before that is returned.
@@ -103,19 +127,20 @@ fn custom(macs: u32, vlans: u32) -> Settings {
 
 #[test]
 fn a_guest_reaches_the_network_as_itself_only() {
-    let scene = Scene::new();
-    let mut settings = Settings::new(OWN);
-    settings.vlans = [7].into();
-    let guard = scene.attach(&settings);
-    let own = frame_of(OWN, &[1]);
-    assert_eq!(scene.send(&own), Some(own.clone()));
-    assert_eq!(scene.send(&frame_of(OTHER, &[1])), None);
-    assert_eq!(scene.send(&tagged(&own, 7)), Some(tagged(&own, 7)));
-    assert_eq!(scene.send(&tagged(&own, 8)), None);
-    assert_eq!(scene.send(&tagged(&tagged(&own, 7), 7)), None);
-    let counters = guard.counters().unwrap();
-    for counter in [Counter::MacForeign, Counter::VlanForeign, Counter::VlanStacked] {
-        assert_eq!(counters.get(counter), 1, "{counter:?}");
+    for scene in Scene::each() {
+        let mut settings = Settings::new(OWN);
+        settings.vlans = [7].into();
+        let guard = scene.attach(&settings);
+        let own = frame_of(OWN, &[1]);
+        assert_eq!(scene.send(&own), Some(own.clone()));
+        assert_eq!(scene.send(&frame_of(OTHER, &[1])), None);
+        assert_eq!(scene.send(&tagged(&own, 7)), Some(tagged(&own, 7)));
+        assert_eq!(scene.send(&tagged(&own, 8)), None);
+        assert_eq!(scene.send(&tagged(&tagged(&own, 7), 7)), None);
+        let counters = guard.counters().unwrap();
+        for counter in [Counter::MacForeign, Counter::VlanForeign, Counter::VlanStacked] {
+            assert_eq!(counters.get(counter), 1, "{counter:?}");
+        }
     }
 }
 
@@ -135,10 +160,17 @@ fn tagged_frames_leave_with_the_class_of_service() {
 
 #[test]
 fn what_a_guest_receives_is_limited_too() {
-    let scene = Scene::new();
-    let mut settings = Settings::new(OWN);
-    settings.maxbw = Some(1_000);
-    let guard = scene.attach(&settings);
+    for scene in Scene::each() {
+        let mut settings = Settings::new(OWN);
+        settings.maxbw = Some(1_000);
+        let guard = scene.attach(&settings);
+        fill(&scene);
+        assert!(guard.counters().unwrap().get(Counter::MaxbwReceived) > 0);
+    }
+}
+
+/// Sends a guest more than the lowest limit lets through, and takes in what is let through.
+fn fill(scene: &Scene) {
     let mut frame = [&OWN.0[..], &PEER.0, &KIND].concat();
     frame.resize(1514, 0);
     for _ in 0..50 {
@@ -148,7 +180,56 @@ fn what_a_guest_receives_is_limited_too() {
     for _ in 0..65536 / 1514 + 1 {
         assert!(receive(&scene.guest).is_some());
     }
-    assert!(guard.counters().unwrap().get(Counter::MaxbwReceived) > 0);
+}
+
+/// Beyond what every guard is loaded for.
+fn limited_and_judged(settings: Settings) -> Settings {
+    let protection = Protection { ip_nospoof: true, ..settings.protection };
+    Settings { maxbw: Some(1_000), protection, ..settings }
+}
+
+#[test]
+fn programs_that_can_do_more_take_over_with_what_was_heard_and_counted() {
+    for scene in Scene::each() {
+        let mut guard = scene.attach(&custom(1, 1));
+        assert!(scene.send(&frame_of(OTHER, &[1])).is_some());
+        assert_eq!(scene.send(&frame_of(ANOTHER, &[1])), None);
+        // Step by step: the first one is never at work.
+        guard.set(&Settings { maxbw: Some(1_000), ..custom(1, 1) }).unwrap();
+        guard.set(&limited_and_judged(custom(1, 1))).unwrap();
+        assert_eq!(scene.hung(), [true, false], "not before they are hung");
+        assert_eq!(scene.send(&frame_of(ANOTHER, &[1])), None);
+        scene.hang(&mut guard);
+        assert_eq!(scene.hung(), [true; 2]);
+        assert_eq!(guard.in_use().unwrap(), InUse { macs: 1, vlans: 0 });
+        assert!(scene.send(&frame_of(OTHER, &[1])).is_some());
+        assert_eq!(scene.send(&frame_of(ANOTHER, &[1])), None);
+        let spoofed = [&PEER.0[..], &OWN.0, &[8, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1]].concat();
+        assert_eq!(scene.send(&[&spoofed[..], &[0; 30]].concat()), None);
+        fill(&scene);
+        let counters = guard.counters().unwrap();
+        assert_eq!(counters.get(Counter::MacOverflow), 3);
+        assert_eq!(counters.get(Counter::IpSpoofed), 1);
+        assert!(counters.get(Counter::MaxbwReceived) > 0);
+    }
+}
+
+#[test]
+fn a_new_daemon_hangs_what_was_taken_off_and_what_is_asked_for_since() {
+    let limited = Settings { maxbw: Some(1_000), ..custom(1, 1) };
+    let cases = [(&limited, &limited), (&custom(1, 1), &limited), (&limited, &limited_and_judged(custom(1, 1)))];
+    for scene in Scene::each() {
+        for (before, after) in cases {
+            drop(scene.attach(before));
+            assert!(scene.send(&frame_of(OTHER, &[1])).is_some());
+            let [_, received] = hooks(scene.end());
+            scene.runtime.block_on(received.clear()).unwrap();
+            let guard = scene.attach(after);
+            assert_eq!(scene.hung(), [true; 2]);
+            assert_eq!(guard.in_use().unwrap(), InUse { macs: 1, vlans: 0 });
+            scene.runtime.block_on(Guard::remove(scene.end())).unwrap();
+        }
+    }
 }
 
 /// What a new daemon finds of a guest that has used up its two addresses.
@@ -162,7 +243,7 @@ fn take_over(disguise: impl FnOnce(&mut Guard)) -> (Scene, Guard) {
     disguise(&mut first);
     drop(first);
     let second = scene.attach(&custom(2, 2));
-    assert_eq!(scene.filters(), 2, "one for each direction");
+    assert_eq!(scene.hung(), [true, false], "what the guest receives is not limited");
     (scene, second)
 }
 
@@ -209,70 +290,74 @@ fn a_death_between_a_deletion_and_the_ledger_costs_the_guest_no_place() {
 
 #[test]
 fn no_frame_sees_neither_guard_while_one_takes_over() {
-    let scene = Scene::new();
-    let settings = Settings::new(OWN);
-    let mut guard = scene.attach(&settings);
-    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                scene.guest.send(&frame_of(OTHER, &[1])).unwrap();
-                scene.guest.send(&frame_of(OWN, &[2])).unwrap();
-                sent.fetch_add(1, Ordering::Relaxed);
-                // Slower than the uplink is read.
-                thread::sleep(Duration::from_micros(200));
-            }
-            scene.guest.send(&frame_of(OWN, &[3])).unwrap();
-        });
-        let reader = scope.spawn(|| {
-            let mut own = 0;
-            loop {
-                match receive(&scene.uplink).expect("the last frame arrives")[14] {
-                    1 => panic!("a frame of another address passed"),
-                    2 => own += 1,
-                    _ => return own,
+    for scene in Scene::each() {
+        let settings = Settings::new(OWN);
+        let mut guard = scene.attach(&settings);
+        let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    scene.guest.send(&frame_of(OTHER, &[1])).unwrap();
+                    scene.guest.send(&frame_of(OWN, &[2])).unwrap();
+                    sent.fetch_add(1, Ordering::Relaxed);
+                    // Slower than the uplink is read.
+                    thread::sleep(Duration::from_micros(200));
                 }
+                scene.guest.send(&frame_of(OWN, &[3])).unwrap();
+            });
+            let reader = scope.spawn(|| {
+                let mut own = 0;
+                loop {
+                    match receive(&scene.uplink).expect("the last frame arrives")[14] {
+                        1 => panic!("a frame of another address passed"),
+                        2 => own += 1,
+                        _ => return own,
+                    }
+                }
+            });
+            for _ in 0..20 {
+                guard.maps.disguise(1, crate::abi::GUARD_ABI);
+                guard = scene.attach(&settings);
             }
+            stop.store(true, Ordering::Relaxed);
+            assert_eq!(reader.join().unwrap(), sent.load(Ordering::Relaxed), "each frame of its own arrives");
         });
-        for _ in 0..20 {
-            guard.maps.disguise(1, crate::abi::GUARD_ABI);
-            guard = scene.attach(&settings);
-        }
-        stop.store(true, Ordering::Relaxed);
-        assert_eq!(reader.join().unwrap(), sent.load(Ordering::Relaxed), "each frame of its own arrives");
-    });
-    assert!(sent.into_inner() > 0);
+        assert!(sent.into_inner() > 0);
+    }
 }
 
 #[test]
 fn a_guard_goes_along_to_a_link_that_is_made_anew() {
-    let mut scene = Scene::new();
-    let guard = scene.attach(&custom(1, 1));
-    assert!(scene.send(&frame_of(OTHER, &[1])).is_some());
-    scene.host.ip("link delete dev ldm0").unwrap();
-    scene.guest = Tap::new(&scene.host, "ldm0", 1000).unwrap();
-    scene.host.ip("link set dev ldm0 master vsw0").unwrap();
-    scene.runtime.block_on(guard.hang(&scene.netlink, scene.index())).unwrap();
-    assert!(scene.send(&frame_of(OTHER, &[1])).is_some());
-    assert_eq!(scene.send(&frame_of(ANOTHER, &[1])), None);
+    for mut scene in Scene::each() {
+        let mut guard = scene.attach(&custom(1, 1));
+        assert!(scene.send(&frame_of(OTHER, &[1])).is_some());
+        scene.host.ip("link delete dev ldm0").unwrap();
+        scene.guest = Tap::new(&scene.host, "ldm0", 1000).unwrap();
+        scene.host.ip("link set dev ldm0 master vsw0").unwrap();
+        scene.hang(&mut guard);
+        assert!(scene.send(&frame_of(OTHER, &[1])).is_some());
+        assert_eq!(scene.send(&frame_of(ANOTHER, &[1])), None);
+    }
 }
 
 #[test]
 fn a_guard_that_is_removed_leaves_nothing() {
-    let scene = Scene::new();
-    drop(scene.attach(&Settings::new(OWN)));
-    // Twice: one that is gone is no error.
-    for _ in 0..2 {
-        scene.runtime.block_on(Guard::remove(&scene.netlink, scene.index())).unwrap();
-        assert_eq!(scene.filters(), 0);
+    for scene in Scene::each() {
+        drop(scene.attach(&Settings::new(OWN)));
+        // Twice: one that is gone is no error.
+        for _ in 0..2 {
+            scene.runtime.block_on(Guard::remove(scene.end())).unwrap();
+            assert_eq!(scene.hung(), [false; 2]);
+        }
+        assert!(scene.send(&frame_of(OTHER, &[1])).is_some());
     }
-    assert!(scene.send(&frame_of(OTHER, &[1])).is_some());
 }
 
 #[test]
 fn a_link_that_does_not_exist_is_refused_by_the_kernel() {
-    let scene = Scene::new();
-    let refused = scene.runtime.block_on(Guard::attach(&scene.netlink, 9999, &Settings::new(OWN)));
-    assert!(refused.is_err());
-    assert_eq!(scene.runtime.block_on(scene.netlink.bpf_filters(scene.index(), Direction::Ingress)).unwrap(), []);
+    for scene in Scene::each() {
+        let end = SwitchEnd { index: 9999, ..scene.end() };
+        assert!(scene.runtime.block_on(Guard::attach(end, &Settings::new(OWN))).is_err());
+        assert_eq!(scene.hung(), [false; 2]);
+    }
 }

@@ -295,7 +295,8 @@ fn rule_6_what_was_owed_at_a_low_limit_is_forgotten_at_another_one() {
 
 #[test]
 fn rule_6_without_a_limit_everything_passes() {
-    let guard = Guard::load(&Settings::new(OWN)).unwrap();
+    let mut guard = Guard::load(&settings(|set| set.maxbw = Some(1_000))).unwrap();
+    guard.set(&Settings::new(OWN)).unwrap();
     for direction in [Direction::Ingress, Direction::Egress] {
         assert!(guard.test_run(direction, &from(OWN), 1, 100_000).unwrap().passed);
     }

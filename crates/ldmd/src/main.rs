@@ -6,6 +6,7 @@
 mod build;
 mod carrier;
 mod channel;
+mod check;
 mod config;
 mod control;
 mod domains;
@@ -29,7 +30,7 @@ use std::rc::Rc;
 use anyhow::{Context, bail};
 use clap::Parser;
 use dlmp_daemon::capabilities::{self, Capability};
-use dlmp_daemon::{ControlSocket, Server, control_socket};
+use dlmp_daemon::{ConfigError, ControlSocket, Server, control_socket};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
@@ -91,6 +92,8 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     // The socket first: it is what keeps a second daemon out of this namespace.
     let listener = control_socket(SOCKET)?;
     let config = config::ConfigFile::open(&arguments.config)?;
+    let damaged = |reason| ConfigError::Damaged { path: arguments.config.clone(), reason };
+    config.1.check().map_err(damaged)?;
     let cookie = dlmp_netlink::namespace::cookie()
         .context("cannot tell the network namespace (SO_NETNS_COOKIE needs Linux 5.14)")?;
     let state = config::StateFile::open(&arguments.runtime_dir, cookie, "ldmd.toml")

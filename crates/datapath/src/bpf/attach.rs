@@ -40,7 +40,7 @@ impl Hook {
         }
     }
 
-    const fn direction(self) -> Direction {
+    pub(super) const fn direction(self) -> Direction {
         match self {
             Self::Ingress | Self::Vnic => Direction::Ingress,
             Self::Egress => Direction::Egress,
@@ -82,8 +82,8 @@ impl Attachment {
     }
 }
 
-/// tcx came with Linux 6.6.
-fn kernel_has_tcx() -> bool {
+/// Whether the kernel has tcx, which came with Linux 6.6.
+pub fn kernel_has_tcx() -> bool {
     aya::util::KernelVersion::current().is_ok_and(|version| version >= aya::util::KernelVersion::new(6, 6, 0))
 }
 

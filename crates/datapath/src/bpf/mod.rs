@@ -24,12 +24,12 @@ use aya::{Ebpf, EbpfLoader};
 use dlmp_netlink::Netlink;
 use dlmp_wire::MacAddr;
 
-pub use attach::{Attachment, clear_stale_pins};
+pub use attach::{Attachment, clear_stale_pins, kernel_has_tcx};
 use attach::{Hook, Place};
 pub use observe::{Event, Events};
 use previous::read_row;
 pub use previous::{Previous, PreviousClient};
-pub use sys::{Program, open_program, program};
+pub use sys::{Program, attach_program, attached_programs, detach_program, open_program, program};
 pub use test_run::Entry;
 
 use crate::abi::{self, dlmp_aggregation, dlmp_client, dlmp_counters, dlmp_port, dlmp_slot};

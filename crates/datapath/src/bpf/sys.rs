@@ -13,9 +13,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use dlmp_netlink::Direction;
+
 use super::attach::Hook;
 
 const OBJ_PIN: libc::c_long = 6;
+const PROG_ATTACH: libc::c_long = 8;
+const PROG_DETACH: libc::c_long = 9;
 const PROG_GET_FD_BY_ID: libc::c_long = 13;
 const OBJ_GET: libc::c_long = 7;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
@@ -29,6 +33,8 @@ const PROG_BIND_MAP: libc::c_long = 35;
 const LINK_TYPE_TCX: u32 = 11;
 const TCX_INGRESS: u32 = 46;
 const TCX_EGRESS: u32 = 47;
+/// In place of another.
+const F_REPLACE: u32 = 1 << 2;
 /// Run before all others.
 const F_BEFORE: u32 = 1 << 3;
 /// Run after all others.
@@ -92,11 +98,49 @@ pub(super) struct TcxLink {
     pub(super) program: u32,
 }
 
-const fn attach_type(hook: Hook) -> u32 {
-    match hook {
-        Hook::Ingress | Hook::Vnic => TCX_INGRESS,
-        Hook::Egress => TCX_EGRESS,
+const fn attach_type(direction: Direction) -> u32 {
+    match direction {
+        Direction::Ingress => TCX_INGRESS,
+        Direction::Egress => TCX_EGRESS,
     }
+}
+
+/// Attaches a program by tcx without a link, before all others or in place of one of them: no frame sees neither or both. It stays
+/// as long as the interface, which is one of the calling thread's network namespace. Nothing to do where it is attached already.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn attach_program(
+    program: BorrowedFd<'_>,
+    ifindex: u32,
+    direction: Direction,
+    instead_of: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
+    let (flags, old) = instead_of.map_or((F_BEFORE, 0), |old| (F_REPLACE, raw(old)));
+    let mut attributes = Attributes::new(&[ifindex, raw(program), attach_type(direction), flags, old]);
+    match bpf(PROG_ATTACH, &mut attributes) {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+/// Detaches a program that was attached by [`attach_program`]; its absence is no error.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn detach_program(program: BorrowedFd<'_>, ifindex: u32, direction: Direction) -> io::Result<()> {
+    match bpf(PROG_DETACH, &mut Attributes::new(&[ifindex, raw(program), attach_type(direction)])) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+/// Ids of the programs that are attached by tcx without a link; none when the interface is gone.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn attached_programs(ifindex: u32, direction: Direction) -> io::Result<Vec<u32>> {
+    Ok(on_hook(ifindex, direction)?.into_iter().filter(|on| on.id == 0).map(|on| on.program).collect())
 }
 
 /// Attaches a program: on ingress before all others, on egress after all others.
@@ -105,7 +149,7 @@ pub(super) fn create_tcx_link(program: BorrowedFd<'_>, ifindex: u32, hook: Hook)
         Hook::Ingress | Hook::Vnic => F_BEFORE,
         Hook::Egress => F_AFTER,
     };
-    let mut attributes = Attributes::new(&[raw(program), ifindex, attach_type(hook), order]);
+    let mut attributes = Attributes::new(&[raw(program), ifindex, attach_type(hook.direction()), order]);
     bpf(LINK_CREATE, &mut attributes).map(owned)
 }
 
@@ -138,9 +182,14 @@ pub(super) fn bind_map(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Resu
 /// The interface is asked, not the list of all links: that one has the links of every namespace, and
 /// a link tells its interface's index, which another namespace has too, but not its namespace.
 pub(super) fn tcx_links(ifindex: u32, hook: Hook) -> io::Result<Vec<TcxLink>> {
+    Ok(on_hook(ifindex, hook.direction())?.into_iter().filter(|on| on.id != 0).collect())
+}
+
+/// What is on a hook; a program attached without a link has the link id 0.
+fn on_hook(ifindex: u32, direction: Direction) -> io::Result<Vec<TcxLink>> {
     let (mut programs, mut links) = ([0u32; PROGRAMS_MAX], [0u32; PROGRAMS_MAX]);
     // Interface, attach type, two kinds of flags, array of program ids, its length; at 10 of link ids.
-    let mut attributes = Attributes::new(&[ifindex, attach_type(hook), 0, 0, 0, 0, PROGRAMS_MAX as u32])
+    let mut attributes = Attributes::new(&[ifindex, attach_type(direction), 0, 0, 0, 0, PROGRAMS_MAX as u32])
         .with_pointer(4, programs.as_mut_ptr())
         .with_pointer(10, links.as_mut_ptr());
     match bpf(PROG_QUERY, &mut attributes) {
@@ -151,10 +200,7 @@ pub(super) fn tcx_links(ifindex: u32, hook: Hook) -> io::Result<Vec<TcxLink>> {
         Err(error) => return Err(error),
     }
     let count = attributes.0[6] as usize;
-    // A program attached without a link has the link id 0.
-    Ok((links.iter().zip(programs).take(count).filter(|(id, _)| **id != 0))
-        .map(|(&id, program)| TcxLink { id, program })
-        .collect())
+    Ok(links.iter().zip(programs).take(count).map(|(&id, program)| TcxLink { id, program }).collect())
 }
 
 /// A loaded program, as far as a daemon wants to know it.

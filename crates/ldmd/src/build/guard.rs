@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dlmp_guard::{Guard, Limits, MAX_VLANS, Protection as Checks, SILENCE, Settings};
+use dlmp_guard::{Guard, Limits, MAX_VLANS, Protection as Checks, SILENCE, Settings, SwitchEnd};
 
 use super::Built;
 use crate::config::{VnetConfig, VnetKey};
@@ -18,17 +18,19 @@ impl Control {
     /// # Errors
     /// The guest uses more than it would be allowed, or the kernel's refusal.
     pub(super) async fn build_guard(&mut self, key: &VnetKey, vnet: &VnetConfig, end: &Built) -> Result<(), String> {
-        let netlink = self.place_of(&end.domain)?.netlink.clone();
+        // Not by `place_of`: only the guards are changed.
+        let place = self.places.get(&end.domain).ok_or_else(|| format!("the domain {} is not there", end.domain))?;
+        let end = SwitchEnd::new(&place.namespace, &place.netlink, end.index);
         let settings = settings(vnet);
         let text = |error: dlmp_guard::Error| error.to_string();
         match self.guards.get_mut(key) {
             Some(guard) => {
                 guard.set(&settings).map_err(text)?;
                 // Also where it hangs already: somebody may have taken it off.
-                guard.hang(&netlink, end.index).await.map_err(text)?;
+                guard.hang(end).await.map_err(text)?;
             }
             None => {
-                let guard = Guard::attach(&netlink, end.index, &settings).await.map_err(text)?;
+                let guard = Guard::attach(end, &settings).await.map_err(text)?;
                 self.guards.insert(key.clone(), guard);
             }
         }
