@@ -3,6 +3,7 @@
 //! A configuration is a structure of tables, each with entries by name, which are tables themselves, `[aggregations.aggr0]`, or plain
 //! values.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::marker::PhantomData;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use toml_edit::{DocumentMut, Item, Table, TableLike};
 
 /// The file, locked against other daemons for as long as this value lives.
@@ -17,6 +19,8 @@ use toml_edit::{DocumentMut, Item, Table, TableLike};
 pub struct ConfigFile<C> {
     path: PathBuf,
     _lock: File,
+    /// What was written last, and the same taken apart, which takes long.
+    written: Option<(String, DocumentMut)>,
     contents: PhantomData<C>,
 }
 
@@ -72,7 +76,7 @@ impl<C: Serialize + DeserializeOwned> ConfigFile<C> {
             }
             Err(fs::TryLockError::Error(error)) => return Err(io_error("lock")(error)),
         }
-        let file = Self { path: path.to_owned(), _lock: lock, contents: PhantomData };
+        let file = Self { path: path.to_owned(), _lock: lock, written: None, contents: PhantomData };
         let config = file.parse(&file.text()?)?;
         Ok((file, config))
     }
@@ -88,18 +92,22 @@ impl<C: Serialize + DeserializeOwned> ConfigFile<C> {
     ///
     /// # Errors
     /// The file was damaged by somebody since it was read, or cannot be written.
-    pub fn save(&self, before: &C, after: &C) -> Result<(), Error> {
+    pub fn save(&mut self, before: &C, after: &C) -> Result<(), Error> {
         let text = self.text()?;
-        self.parse(&text)?;
-        let mut document = self.document(&text)?;
         // Of a file that is gone nothing is left to be brought from one state to the next.
-        let before = if text.is_empty() { Table::new() } else { self.tables(before)? };
-        sync(&mut document, &before, &self.tables(after)?);
-        write_atomically(&self.path, document.to_string().as_bytes()).map_err(|source| Error::Io {
-            what: "write",
-            path: self.path.clone(),
-            source,
-        })
+        let before = if text.is_empty() { Map::new() } else { self.sections(before)? };
+        let mut document = match self.written.take() {
+            Some((written, document)) if written == text => document,
+            _ => {
+                self.parse(&text)?;
+                self.document(&text)?
+            }
+        };
+        sync(&mut document, &before, &self.sections(after)?, self.tables(after)?.as_table());
+        let text = document.to_string();
+        write_atomically(&self.path, text.as_bytes()).map_err(|source| self.unwritten(source))?;
+        self.written = Some((text, document));
+        Ok(())
     }
 
     fn text(&self) -> Result<String, Error> {
@@ -119,10 +127,22 @@ impl<C: Serialize + DeserializeOwned> ConfigFile<C> {
         text.parse().map_err(|error: toml_edit::TomlError| self.damaged(error.to_string().trim_end()))
     }
 
-    /// A configuration as tables.
-    fn tables(&self, config: &C) -> Result<Table, Error> {
-        let failed = |error| Error::Io { what: "write", path: self.path.clone(), source: io::Error::other(error) };
-        toml_edit::ser::to_document(config).map(|document| document.as_table().clone()).map_err(failed)
+    /// A configuration as tables, in the order in which they are to be written.
+    fn tables(&self, config: &C) -> Result<DocumentMut, Error> {
+        toml_edit::ser::to_document(config).map_err(|error| self.unwritten(io::Error::other(error)))
+    }
+
+    /// A configuration as values that can be compared.
+    fn sections(&self, config: &C) -> Result<Map<String, Value>, Error> {
+        match serde_json::to_value(config) {
+            Ok(Value::Object(sections)) => Ok(sections),
+            Ok(_) => Err(self.unwritten(io::Error::other("it has no sections"))),
+            Err(error) => Err(self.unwritten(error.into())),
+        }
+    }
+
+    fn unwritten(&self, source: io::Error) -> Error {
+        Error::Io { what: "write", path: self.path.clone(), source }
     }
 
     fn damaged(&self, reason: &str) -> Error {
@@ -130,41 +150,38 @@ impl<C: Serialize + DeserializeOwned> ConfigFile<C> {
     }
 }
 
-/// Brings a document from `before` to `after`; what did not change stays as it was written.
-fn sync(document: &mut DocumentMut, before: &Table, after: &Table) {
-    let sections: std::collections::BTreeSet<&str> = before.iter().chain(after.iter()).map(|(name, _)| name).collect();
+/// Brings a document from `before` to `after`, which are `tables`; what did not change stays as it was written.
+fn sync(document: &mut DocumentMut, before: &Map<String, Value>, after: &Map<String, Value>, tables: &Table) {
+    let sections: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     for section in sections {
-        let entries = |table: &Table| {
-            let entries = table.get(section).and_then(Item::as_table_like).into_iter().flat_map(TableLike::iter);
-            entries.map(|(key, item)| (key.to_owned(), item.clone())).collect::<Vec<_>>()
-        };
-        sync_section(document, section, &entries(before), &entries(after));
+        let none = Map::new();
+        let [before, after] = [before, after].map(|all| all.get(section).and_then(Value::as_object).unwrap_or(&none));
+        let gone: Vec<&String> = before.keys().filter(|key| !after.contains_key(*key)).collect();
+        // In the order of the tables.
+        let tables = tables.get(section).and_then(Item::as_table_like);
+        let entries = tables.into_iter().flat_map(TableLike::iter);
+        let changed: Vec<_> = entries.filter(|(key, _)| before.get(*key) != after.get(*key)).collect();
+        if !gone.is_empty() || !changed.is_empty() {
+            sync_section(document, section, &gone, &changed);
+        }
     }
 }
 
-/// Brings one table of the document from `before` to `after`.
-fn sync_section(document: &mut DocumentMut, section: &str, before: &[(String, Item)], after: &[(String, Item)]) {
-    fn find<'a>(entries: &'a [(String, Item)], key: &str) -> Option<&'a Item> {
-        entries.iter().find(|(name, _)| name == key).map(|(_, item)| item)
-    }
-    let same = |key: &str, item: &Item| find(before, key).is_some_and(|old| old.to_string() == item.to_string());
-    let gone: Vec<_> = before.iter().filter(|(key, _)| find(after, key).is_none()).collect();
-    let changed: Vec<_> = after.iter().filter(|(key, item)| !same(key, item)).collect();
-    if gone.is_empty() && changed.is_empty() {
-        return;
-    }
+/// Changes one table of the document.
+fn sync_section(document: &mut DocumentMut, section: &str, gone: &[&String], changed: &[(&str, &Item)]) {
     let mut implicit = Table::new();
     implicit.set_implicit(true);
     let table = document.entry(section).or_insert(Item::Table(implicit));
     let Some(table) = table.as_table_like_mut() else {
         return;
     };
-    for (key, _) in gone {
+    for key in gone {
         table.remove(key);
     }
     for (key, item) in changed {
         // An entry is a table, in braces or not, or a plain value.
-        let value = item.clone().into_table().map_or_else(|value| value, |table| Item::Table(with_headings(table)));
+        let value =
+            Item::clone(item).into_table().map_or_else(|value| value, |table| Item::Table(with_headings(table)));
         put(table, key, &value);
     }
 }

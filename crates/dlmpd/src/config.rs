@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn comments_and_what_did_not_change_stay() {
         let (_folder, path) = file(TEXT);
-        let (file, before) = ConfigFile::open(&path).unwrap();
+        let (mut file, before) = ConfigFile::open(&path).unwrap();
         let mut after = before.clone();
         after.aggregations.get_mut("aggr0").unwrap().ports.push("net1".into());
         after.addresses.insert("eth9/v4".into(), AddressConfig::Dhcp { hostname: None });
@@ -119,7 +119,7 @@ mod tests {
     fn what_is_written_is_read_again_and_a_property_that_stays_keeps_its_comment() {
         let text = format!("{TEXT}\n[aggregations.aggr0.properties]\n# as the router wants it\nprobe-fdt = \"50ms\"\n");
         let (_folder, path) = file(&text);
-        let (file, before) = ConfigFile::open(&path).unwrap();
+        let (mut file, before) = ConfigFile::open(&path).unwrap();
         let mut after = before.clone();
         let properties = &mut after.aggregations.get_mut("aggr0").unwrap().properties;
         properties.probe_ip = Some("+router.example,[aggr0]".parse().unwrap());
@@ -138,7 +138,7 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains("# as the router wants it\nprobe-fdt = \"50ms\""), "{text}");
         assert!(text.contains("probe-ip = \"+router.example,[aggr0]+\""), "{text}");
-        let (file, read) = ConfigFile::open(&path).unwrap();
+        let (mut file, read) = ConfigFile::open(&path).unwrap();
         assert_eq!(read, after);
 
         let mut none = after.clone();
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn a_file_that_was_damaged_meanwhile_is_not_overwritten() {
         let (_folder, path) = file(TEXT);
-        let (file, before) = ConfigFile::open(&path).unwrap();
+        let (mut file, before) = ConfigFile::open(&path).unwrap();
         fs::write(&path, "x = [").unwrap();
         assert!(file.save(&before, &Config::default()).is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "x = [");

@@ -293,7 +293,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ldmd.toml");
         fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/ldmd.toml.example"), &path).unwrap();
-        let (file, before) = ConfigFile::open(&path).unwrap();
+        let (mut file, before) = ConfigFile::open(&path).unwrap();
         assert_eq!((before.domains.len(), before.switches.len(), before.vnets.len()), (2, 1, 1));
 
         let mut after = before.clone();

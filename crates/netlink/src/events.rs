@@ -139,14 +139,25 @@ impl Changes {
     /// # Errors
     /// Those of socket(2) and bind(2).
     pub fn open() -> io::Result<Self> {
-        let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
-        let groups = [
+        Self::of(&[
             MulticastGroup::Ipv4Ifaddr,
             MulticastGroup::Ipv6Ifaddr,
             MulticastGroup::Ipv4Route,
             MulticastGroup::Ipv6Route,
-        ];
-        let mask = groups.into_iter().fold(0, |mask, group| mask | 1 << (group as u32 - 1));
+        ])
+    }
+
+    /// The same for IPv4 addresses alone.
+    ///
+    /// # Errors
+    /// Those of socket(2) and bind(2).
+    pub fn of_ipv4_addresses() -> io::Result<Self> {
+        Self::of(&[MulticastGroup::Ipv4Ifaddr])
+    }
+
+    fn of(groups: &[MulticastGroup]) -> io::Result<Self> {
+        let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
+        let mask = groups.iter().fold(0, |mask, group| mask | 1 << (*group as u32 - 1));
         socket.socket_mut().bind(&SocketAddr::new(0, mask))?;
         Ok(Self { socket, datagram: Vec::with_capacity(DATAGRAM_MAX) })
     }

@@ -5,10 +5,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use dlmp_manager::Interface;
-use dlmp_netlink::{Address, Changes, Link, LinkEvents, Netlink};
+use dlmp_netlink::{Address, Changes, Link, LinkEvent, LinkEvents, Netlink};
 use tokio::time::{sleep, timeout};
 
 use super::Allocator;
+
+/// Names and addresses of interfaces by their index.
+type Interfaces = BTreeMap<u32, (String, Interface)>;
 
 /// What happens to links within this time is one change.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -18,10 +21,15 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// # Errors
 /// Those of making sockets.
 pub async fn follow(configured: BTreeSet<String>, allocator: Allocator) -> std::io::Result<()> {
-    let (mut events, mut changes, netlink) = (LinkEvents::open()?, Changes::open()?, Netlink::connect()?);
+    let (mut events, mut changes, netlink) = (LinkEvents::open()?, Changes::of_ipv4_addresses()?, Netlink::connect()?);
     let mut told = None;
     loop {
-        match look(&netlink, &configured).await {
+        let mut looked_at = None;
+        let found = look(&netlink).await.map(|(links, addresses)| {
+            looked_at = Some(addresses.iter().map(|address| address.index).collect());
+            chosen(&links, &addresses, &configured)
+        });
+        match found {
             Ok(interfaces) if told.as_ref() != Some(&interfaces) => {
                 let heard_on: Vec<&String> = interfaces.values().map(|(name, _)| name).collect();
                 for name in configured.iter().filter(|name| !heard_on.contains(name)) {
@@ -36,9 +44,12 @@ pub async fn follow(configured: BTreeSet<String>, allocator: Allocator) -> std::
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the interfaces to other managers cannot be listed"),
         }
-        tokio::select! {
-            _ = events.next() => {}
-            () = changes.next() => {}
+        // Most of what happens happens to the links of guests, and each look lists hundreds of them.
+        loop {
+            tokio::select! {
+                event = events.next() => if concerns(&event, looked_at.as_ref()) { break },
+                () = changes.next() => break,
+            }
         }
         sleep(SETTLE).await;
         while timeout(Duration::ZERO, events.next()).await.is_ok() {}
@@ -46,17 +57,24 @@ pub async fn follow(configured: BTreeSet<String>, allocator: Allocator) -> std::
     }
 }
 
-async fn look(
-    netlink: &Netlink,
-    configured: &BTreeSet<String>,
-) -> dlmp_netlink::Result<BTreeMap<u32, (String, Interface)>> {
-    let (links, addresses) = (netlink.links().await?, netlink.addresses().await?);
-    Ok(chosen(&links, &addresses, configured))
+/// Whether something has happened to one of these links, those with addresses. A new address is a change of its own.
+fn concerns(event: &LinkEvent, links: Option<&BTreeSet<u32>>) -> bool {
+    let is_one = |index| links.is_none_or(|links| links.contains(index));
+    match event {
+        LinkEvent::Changed(link) => is_one(&link.index),
+        LinkEvent::Removed { index, .. } => is_one(index),
+        LinkEvent::NewPeers(_) => false,
+        LinkEvent::Overrun => true,
+    }
+}
+
+async fn look(netlink: &Netlink) -> dlmp_netlink::Result<(Vec<Link>, Vec<Address>)> {
+    Ok((netlink.links().await?, netlink.addresses().await?))
 }
 
 /// Interfaces that are up, can send to groups and have an IPv4 address: without one nobody could answer. A port of a bridge
 /// has none by rights; what it carries is heard on the bridge. The configured ones, where some are.
-fn chosen(links: &[Link], addresses: &[Address], configured: &BTreeSet<String>) -> BTreeMap<u32, (String, Interface)> {
+fn chosen(links: &[Link], addresses: &[Address], configured: &BTreeSet<String>) -> Interfaces {
     let fit = |link: &&Link| {
         let wanted = configured.is_empty() || configured.contains(&link.name);
         wanted && link.admin_up && link.multicast && !link.loopback && !link.is_port()
@@ -98,6 +116,21 @@ mod tests {
     fn names(links: &[Link], addresses: &[Address], configured: &[&str]) -> Vec<String> {
         let configured = configured.iter().map(|name| (*name).to_owned()).collect();
         chosen(links, addresses, &configured).into_values().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn only_links_with_addresses_and_lost_events_are_a_reason_to_look() {
+        let known = BTreeSet::from([1]);
+        for (event, of_known, of_none) in [
+            (LinkEvent::Changed(link(1, "net0")), true, true),
+            (LinkEvent::Changed(link(2, "ldm0")), false, true),
+            (LinkEvent::Removed { index: 1, name: "net0".into() }, true, true),
+            (LinkEvent::Removed { index: 2, name: "ldm0".into() }, false, true),
+            (LinkEvent::NewPeers(1), false, false),
+            (LinkEvent::Overrun, true, true),
+        ] {
+            assert_eq!((concerns(&event, Some(&known)), concerns(&event, None)), (of_known, of_none), "{event:?}");
+        }
     }
 
     #[test]
