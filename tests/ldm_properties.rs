@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dlmp_testbed::{Namespace, Scene};
 use dlmp_tests::{VirtualHost, assert_whole, link, run, wait_for};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 /// A second guest on `primary-vsw0`, with an address of its own.
@@ -67,6 +68,27 @@ fn the_mtu_of_a_switch_is_that_of_its_vnets_unless_they_have_their_own() {
     assert_eq!(mtu("net0"), 9000);
     host.typed("ldm set-vsw mtu= primary-vsw0");
     assert_eq!(mtu("net0"), 1500);
+}
+
+#[test]
+fn an_uplink_has_its_mtu_again_when_no_switch_needs_more() {
+    let host = VirtualHost::built();
+    let uplink = |line: &str| {
+        host.typed(line);
+        link(host.primary(), "net0").unwrap()["mtu"].clone()
+    };
+    host.primary().ip("link set dev net0 mtu 1800").unwrap();
+    assert_eq!(uplink("ldm set-vsw mtu=9000 primary-vsw0"), 9000);
+    assert_eq!(uplink("ldm set-vsw mtu=2000 primary-vsw0"), 2000);
+    assert_eq!(uplink("ldm set-vsw mtu= primary-vsw0"), 1800);
+    assert_eq!(uplink("ldm set-vsw mtu=9000 primary-vsw0"), 9000);
+    host.scene.primary.end(Signal::SIGKILL).unwrap();
+    host.scene.primary.start().unwrap();
+    assert_eq!(uplink("ldm rm-vsw -f primary-vsw0"), 1800);
+
+    host.typed("ldm add-vsw net-dev=net0 mtu=9000 primary-vsw0 primary");
+    host.primary().ip("link set dev net0 mtu 9500").unwrap();
+    assert_eq!(uplink("ldm rm-vsw -f primary-vsw0"), 9500, "somebody else's wish");
 }
 
 #[test]

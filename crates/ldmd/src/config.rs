@@ -101,6 +101,8 @@ pub struct State {
     /// Cookies of namespaces, by the domain: of those given by a process, whose number may be used again, and of those that
     /// `ldmd` made, whose name may be.
     pub cookies: BTreeMap<String, u64>,
+    /// What the MTU of uplinks was before a switch raised it, by the switch.
+    pub mtus: BTreeMap<String, u32>,
 }
 
 /// A virtual switch.

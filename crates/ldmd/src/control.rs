@@ -147,11 +147,19 @@ impl Control {
     /// # Errors
     /// The file could not be written; nothing has changed then.
     pub(crate) fn keep_cookie(&mut self, domain: &str, cookie: Option<u64>) -> Result<(), Error> {
+        self.keep(|state| match cookie {
+            Some(cookie) => drop(state.cookies.insert(domain.into(), cookie)),
+            None => drop(state.cookies.remove(domain)),
+        })
+    }
+
+    /// Keeps a change until the next boot, in the file first.
+    ///
+    /// # Errors
+    /// The file could not be written; nothing has changed then.
+    pub(crate) fn keep(&mut self, change: impl FnOnce(&mut State)) -> Result<(), Error> {
         let mut state = self.state.clone();
-        match cookie {
-            Some(cookie) => state.cookies.insert(domain.into(), cookie),
-            None => state.cookies.remove(domain),
-        };
+        change(&mut state);
         if state != self.state {
             self.state_file.save(&state).map_err(|error| Error::failed(format!("cannot keep the state: {error}")))?;
             self.state = state;

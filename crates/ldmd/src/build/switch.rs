@@ -14,6 +14,7 @@ impl Control {
     /// # Errors
     /// What is in the way, in words. A bridge that was made is removed then.
     pub(crate) async fn build_switch(&mut self, name: &str, switch: &SwitchConfig) -> Result<(), String> {
+        self.note_mtu(name, switch).await?;
         let place = self.place_of(&switch.domain)?;
         let netlink = &place.netlink;
         let mtu = u32::from(switch.mtu.number());
@@ -85,11 +86,15 @@ impl Control {
     ) -> Result<(), String> {
         if before.net_dev != after.net_dev {
             self.leave_uplink(name, before).await?;
+            self.restore_mtu(name, before).await;
+            self.forget_mtu(name);
+        } else if after.mtu.number() < before.mtu.number() {
+            self.restore_mtu(name, before).await;
         }
         self.build_switch(name, after).await
     }
 
-    /// Takes the bridge of a switch away; what stays is logged. Its ports are left as they are.
+    /// Takes the bridge of a switch away; what stays is logged. Its ports are left as they are, but for an MTU that it raised.
     pub(crate) async fn unbuild_switch(&mut self, name: &str, switch: &SwitchConfig) {
         self.carriers.forget_switch(name).await;
         let Some(place) = self.places.get(&switch.domain) else { return };
@@ -101,6 +106,35 @@ impl Control {
         };
         if let Err(error) = removed.await {
             tracing::warn!(switch = name, %error, "the bridge stays");
+        }
+        self.restore_mtu(name, switch).await;
+        self.forget_mtu(name);
+    }
+
+    /// Remembers the MTU of an uplink that is to be raised.
+    async fn note_mtu(&mut self, name: &str, switch: &SwitchConfig) -> Result<(), String> {
+        match self.uplink(switch).await {
+            Some(uplink) if uplink.mtu < switch.mtu.number().into() && !self.state.mtus.contains_key(name) => {
+                self.keep(|state| drop(state.mtus.insert(name.into(), uplink.mtu))).map_err(|error| error.to_string())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives an uplink the MTU again that it had before the switch raised it. Who has changed it since has his way.
+    async fn restore_mtu(&self, name: &str, switch: &SwitchConfig) {
+        let (found, place) = (self.state.mtus.get(name), self.places.get(&switch.domain));
+        let (Some(&found), Some(place), Some(uplink)) = (found, place, self.uplink(switch).await) else { return };
+        if uplink.mtu == u32::from(switch.mtu.number())
+            && let Err(error) = place.netlink.set_mtu(uplink.index, found).await
+        {
+            tracing::warn!(link = uplink.name, %error, "its MTU stays");
+        }
+    }
+
+    fn forget_mtu(&mut self, name: &str) {
+        if let Err(error) = self.keep(|state| drop(state.mtus.remove(name))) {
+            tracing::warn!(switch = name, %error, "the MTU of its former uplink is kept for nothing");
         }
     }
 
