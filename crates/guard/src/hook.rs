@@ -1,4 +1,8 @@
 //! Where the programs of a guard hang, so that they stay when the daemon goes.
+//!
+//! First as filters on clsact, which takes no time. Then, where the kernel has it, by tcx without bpf links (those would need a
+//! bpffs to stay): that costs each frame less, but for each program the kernel waits until nobody can be using the old hook any
+//! more, some 10 ms, with the lock on all links (`tcx_entry_sync` in kernel/bpf/tcx.c). What tcx passes or drops no filter sees.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -22,17 +26,6 @@ pub struct SwitchEnd<'a> {
     pub netlink: &'a Netlink,
     /// Its index there.
     pub index: u32,
-    /// How programs hang there.
-    pub(crate) way: Way,
-}
-
-/// How programs hang on a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// By tcx without bpf links, which would need a bpffs to stay. Cheaper for each frame than a filter.
-    Tcx,
-    /// By filters on clsact.
-    Clsact,
 }
 
 /// A direction of a link.
@@ -44,63 +37,66 @@ pub(crate) struct Hook<'a> {
     pub(crate) program: &'static str,
 }
 
-impl<'a> SwitchEnd<'a> {
-    /// The link of this index.
-    #[must_use]
-    pub fn new(namespace: &'a Namespace, netlink: &'a Netlink, index: u32) -> Self {
-        let way = if kernel::kernel_has_tcx() { Way::Tcx } else { Way::Clsact };
-        Self { namespace, netlink, index, way }
-    }
-}
-
 impl Hook<'_> {
-    /// Our program here.
+    /// Our program here, the one that frames reach.
     pub(crate) async fn find(&self) -> Result<Option<kernel::Program>, Error> {
-        match self.end.way {
-            Way::Tcx => self.inside("look for its programs", || self.find_tcx()),
-            Way::Clsact => {
-                let filters = self.end.netlink.bpf_filters(self.end.index, self.direction).await;
-                let filters = filters.map_err(|error| failed("look for its programs", &error))?;
-                let ours =
-                    filters.iter().find(|filter| filter.priority == PLACE.priority && filter.handle == PLACE.handle);
-                match ours.and_then(|filter| filter.program_id) {
-                    Some(id) => kernel::program(id).map_err(|error| failed("look at its programs", &error)),
-                    None => Ok(None),
-                }
-            }
+        const WHAT: &str = "look for its programs";
+        if let Some(program) = self.inside(WHAT, || self.find_tcx())? {
+            return Ok(Some(program));
+        }
+        let filters = self.end.netlink.bpf_filters(self.end.index, self.direction).await;
+        let filters = filters.map_err(|error| failed(WHAT, &error))?;
+        let ours = filters.iter().find(|filter| filter.priority == PLACE.priority && filter.handle == PLACE.handle);
+        match ours.and_then(|filter| filter.program_id) {
+            Some(id) => kernel::program(id).map_err(|error| failed(WHAT, &error)),
+            None => Ok(None),
         }
     }
 
     /// Hangs a program here, in place of an earlier one of ours: no frame sees neither or both.
     pub(crate) async fn hang(&self, program: BorrowedFd<'_>) -> Result<(), Error> {
         const WHAT: &str = "hang its programs on the link";
-        match self.end.way {
-            Way::Tcx => self.inside(WHAT, || {
-                let old = self.find_tcx()?.map(|old| kernel::open_program(old.id)).transpose()?.flatten();
-                kernel::attach_program(program, self.end.index, self.direction, old.as_ref().map(AsFd::as_fd))
-            }),
-            Way::Clsact => {
-                let hung = self.end.netlink.set_bpf_filter(self.end.index, self.direction, PLACE, NAME, program).await;
-                hung.map_err(|error| failed(WHAT, &error))
-            }
+        let replaced = self.inside(WHAT, || match self.find_tcx()? {
+            Some(old) => self.attach_tcx(program, Some(&old)).map(|()| true),
+            None => Ok(false),
+        })?;
+        if replaced {
+            return Ok(());
         }
+        let hung = self.end.netlink.set_bpf_filter(self.end.index, self.direction, PLACE, NAME, program).await;
+        hung.map_err(|error| failed(WHAT, &error))
+    }
+
+    /// Moves this program, which hangs here, from clsact to tcx, where the kernel has that.
+    pub(crate) async fn settle(&self, program: BorrowedFd<'_>) -> Result<(), Error> {
+        const WHAT: &str = "move its programs to tcx";
+        if !kernel::kernel_has_tcx() {
+            return Ok(());
+        }
+        self.inside(WHAT, || self.attach_tcx(program, self.find_tcx()?.as_ref()))?;
+        self.clear_filter().await
     }
 
     /// Takes our program off; nothing to do where none hangs.
     pub(crate) async fn clear(&self) -> Result<(), Error> {
-        const WHAT: &str = "take its programs off the link";
-        match self.end.way {
-            Way::Tcx => {
-                self.inside(WHAT, || match self.find_tcx()?.map(|old| kernel::open_program(old.id)).transpose()? {
-                    Some(Some(program)) => kernel::detach_program(program.as_fd(), self.end.index, self.direction),
-                    _ => Ok(()),
-                })
-            }
-            Way::Clsact => {
-                let cleared = self.end.netlink.delete_bpf_filter(self.end.index, self.direction, PLACE).await;
-                cleared.map_err(|error| failed(WHAT, &error))
-            }
-        }
+        self.inside("take its programs off the link", || {
+            let Some(program) = self.find_tcx()?.map(|program| kernel::open_program(program.id)).transpose()?.flatten()
+            else {
+                return Ok(());
+            };
+            kernel::detach_program(program.as_fd(), self.end.index, self.direction)
+        })?;
+        self.clear_filter().await
+    }
+
+    async fn clear_filter(&self) -> Result<(), Error> {
+        let cleared = self.end.netlink.delete_bpf_filter(self.end.index, self.direction, PLACE).await;
+        cleared.map_err(|error| failed("take its filters off the link", &error))
+    }
+
+    fn attach_tcx(&self, program: BorrowedFd<'_>, old: Option<&kernel::Program>) -> io::Result<()> {
+        let old = old.map(|old| kernel::open_program(old.id)).transpose()?.flatten();
+        kernel::attach_program(program, self.end.index, self.direction, old.as_ref().map(AsFd::as_fd))
     }
 
     /// Ours is known by its name; who else attaches programs of that name without a link has to take what comes.

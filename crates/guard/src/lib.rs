@@ -137,6 +137,16 @@ impl Guard {
         Ok(())
     }
 
+    /// Has the programs, which hang on this link, cost each frame less: takes some 10 ms, during which the kernel changes no
+    /// link. To be called once in a while after [`attach`](Self::attach) and [`hang`](Self::hang), when nothing urgent is to be
+    /// done.
+    ///
+    /// # Errors
+    /// What the kernel refused: the guard goes on as it is.
+    pub async fn settle(&self, end: SwitchEnd<'_>) -> Result<(), Error> {
+        self.programs.settle(end).await
+    }
+
     /// Takes the guard off a link; nothing to do where none is.
     ///
     /// # Errors

@@ -63,6 +63,17 @@ impl Programs {
         result
     }
 
+    /// Moves them to where they cost each frame less.
+    pub(crate) async fn settle(&self, end: SwitchEnd<'_>) -> Result<(), Error> {
+        let [sent_hook, received_hook] = hooks(end);
+        let (sent, received) = self.descriptors()?;
+        sent_hook.settle(sent).await?;
+        match received {
+            Some(received) => received_hook.settle(received).await,
+            None => Ok(()),
+        }
+    }
+
     fn descriptors(&self) -> Result<(BorrowedFd<'_>, Option<BorrowedFd<'_>>), Error> {
         match self {
             Self::Found { sent, received } => Ok((sent.as_fd(), received.as_ref().map(AsFd::as_fd))),

@@ -14,7 +14,6 @@ use dlmp_testbed::{Namespace, Tap, bridge};
 use dlmp_wire::MacAddr;
 use tokio::runtime::Runtime;
 
-use crate::hook::Way;
 use crate::programs::hooks;
 use crate::{Counter, Guard, InUse, Limits, Protection, Settings, SwitchEnd};
 
@@ -37,20 +36,16 @@ struct Scene {
     namespace: dlmp_netlink::Namespace,
     netlink: Netlink,
     runtime: Runtime,
-    way: Way,
+    settles: bool,
 }
 
 impl Scene {
-    /// One for each way of hanging programs that the kernel has, one after the other.
+    /// One where guards stay as they are hung, and one where they settle.
     fn each() -> impl Iterator<Item = Self> {
-        [Way::Tcx, Way::Clsact].into_iter().filter(|way| *way == Way::Clsact || kernel_has_tcx()).map(Self::with)
+        [false, true].into_iter().map(|settles| Self { settles, ..Self::new() })
     }
 
     fn new() -> Self {
-        Self::with(if kernel_has_tcx() { Way::Tcx } else { Way::Clsact })
-    }
-
-    fn with(way: Way) -> Self {
         let host = Namespace::new("guard", "host").unwrap();
         host.without_ipv6().unwrap();
         let guest = Tap::new(&host, "ldm0", 1000).unwrap();
@@ -60,7 +55,7 @@ impl Scene {
         // Only the socket is made inside: whoever uses it later may be anywhere.
         let netlink = host.enter(|| runtime.block_on(async { Netlink::connect() })).unwrap().unwrap();
         let namespace = dlmp_netlink::Namespace::open_named(host.name()).unwrap();
-        Self { guest, uplink, host, namespace, netlink, runtime, way }
+        Self { guest, uplink, host, namespace, netlink, runtime, settles: false }
     }
 
     fn index(&self) -> u32 {
@@ -68,15 +63,28 @@ impl Scene {
     }
 
     fn end(&self) -> SwitchEnd<'_> {
-        SwitchEnd { way: self.way, ..SwitchEnd::new(&self.namespace, &self.netlink, self.index()) }
+        SwitchEnd { namespace: &self.namespace, netlink: &self.netlink, index: self.index() }
     }
 
     fn attach(&self, settings: &Settings) -> Guard {
-        self.runtime.block_on(Guard::attach(self.end(), settings)).unwrap()
+        let guard = self.runtime.block_on(Guard::attach(self.end(), settings)).unwrap();
+        self.settle(&guard);
+        guard
     }
 
     fn hang(&self, guard: &mut Guard) {
         self.runtime.block_on(guard.hang(self.end())).unwrap();
+        self.settle(guard);
+    }
+
+    fn settle(&self, guard: &Guard) {
+        if self.settles {
+            self.runtime.block_on(guard.settle(self.end())).unwrap();
+        }
+    }
+
+    fn filters(&self) -> usize {
+        self.runtime.block_on(self.netlink.filter_count(self.index())).unwrap()
     }
 
     /// For which directions a program of ours hangs there: what the guest sends, what it receives.
@@ -292,7 +300,8 @@ fn a_death_between_a_deletion_and_the_ledger_costs_the_guest_no_place() {
 fn no_frame_sees_neither_guard_while_one_takes_over() {
     for scene in Scene::each() {
         let settings = Settings::new(OWN);
-        let mut guard = scene.attach(&settings);
+        // Where guards settle, this one does under traffic.
+        let mut guard = scene.runtime.block_on(Guard::attach(scene.end(), &settings)).unwrap();
         let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -316,6 +325,8 @@ fn no_frame_sees_neither_guard_while_one_takes_over() {
                 }
             });
             for _ in 0..20 {
+                scene.settle(&guard);
+                assert_eq!(scene.filters(), usize::from(!scene.settles || !kernel_has_tcx()));
                 guard.maps.disguise(1, crate::abi::GUARD_ABI);
                 guard = scene.attach(&settings);
             }

@@ -1,7 +1,8 @@
 //! Everything that requests change: what is kept, the open namespaces, and what was built in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use dlmp_api::ldm::{Error, PRIMARY};
 use dlmp_guard::Guard;
@@ -39,6 +40,8 @@ pub struct Control {
     pub(crate) built: BTreeMap<VnetKey, Built>,
     /// Their guards.
     pub(crate) guards: BTreeMap<VnetKey, Guard>,
+    /// Guards that have not [settled](Guard::settle), and when the last one was hung.
+    pub(crate) unsettled: (BTreeSet<VnetKey>, Instant),
     /// Speeds of uplinks that guests were told of, by the switch.
     pub(crate) described: BTreeMap<String, Settings>,
     /// What is wrong, by the name of the domain, the switch or the vnet.
@@ -87,6 +90,7 @@ impl Control {
             followers: BTreeMap::new(),
             built: BTreeMap::new(),
             guards: BTreeMap::new(),
+            unsettled: (BTreeSet::new(), Instant::now()),
             described: BTreeMap::new(),
             problems: Problems::default(),
             collisions: BTreeMap::new(),
@@ -147,9 +151,11 @@ impl Control {
     /// # Errors
     /// The file could not be written; nothing has changed then.
     pub(crate) fn keep_cookie(&mut self, domain: &str, cookie: Option<u64>) -> Result<(), Error> {
-        self.keep(|state| match cookie {
-            Some(cookie) => drop(state.cookies.insert(domain.into(), cookie)),
-            None => drop(state.cookies.remove(domain)),
+        self.keep(|state| {
+            match cookie {
+                Some(cookie) => state.cookies.insert(domain.into(), cookie),
+                None => state.cookies.remove(domain),
+            };
         })
     }
 

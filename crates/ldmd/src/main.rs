@@ -26,6 +26,7 @@ mod watch;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
@@ -123,6 +124,7 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let events = [
         tokio::task::spawn_local(follow(control.clone(), seen, changes, notices)),
         tokio::task::spawn_local(watch_domains(control.clone())),
+        tokio::task::spawn_local(settle_guards(control.clone())),
     ];
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tracing::info!(config = %arguments.config.display(), "ldmd {} is ready", env!("CARGO_PKG_VERSION"));
@@ -174,6 +176,17 @@ async fn watch_domains(control: Rc<Mutex<Control>>) {
         }
         for domain in &difference.come {
             control.domain_came(domain).await;
+        }
+    }
+}
+
+/// Has guards settle one by one, so that links can be changed in between.
+async fn settle_guards(control: Rc<Mutex<Control>>) {
+    const PAUSE: Duration = Duration::from_millis(100);
+    loop {
+        tokio::time::sleep(build::CALM).await;
+        while control.lock().await.settle_guard().await {
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }

@@ -1,16 +1,20 @@
 //! The guard on the switch end of a vnet: what its guest may send, how much, and as whom.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dlmp_guard::{Guard, Limits, MAX_VLANS, Protection as Checks, SILENCE, Settings, SwitchEnd};
 
 use super::Built;
 use crate::config::{VnetConfig, VnetKey};
 use crate::control::Control;
+use crate::place::Place;
 use crate::property::{Priority, Protection};
 
 /// How often addresses and VLANs that were silent for long are forgotten.
 pub const AGEING: Duration = Duration::from_secs(10);
+
+/// How long no vnet may have been made until guards settle.
+pub const CALM: Duration = Duration::from_secs(1);
 
 impl Control {
     /// Has a guard hold the guest to its properties, on this switch end.
@@ -20,7 +24,7 @@ impl Control {
     pub(super) async fn build_guard(&mut self, key: &VnetKey, vnet: &VnetConfig, end: &Built) -> Result<(), String> {
         // Not by `place_of`: only the guards are changed.
         let place = self.places.get(&end.domain).ok_or_else(|| format!("the domain {} is not there", end.domain))?;
-        let end = SwitchEnd::new(&place.namespace, &place.netlink, end.index);
+        let end = switch_end(place, end.index);
         let settings = settings(vnet);
         let text = |error: dlmp_guard::Error| error.to_string();
         match self.guards.get_mut(key) {
@@ -34,7 +38,24 @@ impl Control {
                 self.guards.insert(key.clone(), guard);
             }
         }
+        self.unsettled.0.insert(key.clone());
+        self.unsettled.1 = Instant::now();
         Ok(())
+    }
+
+    /// Has the guard of one more vnet settle, unless vnets are just being made; whether there was one.
+    pub async fn settle_guard(&mut self) -> bool {
+        if self.unsettled.1.elapsed() < CALM {
+            return false;
+        }
+        let Some(key) = self.unsettled.0.pop_first() else { return false };
+        let built = self.built.get(&key).and_then(|built| Some((self.places.get(&built.domain)?, built.index)));
+        if let (Some(guard), Some((place, index))) = (self.guards.get(&key), built)
+            && let Err(error) = guard.settle(switch_end(place, index)).await
+        {
+            tracing::warn!(vnet = %key, %error, "its frames take a little longer");
+        }
+        true
     }
 
     /// Forgets what guests have not used for long.
@@ -45,6 +66,10 @@ impl Control {
             }
         }
     }
+}
+
+const fn switch_end(place: &Place, index: u32) -> SwitchEnd<'_> {
+    SwitchEnd { namespace: &place.namespace, netlink: &place.netlink, index }
 }
 
 /// The properties of a vnet as its guard has them.

@@ -16,7 +16,7 @@ use crate::config::{self, SwitchConfig, VnetConfig, VnetKey};
 use crate::control::Control;
 use crate::place::Place;
 
-pub use guard::AGEING;
+pub use guard::{AGEING, CALM};
 pub use vnet::{Built, guest_end};
 
 impl Control {

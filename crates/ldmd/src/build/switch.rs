@@ -115,7 +115,10 @@ impl Control {
     async fn note_mtu(&mut self, name: &str, switch: &SwitchConfig) -> Result<(), String> {
         match self.uplink(switch).await {
             Some(uplink) if uplink.mtu < switch.mtu.number().into() && !self.state.mtus.contains_key(name) => {
-                self.keep(|state| drop(state.mtus.insert(name.into(), uplink.mtu))).map_err(|error| error.to_string())
+                let kept = self.keep(|state| {
+                    state.mtus.insert(name.into(), uplink.mtu);
+                });
+                kept.map_err(|error| error.to_string())
             }
             _ => Ok(()),
         }
@@ -133,7 +136,10 @@ impl Control {
     }
 
     fn forget_mtu(&mut self, name: &str) {
-        if let Err(error) = self.keep(|state| drop(state.mtus.remove(name))) {
+        let kept = self.keep(|state| {
+            state.mtus.remove(name);
+        });
+        if let Err(error) = kept {
             tracing::warn!(switch = name, %error, "the MTU of its former uplink is kept for nothing");
         }
     }
