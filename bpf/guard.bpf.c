@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
- * The guard of one vnet: two programs on clsact of its switch end. What that receives is what the guest sends.
+ * The guard of one vnet: two programs on its switch end. What that receives is what the guest sends.
  * The rules are those of docs/datapath.md, "The guard", in the same order.
  */
 #include <stdbool.h>
@@ -17,6 +17,9 @@
 #include "guard_learn.h"
 #include "guard_rate.h"
 #include "guard_protect.h"
+
+/* The next program of the hook goes on: others may have theirs on the link. */
+#define PASS TC_ACT_UNSPEC
 
 #define ETH_P_CONTROL 0x88b6 /* what the switch tells a guest of its link (docs/protocol.md) */
 
@@ -115,7 +118,7 @@ int guard_sent(struct __sk_buff *skb)
 		skb->priority = set->priority;
 	if (flags & GUARD_COS && frame.tagged && !set_class(skb, &frame, set->cos))
 		return drop(GUARD_SHORT);
-	return TC_ACT_OK;
+	return PASS;
 }
 
 /* Hangs where the bandwidth is limited, since that is all it does. */
@@ -126,7 +129,7 @@ int guard_received(struct __sk_buff *skb)
 
 	if (set && set->flags & GUARD_MAXBW && !afford_received(skb, set))
 		return drop(GUARD_MAXBW_RECEIVED);
-	return TC_ACT_OK;
+	return PASS;
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

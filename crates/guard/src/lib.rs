@@ -130,11 +130,16 @@ impl Guard {
     /// # Errors
     /// What the kernel refused.
     pub async fn hang(&mut self, end: SwitchEnd<'_>) -> Result<(), Error> {
-        self.programs.hang(end).await?;
+        let was_there = self.programs.hang_sent(end).await?;
         if let Some(earlier) = self.earlier.take() {
             self.maps.carry_counters(&earlier)?;
         }
-        Ok(())
+        let result = self.programs.hang_received(end).await;
+        if result.is_err() && !was_there {
+            // The first refusal is the one to tell.
+            let _ = Self::remove(end).await;
+        }
+        result
     }
 
     /// Has the programs, which hang on this link, cost each frame less: takes some 10 ms, during which the kernel changes no
@@ -171,7 +176,7 @@ impl Guard {
         if can_do(&self.programs, &self.maps, settings) {
             return self.maps.write(settings);
         }
-        let next = Self::load_after(self.earlier.as_ref().unwrap_or(&self.maps), settings)?;
+        let next = Self::load_after(self.maps_at_work(), settings)?;
         let this = std::mem::replace(self, next);
         // One that never was at work has counted nothing.
         self.earlier = Some(this.earlier.unwrap_or(this.maps));
@@ -183,7 +188,7 @@ impl Guard {
     /// # Errors
     /// What the kernel refused.
     pub fn in_use(&self) -> Result<InUse, Error> {
-        self.maps.in_use()
+        self.maps_at_work().in_use()
     }
 
     /// How many frames were dropped since the guard was put on its link, also by earlier programs.
@@ -191,7 +196,7 @@ impl Guard {
     /// # Errors
     /// What the kernel refused.
     pub fn counters(&self) -> Result<Counters, Error> {
-        self.maps.counters()
+        self.maps_at_work().counters()
     }
 
     /// Forgets the MAC addresses and VLANs of the guest's own choice that have been silent for so long, to the
@@ -200,7 +205,11 @@ impl Guard {
     /// # Errors
     /// What the kernel refused.
     pub fn age(&mut self, silence: Duration) -> Result<(), Error> {
-        self.maps.forget(silence)
+        self.earlier.as_mut().unwrap_or(&mut self.maps).forget(silence)
+    }
+
+    fn maps_at_work(&self) -> &Maps {
+        self.earlier.as_ref().unwrap_or(&self.maps)
     }
 
     /// The programs on a link with maps of our layout.

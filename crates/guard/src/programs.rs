@@ -45,22 +45,21 @@ impl Programs {
         }
     }
 
-    /// Hangs them on a link, in place of earlier ones. Where that is refused the link is as before, but for
-    /// earlier ones that are replaced by then.
-    pub(crate) async fn hang(&self, end: SwitchEnd<'_>) -> Result<(), Error> {
-        let [sent_hook, received_hook] = hooks(end);
-        let was_there = sent_hook.find().await?.is_some();
-        let (sent, received) = self.descriptors()?;
-        sent_hook.hang(sent).await?;
-        let result = match received {
-            Some(received) => received_hook.hang(received).await,
-            None => received_hook.clear().await,
-        };
-        if result.is_err() && !was_there {
-            // The first refusal is the one to tell.
-            let _ = sent_hook.clear().await;
+    /// Hangs the first of them on a link, in place of an earlier one; whether there was one.
+    pub(crate) async fn hang_sent(&self, end: SwitchEnd<'_>) -> Result<bool, Error> {
+        let [hook, _] = hooks(end);
+        let was_there = hook.find().await?.is_some();
+        hook.hang(self.descriptors()?.0).await?;
+        Ok(was_there)
+    }
+
+    /// The same with the second, if there is one.
+    pub(crate) async fn hang_received(&self, end: SwitchEnd<'_>) -> Result<(), Error> {
+        let [_, hook] = hooks(end);
+        match self.descriptors()?.1 {
+            Some(received) => hook.hang(received).await,
+            None => hook.clear().await,
         }
-        result
     }
 
     /// Moves them to where they cost each frame less.

@@ -53,7 +53,7 @@ impl Guard {
         out.truncate(result.data_size_out as usize);
         let [a, b, c, d] = [0, 1, 2, 3].map(|byte| context_out[PRIORITY + byte]);
         Ok(Outcome {
-            passed: result.return_value == 0, // TC_ACT_OK (linux/pkt_cls.h)
+            passed: result.return_value.cast_signed() == -1, // TC_ACT_UNSPEC (linux/pkt_cls.h)
             frame: out,
             priority: u32::from_ne_bytes([a, b, c, d]),
             duration: result.duration,

@@ -1,65 +1,53 @@
-//! What holds in a configuration, whoever wrote it: requests are held to it one by one, a file edited by hand as a whole.
+//! What requests make sure of, and a file edited by hand need not hold: MAC addresses and numbers are given once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use dlmp_api::ldm::{Error, PRIMARY};
+use dlmp_api::ldm::PRIMARY;
 use dlmp_wire::MacAddr;
 
-use crate::config::Config;
-use crate::control::check_name;
-use crate::{domains, switches, vnets};
+use crate::config::{Config, VnetConfig};
 
 impl Config {
-    /// Checks names, device numbers and MAC addresses.
+    /// Whether a domain is named like the host itself.
     ///
     /// # Errors
-    /// The first thing that cannot be, in words.
+    /// One is, in words.
     pub fn check(&self) -> Result<(), String> {
-        self.check_names().map_err(|error| error.to_string())?;
-        self.check_numbers()?;
-        self.check_addresses()
-    }
-
-    fn check_names(&self) -> Result<(), Error> {
-        if self.domains.contains_key(PRIMARY) {
-            return Err(Error::refused(format!("{PRIMARY} is the host itself and cannot be another domain"), ""));
+        match self.domains.contains_key(PRIMARY) {
+            true => Err(format!("{PRIMARY} is the host itself and cannot be another domain")),
+            false => Ok(()),
         }
-        let vnets = self
-            .vnets
-            .keys()
-            .flat_map(|key| [("domain", &key.domain, domains::NAME_MAX), ("vnet", &key.name, vnets::NAME_MAX)]);
-        let switches = self.switches.iter().flat_map(|(name, switch)| {
-            [("virtual switch", name, switches::NAME_MAX), ("domain", &switch.domain, domains::NAME_MAX)]
-        });
-        let domains = self.domains.keys().map(|name| ("domain", name, domains::NAME_MAX));
-        domains.chain(switches).chain(vnets).try_for_each(|(what, name, longest)| check_name(what, name, longest))
     }
 
-    fn check_numbers(&self) -> Result<(), String> {
+    /// MAC addresses that are given to several, or cannot be those of a single station.
+    pub fn wrong_addresses(&self) -> BTreeSet<MacAddr> {
+        let mut seen = BTreeSet::new();
+        let switches = self.switches.values().map(|switch| switch.mac_addr);
+        let all = switches.chain(self.vnets.values().flat_map(VnetConfig::addresses));
+        all.filter(|mac| !seen.insert(*mac) || mac.is_group() || mac.is_zero()).collect()
+    }
+
+    /// What is given twice, in words.
+    pub fn twins(&self) -> Vec<String> {
         let mut taken = BTreeMap::new();
+        let mut twins = Vec::new();
         let switches = self.switches.iter().map(|(name, switch)| (("switch", &switch.domain, switch.id), name.clone()));
         let vnets = self.vnets.iter().map(|(key, vnet)| (("vnet", &key.domain, vnet.id), key.to_string()));
         for (number, name) in switches.chain(vnets) {
             if let Some(other) = taken.insert(number, name.clone()) {
-                return Err(format!("{other} and {name} have the same id {}", number.2));
+                twins.push(format!("{other} and {name} have the same id {}", number.2));
             }
         }
-        Ok(())
+        twins.extend(self.wrong_addresses().iter().map(|mac| wrong_address(*mac)));
+        twins
     }
+}
 
-    fn check_addresses(&self) -> Result<(), String> {
-        let mut taken: BTreeMap<MacAddr, String> = BTreeMap::new();
-        let switches = self.switches.iter().map(|(name, switch)| (switch.mac_addr, name.clone()));
-        let vnets = self.vnets.iter().flat_map(|(key, vnet)| vnet.addresses().map(move |mac| (mac, key.to_string())));
-        for (mac, name) in switches.chain(vnets) {
-            if mac.is_group() || mac.is_zero() {
-                return Err(format!("{name} has the MAC address {mac}, which is not that of a single station"));
-            }
-            if let Some(other) = taken.insert(mac, name.clone()) {
-                return Err(format!("{other} and {name} have the same MAC address {mac}"));
-            }
-        }
-        Ok(())
+/// What is wrong with one of [`Config::wrong_addresses`].
+pub fn wrong_address(mac: MacAddr) -> String {
+    match mac.is_group() || mac.is_zero() {
+        true => format!("the MAC address {mac} is not that of a single station"),
+        false => format!("the MAC address {mac} is given twice"),
     }
 }
 
@@ -74,31 +62,26 @@ mod tests {
         format!("[vnets.\"ldg6/{name}\"]\nswitch = \"vsw0\"\nid = {id}\nmac-addr = \"{mac}\"\n")
     }
 
-    fn check(parts: &[&str]) -> Result<(), String> {
-        toml_edit::de::from_str::<Config>(&parts.concat()).unwrap().check()
+    fn config(parts: &[&str]) -> Config {
+        toml_edit::de::from_str(&parts.concat()).unwrap()
     }
 
     #[test]
-    fn what_cannot_be_is_named() {
+    fn what_is_wrong_is_named() {
         let good = vnet("vnet0", 0, "0:14:4f:f8:0:2");
-        assert_eq!(check(&[SWITCH, DOMAIN, &good]), Ok(()));
+        assert_eq!(config(&[SWITCH, DOMAIN, &good]).twins(), [""; 0]);
         let other_switch = SWITCH.replace("vsw0", "vsw1");
         for (part, words) in [
-            (
-                vnet("vnet1", 1, "0:14:4f:f8:0:2"),
-                "ldg6/vnet0 and ldg6/vnet1 have the same MAC address 00:14:4f:f8:00:02",
-            ),
-            (vnet("vnet1", 1, "0:14:4f:f8:0:1"), "vsw0 and ldg6/vnet1 have the same MAC address"),
+            (vnet("vnet1", 1, "0:14:4f:f8:0:2"), "the MAC address 00:14:4f:f8:00:02 is given twice"),
+            (vnet("vnet1", 1, "0:14:4f:f8:0:1"), "the MAC address 00:14:4f:f8:00:01 is given twice"),
             (vnet("vnet1", 0, "0:14:4f:f8:0:3"), "ldg6/vnet0 and ldg6/vnet1 have the same id 0"),
-            (vnet("vnet1", 1, "1:0:5e:0:0:3"), "not that of a single station"),
-            (vnet("vnet 1", 1, "0:14:4f:f8:0:3"), "no name for a vnet"),
-            (other_switch.replace("id = 0", "id = 1"), "vsw0 and vsw1 have the same MAC address"),
+            (vnet("vnet1", 1, "1:0:5e:0:0:3"), "the MAC address 01:00:5e:00:00:03 is not that of a single station"),
+            (other_switch.replace("id = 0", "id = 1"), "the MAC address 00:14:4f:f8:00:01 is given twice"),
             (other_switch.replace("f8:0:1", "f8:0:9"), "vsw0 and vsw1 have the same id 0"),
-            (SWITCH.replace("vsw0", "a-name-that-is-too-long"), "at most 15 characters"),
-            (DOMAIN.replace("domains.ldg6", "domains.primary"), "primary is the host itself"),
         ] {
-            let refused = check(&[SWITCH, DOMAIN, &good, &part]).unwrap_err();
-            assert!(refused.contains(words), "{refused}");
+            assert_eq!(config(&[SWITCH, DOMAIN, &good, &part]).twins(), [words]);
         }
+        let primary = config(&[&DOMAIN.replace("domains.ldg6", "domains.primary")]);
+        assert!(primary.check().unwrap_err().contains("primary is the host itself"));
     }
 }

@@ -101,8 +101,21 @@ pub struct State {
     /// Cookies of namespaces, by the domain: of those given by a process, whose number may be used again, and of those that
     /// `ldmd` made, whose name may be.
     pub cookies: BTreeMap<String, u64>,
-    /// What the MTU of uplinks was before a switch raised it, by the switch.
-    pub mtus: BTreeMap<String, u32>,
+    /// Uplinks whose MTU was raised, by the switch.
+    pub raised: BTreeMap<String, Raised>,
+}
+
+/// An uplink whose MTU was raised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Raised {
+    /// Cookie of the namespace that it is in.
+    pub namespace: u64,
+    /// Its index there.
+    pub index: u32,
+    /// Its MTU before.
+    pub from: u32,
+    /// The one that it was given.
+    pub to: u32,
 }
 
 /// A virtual switch.

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use crate::build::Built;
 use crate::carrier::Carriers;
 use crate::channel::Channel;
+use crate::check::wrong_address;
 use crate::config::{Config, ConfigFile, State, StateFile, VnetKey};
 use crate::machine::{Machine, Machines};
 use crate::manager::{Allocator, Notice};
@@ -48,6 +49,7 @@ pub struct Control {
     pub(crate) problems: Problems,
     /// Addresses that other managers use too.
     pub(crate) collisions: BTreeMap<MacAddr, Collision>,
+    wrong_addresses: BTreeSet<MacAddr>,
     pub(crate) allocator: Allocator,
     pub(crate) carriers: Carriers,
     pub(crate) emulators: Machines,
@@ -82,6 +84,7 @@ impl Control {
         let places = BTreeMap::from([(PRIMARY.to_owned(), Place::own()?)]);
         Ok(Self {
             file,
+            wrong_addresses: config.wrong_addresses(),
             config,
             state_file,
             state,
@@ -117,6 +120,7 @@ impl Control {
         config.keep_freed(&self.config);
         self.file.save(&self.config, &config).map_err(|error| Error::failed(error.to_string()))?;
         self.config = config;
+        self.wrong_addresses = self.config.wrong_addresses();
         self.allocator.follow(self.config.addresses(), self.config.manager.freed.clone());
         Ok(())
     }
@@ -143,7 +147,10 @@ impl Control {
 
     /// What is wrong with one of these addresses, in words.
     pub(crate) fn collision(&self, mut addresses: impl Iterator<Item = MacAddr>) -> Option<String> {
-        addresses.find_map(|mac| self.collisions.get(&mac)).map(collision_text)
+        addresses.find_map(|mac| {
+            let wrong = self.wrong_addresses.contains(&mac).then(|| wrong_address(mac));
+            self.collisions.get(&mac).map(collision_text).or(wrong)
+        })
     }
 
     /// Keeps the cookie of the namespace of a domain that is given by a process.

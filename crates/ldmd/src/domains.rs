@@ -10,7 +10,7 @@ use crate::control::{Control, check_name};
 use crate::place;
 
 /// The longest name of a domain: that of a host.
-pub(crate) const NAME_MAX: usize = 63;
+const NAME_MAX: usize = 63;
 
 impl Control {
     /// Adds a domain. A named namespace that is missing is made.

@@ -95,6 +95,9 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let config = config::ConfigFile::open(&arguments.config)?;
     let damaged = |reason| ConfigError::Damaged { path: arguments.config.clone(), reason };
     config.1.check().map_err(damaged)?;
+    for twins in config.1.twins() {
+        tracing::error!(file = %arguments.config.display(), "{twins}");
+    }
     let cookie = dlmp_netlink::namespace::cookie()
         .context("cannot tell the network namespace (SO_NETNS_COOKIE needs Linux 5.14)")?;
     let state = config::StateFile::open(&arguments.runtime_dir, cookie, "ldmd.toml")

@@ -12,7 +12,7 @@ use crate::control::{Blocked, Control, check_name, shortened};
 use crate::property::{Taken, set_switch};
 
 /// The longest name of a switch: its bridge is named like it.
-pub(crate) const NAME_MAX: usize = 15;
+const NAME_MAX: usize = 15;
 
 impl Control {
     /// Adds a virtual switch, with these automatic addresses.

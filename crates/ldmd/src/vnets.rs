@@ -11,7 +11,7 @@ use crate::property::{Taken, set_vnet};
 use crate::switches::failed;
 
 /// The longest name of a vnet, so that the alias of its link has room for it.
-pub(crate) const NAME_MAX: usize = 31;
+const NAME_MAX: usize = 31;
 /// Vnets of a guest at most (`ldm`(1M)).
 const VNETS_MAX: usize = 999;
 

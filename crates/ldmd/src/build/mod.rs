@@ -3,6 +3,7 @@
 
 mod guard;
 mod guest;
+mod mtu;
 mod switch;
 mod tap;
 mod vlan;

@@ -14,7 +14,7 @@ impl Control {
     /// # Errors
     /// What is in the way, in words. A bridge that was made is removed then.
     pub(crate) async fn build_switch(&mut self, name: &str, switch: &SwitchConfig) -> Result<(), String> {
-        self.note_mtu(name, switch).await?;
+        let uplink_before = self.uplink_and_namespace(switch).await;
         let place = self.place_of(&switch.domain)?;
         let netlink = &place.netlink;
         let mtu = u32::from(switch.mtu.number());
@@ -58,6 +58,7 @@ impl Control {
         }
         let uplink = switch.net_dev.clone().map_or(Uplink::Stub, Uplink::Link);
         let links = place.links.clone();
+        self.note_mtu(name, uplink_before, mtu);
         self.carriers.switch(name, links, uplink).await;
         self.show_switch(name, switch).await
     }
@@ -86,10 +87,9 @@ impl Control {
     ) -> Result<(), String> {
         if before.net_dev != after.net_dev {
             self.leave_uplink(name, before).await?;
-            self.restore_mtu(name, before).await;
-            self.forget_mtu(name);
-        } else if after.mtu.number() < before.mtu.number() {
-            self.restore_mtu(name, before).await;
+            self.lower_mtu(name, before, 0).await;
+        } else {
+            self.lower_mtu(name, before, after.mtu.number().into()).await;
         }
         self.build_switch(name, after).await
     }
@@ -97,7 +97,7 @@ impl Control {
     /// Takes the bridge of a switch away; what stays is logged. Its ports are left as they are, but for an MTU that it raised.
     pub(crate) async fn unbuild_switch(&mut self, name: &str, switch: &SwitchConfig) {
         self.carriers.forget_switch(name).await;
-        let Some(place) = self.places.get(&switch.domain) else { return };
+        let Some(place) = self.places.get(&switch.domain) else { return self.keep_raised(name, None) };
         let removed = async {
             match place.netlink.link(name).await? {
                 Some(link) if is_ours(&link) => place.netlink.delete_link(link.index).await,
@@ -107,41 +107,7 @@ impl Control {
         if let Err(error) = removed.await {
             tracing::warn!(switch = name, %error, "the bridge stays");
         }
-        self.restore_mtu(name, switch).await;
-        self.forget_mtu(name);
-    }
-
-    /// Remembers the MTU of an uplink that is to be raised.
-    async fn note_mtu(&mut self, name: &str, switch: &SwitchConfig) -> Result<(), String> {
-        match self.uplink(switch).await {
-            Some(uplink) if uplink.mtu < switch.mtu.number().into() && !self.state.mtus.contains_key(name) => {
-                let kept = self.keep(|state| {
-                    state.mtus.insert(name.into(), uplink.mtu);
-                });
-                kept.map_err(|error| error.to_string())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Gives an uplink the MTU again that it had before the switch raised it. Who has changed it since has his way.
-    async fn restore_mtu(&self, name: &str, switch: &SwitchConfig) {
-        let (found, place) = (self.state.mtus.get(name), self.places.get(&switch.domain));
-        let (Some(&found), Some(place), Some(uplink)) = (found, place, self.uplink(switch).await) else { return };
-        if uplink.mtu == u32::from(switch.mtu.number())
-            && let Err(error) = place.netlink.set_mtu(uplink.index, found).await
-        {
-            tracing::warn!(link = uplink.name, %error, "its MTU stays");
-        }
-    }
-
-    fn forget_mtu(&mut self, name: &str) {
-        let kept = self.keep(|state| {
-            state.mtus.remove(name);
-        });
-        if let Err(error) = kept {
-            tracing::warn!(switch = name, %error, "the MTU of its former uplink is kept for nothing");
-        }
+        self.lower_mtu(name, switch, 0).await;
     }
 
     /// The uplink of a switch as it is now, to be [put back](Self::put_back).
