@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use dlmp_wire::MacAddr;
 
 use crate::book::{Purpose, Source, freed};
+use crate::claim;
 use crate::input::{Action, Refusal, RequestId};
 use crate::limit::Bucket;
 use crate::manager::Manager;
@@ -39,6 +40,7 @@ pub struct Supply {
     /// How many addresses are to be kept ready, and until when so many.
     ready: usize,
     calm_at: Option<Instant>,
+    grown_at: Option<Instant>,
     claims: Bucket,
     idle_claims: Bucket,
     denied: BTreeMap<Ipv4Addr, u32>,
@@ -58,6 +60,7 @@ impl Supply {
             requests: VecDeque::new(),
             ready: POOL,
             calm_at: None,
+            grown_at: None,
             claims: Bucket::new(CLAIMS.0, CLAIMS.1),
             idle_claims: Bucket::new(IDLE_CLAIMS.0, IDLE_CLAIMS.1),
             denied: BTreeMap::new(),
@@ -80,6 +83,18 @@ impl Supply {
         limit.next(now)
     }
 
+    /// Has more kept ready, since somebody has to wait; not again before the last growth has had its effect.
+    fn grow(&mut self, now: Instant) {
+        self.calm_at = Some(now + CALM);
+        let growth = match self.grown_at {
+            None => GROWTH.0,
+            Some(at) if now < at + 2 * claim::TIME => return,
+            Some(_) => GROWTH.1,
+        };
+        self.ready = (self.ready * growth).min(POOL_MAX);
+        self.grown_at = Some(now);
+    }
+
     fn wanted(&self) -> usize {
         self.requests.iter().map(|request| request.count).sum::<usize>() + self.ready
     }
@@ -95,9 +110,7 @@ impl Manager {
     /// Asks for addresses. The answer is an [`Action::Grant`] or, after 30 seconds, an [`Action::Refuse`].
     pub fn request(&mut self, id: RequestId, count: usize, now: Instant) {
         if count > self.book.pool().len() {
-            let growth = if self.supply.calm_at.is_none() { GROWTH.0 } else { GROWTH.1 };
-            self.supply.ready = (self.supply.ready * growth).min(POOL_MAX);
-            self.supply.calm_at = Some(now + CALM);
+            self.supply.grow(now);
         }
         self.supply.requests.push_back(Request { id, count, deadline: now + PATIENCE });
         self.settle(now);
@@ -136,7 +149,7 @@ impl Manager {
     /// Serves requests, and claims as many addresses as are wanted.
     pub(crate) fn settle(&mut self, now: Instant) {
         if self.supply.calm_at.is_some_and(|calm_at| calm_at <= now) {
-            (self.supply.ready, self.supply.calm_at) = (POOL, None);
+            (self.supply.ready, self.supply.calm_at, self.supply.grown_at) = (POOL, None, None);
         }
         if self.interfaces.is_some() {
             self.claim_freed(now);

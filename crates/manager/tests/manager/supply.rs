@@ -122,6 +122,17 @@ fn many_requests_make_it_keep_more_ready_except_where_much_of_the_range_is_taken
 }
 
 #[test]
+fn a_host_that_starts_with_a_few_guests_keeps_few_ready() {
+    let mut host = Host::new(Start::default());
+    for number in 0..10 {
+        host.request(number, 1);
+        host.pass(SECOND / 100, |_, _| {});
+    }
+    host.pass(5 * SECOND, |_, _| {});
+    assert_eq!(host.manager.pool().count(), 8);
+}
+
+#[test]
 fn a_thousand_addresses_take_the_time_of_one() {
     let mut host = Host::new(Start::default());
     assert_eq!(granted(&host.request(1, 1000)), []);
