@@ -16,5 +16,5 @@ pub fn measure() -> Result<String> {
     let way = |path: Path| Way { from: &network.guest, to: &network.host, address: path.host, link: HOST_LINK };
     let mut table = Table::new(&["from guest to host", "aggregation", "plain veth", "ratio, pair by pair"]);
     way::compare([way(OVER_AGGREGATION), way(OVER_PLAIN)], |row| table.row(row))?;
-    Ok(format!("In turn, {PAIRS} pairs of {} s each. Aim: a ratio of 0.95 or more.\n\n{table}", LENGTH.as_secs()))
+    Ok(format!("In turn, {PAIRS} pairs of {} s each. Aim: a ratio of 0.95 or more.\n\n{table}", LENGTH.as_secs_f64()))
 }

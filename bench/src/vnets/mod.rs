@@ -25,6 +25,6 @@ pub fn measure() -> Result<String> {
     Ok(format!(
         "### Throughput\n\nIn turn, {PAIRS} pairs of {} s each; the vnet has linkprop=phys-state and custom=enable. Aim: a ratio of 0.97 or more.\n\n{table}\n\
          ### Link state\n\n{carriers}\n### Many vnets\n\n{many}",
-        LENGTH.as_secs()
+        LENGTH.as_secs_f64()
     ))
 }
