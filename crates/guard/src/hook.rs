@@ -2,10 +2,10 @@
 //!
 //! First as filters on clsact, which takes no time. Then, where the kernel has it, by tcx without bpf links (those would need a
 //! bpffs to stay): that costs each frame less, but for each program the kernel waits until nobody can be using the old hook any
-//! more, some 10 ms, with the lock on all links (`tcx_entry_sync` in kernel/bpf/tcx.c). What tcx passes or drops no filter sees.
+//! more, some 10 ms, with the lock on all links (`tcx_entry_sync` in kernel/bpf/tcx.c). For that moment both judge each frame.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use dlmp_datapath::bpf as kernel;
 use dlmp_netlink::{Direction, FilterPlace, Namespace, Netlink};
@@ -56,7 +56,7 @@ impl Hook<'_> {
     /// Hangs a program here, in place of an earlier one of ours: no frame sees neither or both.
     pub(crate) async fn hang(&self, program: BorrowedFd<'_>) -> Result<(), Error> {
         const WHAT: &str = "hang its programs on the link";
-        let replaced = self.inside(WHAT, || match self.find_tcx()? {
+        let replaced = self.inside(WHAT, || match self.open_tcx()? {
             Some(old) => self.attach_tcx(program, Some(&old)).map(|()| true),
             None => Ok(false),
         })?;
@@ -73,18 +73,15 @@ impl Hook<'_> {
         if !kernel::kernel_has_tcx() {
             return Ok(());
         }
-        self.inside(WHAT, || self.attach_tcx(program, self.find_tcx()?.as_ref()))?;
+        self.inside(WHAT, || self.attach_tcx(program, self.open_tcx()?.as_ref()))?;
         self.clear_filter().await
     }
 
     /// Takes our program off; nothing to do where none hangs.
     pub(crate) async fn clear(&self) -> Result<(), Error> {
-        self.inside("take its programs off the link", || {
-            let Some(program) = self.find_tcx()?.map(|program| kernel::open_program(program.id)).transpose()?.flatten()
-            else {
-                return Ok(());
-            };
-            kernel::detach_program(program.as_fd(), self.end.index, self.direction)
+        self.inside("take its programs off the link", || match self.open_tcx()? {
+            Some(program) => kernel::detach_program(program.as_fd(), self.end.index, self.direction),
+            None => Ok(()),
         })?;
         self.clear_filter().await
     }
@@ -94,9 +91,12 @@ impl Hook<'_> {
         cleared.map_err(|error| failed("take its filters off the link", &error))
     }
 
-    fn attach_tcx(&self, program: BorrowedFd<'_>, old: Option<&kernel::Program>) -> io::Result<()> {
-        let old = old.map(|old| kernel::open_program(old.id)).transpose()?.flatten();
-        kernel::attach_program(program, self.end.index, self.direction, old.as_ref().map(AsFd::as_fd))
+    fn attach_tcx(&self, program: BorrowedFd<'_>, old: Option<&OwnedFd>) -> io::Result<()> {
+        kernel::attach_program(program, self.end.index, self.direction, old.map(AsFd::as_fd))
+    }
+
+    fn open_tcx(&self) -> io::Result<Option<OwnedFd>> {
+        self.find_tcx()?.map_or(Ok(None), |program| kernel::open_program(program.id))
     }
 
     /// Ours is known by its name; who else attaches programs of that name without a link has to take what comes.
