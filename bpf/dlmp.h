@@ -9,7 +9,7 @@
 
 /* Changes with every change of a map's layout or of a counter's meaning: a daemon that takes over
  * a running datapath of another layout starts from its configuration instead of reading the maps. */
-#define DLMP_ABI 6
+#define DLMP_ABI 7
 
 #define DLMP_MAX_PORTS 32     /* ports of one aggregation */
 #define DLMP_MAX_VNICS 256    /* VNICs over one aggregation */
@@ -88,6 +88,9 @@ struct dlmp_groups {
 
 /* Reports are held for a daemon whose last sign of life is younger. */
 #define DLMP_ALIVE_NS 200000000ULL
+
+/* The mark (struct __sk_buff) of a report that is held, on its way to the daemon's socket at the lower end. */
+#define DLMP_HELD_MARK 0x68656c64 /* "held" */
 
 /* Records of a report that are read. One of more makes every group wanted, until the daemon has read it. */
 #define DLMP_MAX_RECORDS 32
@@ -176,6 +179,7 @@ enum dlmp_counter {
 	DLMP_TX_BACKUP,           /* sent through the backup, the slot's port being unusable */
 	DLMP_TX_REPORT,           /* rule 2: IGMP or MLD report sent through the multicast port */
 	DLMP_TX_REPORT_HELD,      /* rule 2: IGMP or MLD report given to the daemon, which sends it */
+	DLMP_TX_LOWER,            /* missed the program on the link itself: sent from the link's lower end */
 	DLMP_TX_LOCAL,            /* rule 5: for another client of this aggregation: delivered here */
 	DLMP_TX_SAME_LINK,        /* rule 5: for a client behind the link that it came from: dropped */
 	DLMP_TX_LEARNED,          /* the first frame of a client that was learned by it */

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Egress of the aggregation's link: its own client, and those that a bridge or a VLAN device brings. */
+/*
+ * What the aggregation's link sends: its own client, and those that a bridge or a VLAN device brings. The program hangs
+ * on the link's egress, and on the ingress of its lower end for what misses that: another program there ended the
+ * chain, or the sender goes past tc (PACKET_QDISC_BYPASS, AF_XDP, XDP_REDIRECT, netconsole).
+ */
 #ifndef DLMP_EGRESS_H
 #define DLMP_EGRESS_H
 
@@ -27,6 +31,17 @@ static __always_inline struct dlmp_slot *sender(const struct dlmp_aggregation *a
 	return at(&slots, client->place);
 }
 
+/*
+ * Whether a frame at the lower end is a report that was held: the daemon's socket, which sees frames before any program
+ * of the link's ingress, has it. Others may use the mark for what is no report.
+ */
+static __always_inline bool was_held(struct __sk_buff *skb, const struct ethernet *eth)
+{
+	struct report report = {};
+
+	return skb->mark == DLMP_HELD_MARK && is_group(eth->destination) && find_report(skb, eth, &report);
+}
+
 SEC("classifier")
 int dlmp_egress(struct __sk_buff *skb)
 {
@@ -37,6 +52,11 @@ int dlmp_egress(struct __sk_buff *skb)
 
 	if (!eth || !aggr)
 		return refuse(DLMP_TX_SHORT);
+	if (skb->ifindex == aggr->lower) {
+		if (was_held(skb, eth))
+			return TC_ACT_SHOT;
+		count(counters_of(DLMP_ROW_AGGREGATION), DLMP_TX_LOWER);
+	}
 	__builtin_memcpy(source.mac, eth->source, sizeof(source.mac));
 	__builtin_memcpy(destination.mac, eth->destination, sizeof(destination.mac));
 	source.vlan = destination.vlan = vlan_of(skb, eth);

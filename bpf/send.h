@@ -19,10 +19,14 @@ static __always_inline int send_through(struct __sk_buff *skb, const struct seat
 	return bpf_redirect(seat->port->ifindex, 0);
 }
 
-/* A report waits at the aggregation's lower end for the daemon, which sends it when the ports' filters are ready. */
-static __always_inline int hold(const struct dlmp_aggregation *aggr)
+/*
+ * A report waits at the aggregation's lower end for the daemon, which sends it when the ports' filters are ready. The
+ * mark is what the daemon's socket there takes it by, and what the sending program there lets go of it by.
+ */
+static __always_inline int hold(struct __sk_buff *skb, const struct dlmp_aggregation *aggr)
 {
 	count(counters_of(DLMP_ROW_AGGREGATION), DLMP_TX_REPORT_HELD);
+	skb->mark = DLMP_HELD_MARK;
 	return bpf_redirect(aggr->lower, BPF_F_INGRESS);
 }
 
@@ -38,7 +42,7 @@ static __always_inline int send_report(struct __sk_buff *skb, const struct dlmp_
 	struct dlmp_counters *row = counters_of(index);
 
 	if (aggr->lower && is_daemon_alive())
-		return hold(aggr);
+		return hold(skb, aggr);
 	if (!seat.port)
 		return refuse(DLMP_TX_NO_PORT);
 	if (bpf_skb_store_bytes(skb, offsetof(struct ethernet, source), seat.port->mac,

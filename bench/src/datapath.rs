@@ -47,8 +47,11 @@ pub fn measure() -> Result<String> {
 fn net_costs() -> Result<[Vec<f64>; 2]> {
     // The test run takes any interface that exists: the loopback stands for aggregation and port.
     const LOOPBACK: u32 = 1;
+    /// The index of no link.
+    const NO_LINK: u32 = u32::MAX;
     let (client, stranger) = (MacAddr([2, 8, 0x20, 1, 2, 3]), MacAddr([0x52, 0x54, 0, 9, 9, 9]));
-    let served = Served { name: "bench".into(), ifindex: LOOPBACK, lower: LOOPBACK, netns_cookie: 0 };
+    let served =
+        Served { name: "bench".into(), ifindex: LOOPBACK, lower: NO_LINK, lower_name: "dlmp0".into(), netns_cookie: 0 };
     let mut bpf = Bpf::load(served, Attachment::Clsact)?;
     let (port, backup) = (PortIndex(0), PortIndex(1));
     for (index, last) in [(port, 1), (backup, 2)] {

@@ -19,6 +19,8 @@ const REPEAT: u32 = 4000;
 const UNWANTED: u32 = 20_000;
 /// The test run takes any interface that exists: the loopback stands for link and port.
 const LOOPBACK: u32 = 1;
+/// The index of no link.
+const NO_LINK: u32 = u32::MAX;
 const PORT: PortIndex = PortIndex(0);
 /// TC_ACT_REDIRECT (linux/pkt_cls.h): the frame is on its way.
 const REDIRECT: u32 = 7;
@@ -65,7 +67,13 @@ pub fn measure() -> Result<String> {
 
 impl Scene {
     fn new(wanted: u32) -> Result<Self> {
-        let served = Served { name: "bench".into(), ifindex: LOOPBACK, lower: LOOPBACK, netns_cookie: 0 };
+        let served = Served {
+            name: "bench".into(),
+            ifindex: LOOPBACK,
+            lower: NO_LINK,
+            lower_name: "dlmp0".into(),
+            netns_cookie: 0,
+        };
         let mut bpf = Bpf::load(served, Attachment::Clsact)?;
         bpf.set_port(PORT, 1000, MacAddr([0, 0x14, 0x4f, 0xf9, 0, 1]))?;
         bpf.set_usable(PORT, true)?;

@@ -21,6 +21,8 @@ const PAIRS: usize = 256;
 const REPEAT: u32 = 4000;
 /// The test run takes any interface that exists: the loopback stands for link, port and VNIC.
 const LOOPBACK: u32 = 1;
+/// The index of no link.
+const NO_LINK: u32 = u32::MAX;
 /// TC_ACT_REDIRECT (linux/pkt_cls.h): the frame is on its way.
 const REDIRECT: u32 = 7;
 
@@ -107,7 +109,13 @@ impl Way {
 impl Scene {
     /// An aggregation of all ports with its primary interface and so many other clients.
     fn new(learned: usize, vnics: usize) -> Result<Self> {
-        let served = Served { name: "bench".into(), ifindex: LOOPBACK, lower: LOOPBACK, netns_cookie: 0 };
+        let served = Served {
+            name: "bench".into(),
+            ifindex: LOOPBACK,
+            lower: NO_LINK,
+            lower_name: "dlmp0".into(),
+            netns_cookie: 0,
+        };
         let mut bpf = Bpf::load(served, Attachment::Clsact)?;
         for port in (0..PORTS).map(PortIndex) {
             bpf.set_port(port, 1000 + u32::from(port.0), MacAddr([0, 0x14, 0x4f, 0xf9, 0, port.0]))?;

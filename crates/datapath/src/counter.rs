@@ -58,6 +58,8 @@ pub enum Counter {
     TxReport = abi::DLMP_TX_REPORT,
     /// Rule 2: IGMP or MLD report given to the daemon, which sends it.
     TxReportHeld = abi::DLMP_TX_REPORT_HELD,
+    /// Missed the program on the aggregation's link, and was taken at the link's lower end.
+    TxLower = abi::DLMP_TX_LOWER,
     /// Rule 5: delivered to another client of the aggregation.
     TxLocal = abi::DLMP_TX_LOCAL,
     /// Rule 5: for a client behind the link that it came from.
@@ -105,6 +107,7 @@ impl Counter {
         (Self::TxBackup, "tx-backup"),
         (Self::TxReport, "tx-report"),
         (Self::TxReportHeld, "tx-report-held"),
+        (Self::TxLower, "tx-lower"),
         (Self::TxLocal, "tx-local"),
         (Self::TxSameLink, "tx-same-link"),
         (Self::TxLearned, "tx-learned"),

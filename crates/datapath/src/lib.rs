@@ -118,6 +118,9 @@ pub const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(100);
 /// A daemon that gives one every tenth of a second may be late by as much; one that died delays no report.
 pub const ALIVE: Duration = Duration::from_nanos(abi::DLMP_ALIVE_NS as u64);
 
+/// The mark (SO_MARK) of a report that is held, where the daemon's socket sees it: at the lower end of the aggregation's link.
+pub const HELD_MARK: u32 = abi::DLMP_HELD_MARK;
+
 /// How transitive probes are told from forged ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probing {

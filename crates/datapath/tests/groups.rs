@@ -299,6 +299,37 @@ fn reports_and_leaves_are_held_while_the_daemon_is_alive() {
 }
 
 #[test]
+fn at_the_lower_end_reports_are_held_once_and_everything_else_is_sent() {
+    scene(|pair| {
+        let reports: Vec<_> = joins(CLIENT).into_iter().map(|(_, report)| report).chain(leaves(CLIENT)).collect();
+        let sent = Verdict::Send { port: NET0, source: None };
+        for alive in [false, true] {
+            pair.set_alive(alive);
+            for report in &reports {
+                assert_eq!(pair.lower(report, false), if alive { Verdict::Hold } else { report_sent() });
+                let before = pair.aggregation(Counter::TxLower);
+                assert_eq!(pair.lower(report, true), Verdict::Drop, "the daemon has it, or is dead by now");
+                assert_eq!(pair.aggregation(Counter::TxLower), before);
+            }
+            for destination in [MacAddr::BROADCAST, GROUP, STRANGER] {
+                for marked in [false, true] {
+                    assert_eq!(pair.lower(&frame(destination, CLIENT, &IP), marked), sent, "the mark is nobody's own");
+                }
+            }
+            assert_eq!(pair.lower(&igmp_old(CLIENT, 0x11, 7), true), sent, "a query");
+        }
+        assert_eq!(pair.aggregation(Counter::TxReportHeld), reports.len() as u64);
+        assert_eq!(pair.aggregation(Counter::TxLower), (reports.len() as u64 + 7) * 2);
+        assert_eq!(pair.egress(&frame(STRANGER, CLIENT, &IP)), sent);
+        assert_eq!(
+            pair.aggregation(Counter::TxLower),
+            (reports.len() as u64 + 7) * 2,
+            "what the link itself sends is not"
+        );
+    });
+}
+
+#[test]
 fn what_is_no_report_is_never_held_nor_is_anything_without_a_multicast_port() {
     scene(|pair| {
         pair.set_alive(true);

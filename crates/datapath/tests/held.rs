@@ -48,7 +48,13 @@ fn scene(test: impl AsyncFnOnce(Netlink, Link, Link) + Send) {
 
 /// The datapath of that link, with one port, from which groups are taken.
 fn datapath(link: &Link, lower: &Link) -> Bpf {
-    let served = Served { name: link.name.clone(), ifindex: link.index, lower: lower.index, netns_cookie: 1 };
+    let served = Served {
+        name: link.name.clone(),
+        ifindex: link.index,
+        lower: lower.index,
+        lower_name: lower.name.clone(),
+        netns_cookie: 1,
+    };
     let mut bpf = Bpf::load(served, Attachment::Clsact).unwrap();
     bpf.set_port(NET0, 100, port_mac(NET0)).unwrap();
     bpf.set_client(ClientAddress { mac: CLIENT, vlan: 0 }, SlotIndex::PRIMARY).unwrap();

@@ -190,6 +190,7 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
 #[derive(Debug, Clone)]
 enum Step {
     Egress(Vec<u8>),
+    Lower(Vec<u8>, bool),
     Ingress(PortIndex, Vec<u8>),
     Usable(PortIndex, bool),
     Settle(PortIndex, Option<PortIndex>),
@@ -202,6 +203,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     let maybe = proptest::option::of(port.clone());
     prop_oneof![
         6 => any_frame().prop_map(Step::Egress),
+        2 => (any_frame(), any::<bool>()).prop_map(|(frame, marked)| Step::Lower(frame, marked)),
         9 => (port.clone(), any_frame()).prop_map(|(port, frame)| Step::Ingress(port, frame)),
         1 => (port.clone(), any::<bool>()).prop_map(|(port, usable)| Step::Usable(port, usable)),
         1 => (port.clone(), maybe.clone()).prop_map(|(port, backup)| Step::Settle(port, backup)),
@@ -218,6 +220,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Egress(frame) => { pair.egress(&frame); }
+                Step::Lower(frame, marked) => { pair.lower(&frame, marked); }
                 Step::Ingress(port, frame) => { pair.ingress(port, &frame); }
                 Step::Usable(port, usable) => pair.both(|d| d.set_usable(port, usable)),
                 Step::Settle(port, backup) => pair.settle(port, backup),

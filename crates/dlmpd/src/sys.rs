@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
+use dlmp_datapath::HELD_MARK;
 use dlmp_datapath::bpf::Events;
 use dlmp_wire::MacAddr;
 use dlmp_wire::ethernet::ethertype;
@@ -278,18 +279,30 @@ pub fn receive(socket: &Socket) -> io::Result<Received> {
     Ok(Received { bytes: buffer[..len].to_vec(), from, ifindex, stamp: stamp.unwrap_or_default() })
 }
 
-/// A packet socket that receives what comes in by a link, whole, with VLAN tags told apart, and before any program of
-/// the link does anything to it; of one Ethernet type only, if one is given.
+/// A packet socket that receives what comes in by a link of one Ethernet type, whole, with VLAN tags told apart, and
+/// before any program of the link does anything to it.
 ///
 /// # Errors
 /// Those of socket(2): it takes CAP_NET_RAW.
-pub fn whole_frame_socket(ifindex: u32, ethertype: Option<u16>) -> io::Result<Socket> {
+pub fn whole_frame_socket(ifindex: u32, ethertype: u16) -> io::Result<Socket> {
+    filtered_socket(ifindex, &[load_half(12), unless(u32::from(ethertype), 1), TAKE, IGNORE])
+}
+
+/// The same for the reports that a datapath holds at the lower end of its link, by their mark: whatever else comes
+/// there is for the programs alone.
+///
+/// # Errors
+/// Those of socket(2): it takes CAP_NET_RAW.
+pub fn held_report_socket(lower: u32) -> io::Result<Socket> {
+    let load_mark = load_word((libc::SKF_AD_OFF + libc::SKF_AD_MARK).cast_unsigned());
+    filtered_socket(lower, &[load_mark, unless(HELD_MARK, 1), TAKE, IGNORE])
+}
+
+fn filtered_socket(ifindex: u32, filter: &[SockFilter]) -> io::Result<Socket> {
     /// Room for a burst of frames until they are read, in bytes; a small one takes some 800.
     const BUFFER: i32 = 8 << 20;
     let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), Some(Protocol::from(0)))?;
-    if let Some(ethertype) = ethertype {
-        socket.attach_filter(&[load_half(12), unless(u32::from(ethertype), 1), TAKE, IGNORE])?;
-    }
+    socket.attach_filter(filter)?;
     set_option(&socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, &1i32)?;
     set_option(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1i32)?;
     // More than everybody may have takes CAP_NET_ADMIN, which the daemon has.

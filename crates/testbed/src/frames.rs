@@ -56,6 +56,16 @@ impl FrameSocket {
         Self::with_protocol(namespace, link, 0)
     }
 
+    /// The same for one whose frames go straight to the link's driver, past tc and its queues (PACKET_QDISC_BYPASS).
+    ///
+    /// # Errors
+    /// When there is no such link.
+    pub fn open_past_tc(namespace: &Namespace, link: &str) -> Result<Self> {
+        let socket = Self::open_to_send(namespace, link)?;
+        sys::bypass_queues(&socket.socket)?;
+        Ok(socket)
+    }
+
     fn with_protocol(namespace: &Namespace, link: &str, protocol: u16) -> Result<Self> {
         let open = || -> Result<Self> {
             // Without a protocol nothing is received before it is bound to its link.

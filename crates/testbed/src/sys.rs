@@ -37,6 +37,18 @@ pub(crate) fn attach_tap(tun: &File, name: &str) -> io::Result<()> {
     unsafe { control(tun, libc::TUNSETIFF, &mut request) }
 }
 
+/// Lets frames of a packet socket go straight to the driver of the link that sends them (packet(7)).
+pub(crate) fn bypass_queues(socket: &OwnedFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let length = size_of_val(&on) as libc::socklen_t;
+    let option = (libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS);
+    // SAFETY: the value lives through the call and is as long as said.
+    match unsafe { libc::setsockopt(socket.as_raw_fd(), option.0, option.1, (&raw const on).cast(), length) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Receives a message with one descriptor and takes that over.
 pub(crate) fn receive_descriptor(socket: &OwnedFd) -> io::Result<OwnedFd> {
     let mut byte = [0];

@@ -26,6 +26,8 @@ pub(super) enum Hook {
     Ingress,
     /// Frames that it is about to send.
     Egress,
+    /// Frames that the aggregation's link sent past the program on its egress: received by the link's lower end.
+    Lower,
     /// Frames that a VNIC sent: received by the lower end of its pair.
     Vnic,
 }
@@ -35,21 +37,21 @@ impl Hook {
     pub(super) const fn program(self) -> &'static str {
         match self {
             Self::Ingress => "dlmp_ingress",
-            Self::Egress => "dlmp_egress",
+            Self::Egress | Self::Lower => "dlmp_egress",
             Self::Vnic => "dlmp_vnic",
         }
     }
 
     pub(super) const fn direction(self) -> Direction {
         match self {
-            Self::Ingress | Self::Vnic => Direction::Ingress,
+            Self::Ingress | Self::Lower | Self::Vnic => Direction::Ingress,
             Self::Egress => Direction::Egress,
         }
     }
 
     const fn attach_type(self) -> TcAttachType {
         match self {
-            Self::Ingress | Self::Vnic => TcAttachType::Ingress,
+            Self::Ingress | Self::Lower | Self::Vnic => TcAttachType::Ingress,
             Self::Egress => TcAttachType::Egress,
         }
     }
@@ -100,6 +102,7 @@ impl Place<'_> {
         match self.hook {
             Hook::Ingress => pins.join(format!("ingress-{}", self.ifindex)),
             Hook::Egress => pins.join("egress"),
+            Hook::Lower => pins.join("lower"),
             Hook::Vnic => pins.join(format!("vnic-{}", self.ifindex)),
         }
     }
@@ -107,7 +110,7 @@ impl Place<'_> {
     /// Whether a path is one that [`pin`](Self::pin) makes.
     fn is_pin(path: &Path) -> bool {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name == "egress" || name.starts_with("ingress-") || name.starts_with("vnic-")
+        name == "egress" || name == "lower" || name.starts_with("ingress-") || name.starts_with("vnic-")
     }
 }
 

@@ -81,6 +81,13 @@ impl Bpf {
         Ok(all)
     }
 
+    /// Whether an address is a client's now.
+    #[must_use]
+    pub fn is_client(&self, client: ClientAddress) -> bool {
+        let known = self.addresses.get(&key(client.mac, client.vlan), 0);
+        known.is_ok_and(|known| u32::from(known.owner) != abi::DLMP_OWNER_PORT)
+    }
+
     /// Says whom an address belongs to.
     pub(super) fn know_address(&mut self, address: dlmp_address, owner: dlmp_client) -> Result<(), Error> {
         (self.addresses.insert(address, owner, 0)).map_err(|error| failed("set an address", &error))?;

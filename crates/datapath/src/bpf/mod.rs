@@ -44,8 +44,11 @@ pub struct Served {
     pub name: String,
     /// Index of its link.
     pub ifindex: u32,
-    /// Index of the other end of that link, where reports of group membership are held for the daemon (rule 2).
+    /// Index of the other end of that link: what misses the program on the link itself is sent from there, and reports of
+    /// group membership are held there for the daemon (rule 2).
     pub lower: u32,
+    /// Name of that end.
+    pub lower_name: String,
     /// Cookie of the network namespace.
     pub netns_cookie: u64,
 }
@@ -132,13 +135,15 @@ impl Bpf {
     /// # Errors
     /// What the kernel refused.
     pub async fn previous(&self, netlink: &Netlink) -> Result<Option<Previous>, Error> {
-        match attach::attached_program(self.egress(), netlink).await? {
-            Some(program) => Ok(Previous::read(&program)),
-            None => Ok(None),
+        for place in [self.egress(), self.lower()] {
+            if let Some(program) = attach::attached_program(place, netlink).await? {
+                return Ok(Previous::read(&program));
+            }
         }
+        Ok(None)
     }
 
-    /// Hangs the egress program on the aggregation's link, in place of an earlier one.
+    /// Hangs the egress program on the aggregation's link and on its lower end, in place of earlier ones.
     ///
     /// # Errors
     /// What the kernel refused.
@@ -146,9 +151,11 @@ impl Bpf {
         if let Attachment::Tcx(pins) = self.attachment.clone() {
             self.pin_maps(&pins)?;
         }
-        let place = Place { ifindex: self.served.ifindex, name: &self.served.name, hook: Hook::Egress };
-        let program = self.programs.get(Hook::Egress);
-        attach::attach(program, place, &self.attachment, netlink).await
+        let Self { served, programs, attachment, .. } = self;
+        let program = programs.get(Hook::Egress);
+        // The lower end first: whatever leaves the link from then on is sent.
+        attach::attach(program, lower(served), attachment, netlink).await?;
+        attach::attach(program, egress(served), attachment, netlink).await
     }
 
     /// Hangs the ingress program on a port, in place of an earlier one.
@@ -185,12 +192,14 @@ impl Bpf {
         attach::detach(Place { ifindex, name, hook: Hook::Vnic }, &self.attachment, netlink).await
     }
 
-    /// Takes the egress program off and removes the pins. The ports are to be detached before.
+    /// Takes the egress program off both ends of the link and removes the pins. The ports are to be detached before.
     ///
     /// # Errors
     /// What the kernel refused.
     pub async fn remove(&mut self, netlink: &Netlink) -> Result<(), Error> {
-        attach::detach(self.egress(), &self.attachment, netlink).await?;
+        for place in [self.egress(), self.lower()] {
+            attach::detach(place, &self.attachment, netlink).await?;
+        }
         if let Attachment::Tcx(pins) = &self.attachment {
             match std::fs::remove_dir_all(pins) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -218,7 +227,7 @@ impl Bpf {
         let mut missing = Vec::new();
         let (egress_id, ingress_id) = (self.programs.id(Hook::Egress)?, self.programs.id(Hook::Ingress)?);
         let vnic_id = self.programs.id(Hook::Vnic)?;
-        let mut places = vec![(self.egress(), egress_id)];
+        let mut places = vec![(self.egress(), egress_id), (self.lower(), egress_id)];
         places.extend(ports.iter().map(|(ifindex, name)| (ingress(*ifindex, name), ingress_id)));
         let vnic = |(ifindex, name)| (Place { ifindex, name, hook: Hook::Vnic }, vnic_id);
         places.extend(vnics.iter().map(|(ifindex, name)| vnic((*ifindex, name))));
@@ -260,7 +269,11 @@ impl Bpf {
     }
 
     fn egress(&self) -> Place<'_> {
-        Place { ifindex: self.served.ifindex, name: &self.served.name, hook: Hook::Egress }
+        egress(&self.served)
+    }
+
+    fn lower(&self) -> Place<'_> {
+        lower(&self.served)
     }
 
     /// Pins the maps too, under their names, so that they can be looked at with bpftool.
@@ -309,6 +322,14 @@ impl Bpf {
     fn port(&self, port: PortIndex) -> Result<dlmp_port, Error> {
         (self.ports.get(&port.0.into(), 0)).map_err(|error| failed("read a port", &error))
     }
+}
+
+fn egress(served: &Served) -> Place<'_> {
+    Place { ifindex: served.ifindex, name: &served.name, hook: Hook::Egress }
+}
+
+fn lower(served: &Served) -> Place<'_> {
+    Place { ifindex: served.lower, name: &served.lower_name, hook: Hook::Lower }
 }
 
 fn ingress(ifindex: u32, name: &str) -> Place<'_> {

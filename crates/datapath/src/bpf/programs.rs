@@ -30,7 +30,7 @@ impl Programs {
     pub(super) const fn get(&mut self, hook: Hook) -> &mut SchedClassifier {
         match hook {
             Hook::Ingress => &mut self.ingress,
-            Hook::Egress => &mut self.egress,
+            Hook::Egress | Hook::Lower => &mut self.egress,
             Hook::Vnic => &mut self.vnic,
         }
     }
@@ -39,7 +39,7 @@ impl Programs {
     pub(super) fn id(&self, hook: Hook) -> Result<u32, Error> {
         let program = match hook {
             Hook::Ingress => &self.ingress,
-            Hook::Egress => &self.egress,
+            Hook::Egress | Hook::Lower => &self.egress,
             Hook::Vnic => &self.vnic,
         };
         program.info().map(|info| info.id()).map_err(|error| failed("look at its program", &error))

@@ -146,7 +146,7 @@ pub fn attached_programs(ifindex: u32, direction: Direction) -> io::Result<Vec<u
 /// Attaches a program: on ingress before all others, on egress after all others.
 pub(super) fn create_tcx_link(program: BorrowedFd<'_>, ifindex: u32, hook: Hook) -> io::Result<OwnedFd> {
     let order = match hook {
-        Hook::Ingress | Hook::Vnic => F_BEFORE,
+        Hook::Ingress | Hook::Lower | Hook::Vnic => F_BEFORE,
         Hook::Egress => F_AFTER,
     };
     let mut attributes = Attributes::new(&[raw(program), ifindex, attach_type(hook.direction()), order]);

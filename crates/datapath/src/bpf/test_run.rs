@@ -16,6 +16,11 @@ pub enum Entry {
     Link,
     /// Received by the port with this index of a link.
     Port(u32),
+    /// Come to the lower end of the aggregation's link, with the mark of a report that was held or without.
+    Lower {
+        /// With the mark.
+        marked: bool,
+    },
     /// Sent by the VNIC whose lower end has this index.
     Vnic(u32),
 }
@@ -32,10 +37,14 @@ impl Bpf {
         let (hook, ifindex) = match entry {
             Entry::Link => (Hook::Egress, self.served.ifindex),
             Entry::Port(ifindex) => (Hook::Ingress, ifindex),
+            Entry::Lower { .. } => (Hook::Lower, self.served.lower),
             Entry::Vnic(ifindex) => (Hook::Vnic, ifindex),
         };
-        // struct __sk_buff: the interface's index is its 11th word (include/uapi/linux/bpf.h).
+        // struct __sk_buff: the mark is its 3rd word and the interface's index its 11th (include/uapi/linux/bpf.h).
         let mut context = [0u8; 192];
+        if let Entry::Lower { marked: true } = entry {
+            context[8..12].copy_from_slice(&abi::DLMP_HELD_MARK.to_ne_bytes());
+        }
         context[40..44].copy_from_slice(&ifindex.to_ne_bytes());
         let mut out = vec![0; frame.len() + 64];
         let mut options = TestRunOptions::new();
@@ -73,6 +82,16 @@ impl Bpf {
         const LONG: Duration = Duration::from_secs(3600);
         self.groups.set_alive(if alive { super::now()? + super::nanoseconds(LONG) } else { 0 });
         Ok(())
+    }
+
+    /// Lets the link of the aggregation stand for its own lower end in [`test_run`](Self::test_run), which takes only links
+    /// that exist; or no longer.
+    ///
+    /// # Errors
+    /// The write did not happen.
+    pub fn swap_ends(&mut self) -> Result<(), Error> {
+        std::mem::swap(&mut self.served.ifindex, &mut self.served.lower);
+        self.write_aggregation()
     }
 
     /// Lets a link stand for a port in [`test_run`](Self::test_run), which takes only links that exist; for

@@ -151,9 +151,28 @@ impl Model {
     /// A frame that the aggregation's link sends.
     pub fn egress(&mut self, bytes: &[u8]) -> Verdict {
         self.copies.clear();
+        match Frame::parse(bytes) {
+            Ok(frame) => self.send_above(&frame, bytes),
+            Err(_) => self.refuse(Counter::TxShort),
+        }
+    }
+
+    /// A frame that comes to the lower end of the aggregation's link: one that missed the program on the link itself,
+    /// or one with the mark of a report that was held.
+    pub fn lower(&mut self, bytes: &[u8], marked: bool) -> Verdict {
+        self.copies.clear();
         let Ok(frame) = Frame::parse(bytes) else {
             return self.refuse(Counter::TxShort);
         };
+        if marked && frame.destination().is_group() && membership::is_report(&frame) {
+            // The daemon has it.
+            return Verdict::Drop;
+        }
+        self.aggregation.bump(Counter::TxLower, 1);
+        self.send_above(&frame, bytes)
+    }
+
+    fn send_above(&mut self, frame: &Frame<'_>, bytes: &[u8]) -> Verdict {
         let source = ClientAddress { mac: frame.source(), vlan: frame.vlan() };
         let slot = match self.clients.get(&source) {
             Some(Client { slot, above: Above::Link, learned }) => {
@@ -168,7 +187,7 @@ impl Model {
             },
             _ => return self.refuse(Counter::TxUnknownSource),
         };
-        self.send_from(Above::Link, slot, &frame, source.vlan, bytes)
+        self.send_from(Above::Link, slot, frame, source.vlan, bytes)
     }
 
     /// A frame that a VNIC sends.

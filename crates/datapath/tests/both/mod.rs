@@ -25,6 +25,8 @@ pub const NET1: PortIndex = PortIndex(1);
 
 /// The test run takes any interface that exists: the loopback stands for the ports in turn.
 pub const LOOPBACK: u32 = 1;
+/// The index of no link.
+pub const NO_LINK: u32 = u32::MAX;
 
 pub fn port_mac(port: PortIndex) -> MacAddr {
     MacAddr([0, 0x14, 0x4f, 0xf9, 0, port.0])
@@ -44,7 +46,13 @@ pub struct Pair {
 impl Pair {
     /// Two usable ports; the client sits on net0, its backup is net1, every group is taken from net0.
     pub fn new() -> Self {
-        let served = Served { name: "aggr0".into(), ifindex: LOOPBACK, lower: LOOPBACK, netns_cookie: 1 };
+        let served = Served {
+            name: "aggr0".into(),
+            ifindex: LOOPBACK,
+            lower: NO_LINK,
+            lower_name: "dlmp0".into(),
+            netns_cookie: 1,
+        };
         let mut bpf = Bpf::load(served, Attachment::Clsact).expect("the programs load");
         let events = bpf.take_events().expect("the ring is there");
         let mut pair = Self { bpf, model: Model::default(), events, observed: Vec::new(), copies: Vec::new() };
@@ -92,6 +100,15 @@ impl Pair {
     pub fn egress(&mut self, frame: &[u8]) -> Verdict {
         let verdict = self.model.egress(frame);
         self.agree(Entry::Link, frame, verdict);
+        verdict
+    }
+
+    /// Has a frame come to the lower end of the aggregation's link; returns what both did with it.
+    pub fn lower(&mut self, frame: &[u8], marked: bool) -> Verdict {
+        let verdict = self.model.lower(frame, marked);
+        self.bpf.swap_ends().unwrap();
+        self.agree(Entry::Lower { marked }, frame, verdict);
+        self.bpf.swap_ends().unwrap();
         verdict
     }
 

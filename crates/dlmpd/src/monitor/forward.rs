@@ -35,7 +35,7 @@ pub(super) fn forward_reports(
     name: String,
     reports: mpsc::UnboundedSender<Reports>,
 ) -> Result<AbortHandle, Error> {
-    let socket = crate::sys::whole_frame_socket(lower, None).and_then(crate::sys::wait_on).map_err(failed)?;
+    let socket = crate::sys::held_report_socket(lower).and_then(crate::sys::wait_on).map_err(failed)?;
     let task = tokio::task::spawn_local(async move {
         let mut buffer = Box::new([0; crate::sys::FRAME_MAX]);
         while let Ok(mut guard) = socket.readable().await {

@@ -97,7 +97,7 @@ impl Measurement {
     fn new(port: Device, from: Device) -> io::Result<Self> {
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce).map_err(io::Error::other)?;
-        let receiver = sys::whole_frame_socket(port.ifindex, Some(ETHERTYPE))?;
+        let receiver = sys::whole_frame_socket(port.ifindex, ETHERTYPE)?;
         Ok(Self { port, from, nonce, sender: FrameSender::open()?, receiver })
     }
 

@@ -152,13 +152,19 @@ impl Running {
         }
     }
 
-    /// Reports that the datapath has held. The filters are written before they go on.
+    /// Reports that the datapath has held. The filters are written before they go on; what is no report of a client of
+    /// ours does not go on: it would leave with a port's address.
     /// Returns the groups of links whose lists are to be looked at.
     pub(super) fn reports(&mut self, frames: Vec<Vec<u8>>) -> Vec<(u32, MacAddr)> {
         let mut doubtful = Vec::new();
         for bytes in frames {
             let Ok(frame) = Frame::parse(&bytes) else { continue };
             let source = ClientAddress { mac: frame.source(), vlan: frame.vlan() };
+            // One that was learned just now may be known to the datapath alone.
+            if !membership::is_report(&frame) || (self.slot_of(source).is_none() && !self.bpf.is_client(source)) {
+                tracing::debug!(aggregation = self.name, mac = %source.mac, vlan = source.vlan, "held, but no report of a client");
+                continue;
+            }
             let changes: Vec<_> = membership::changes(&frame).collect();
             if let Some(slot) = self.slot_of(source).filter(|_| !changes.is_empty()) {
                 let listed = self.groups.listed.iter().find(|&(_, &listed)| listed == slot).map(|(&link, _)| link);

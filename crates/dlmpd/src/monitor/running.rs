@@ -147,7 +147,7 @@ impl Running {
     pub async fn start(spec: Spec, cookie: u64, attachment: Attachment, tools: &Tools) -> Result<Self, Error> {
         let Tools { netlink, .. } = tools;
         let (link, lower, made) = own_link(&spec, netlink).await?;
-        let result = Self::on_link(&spec, (&link, lower), cookie, attachment, tools).await;
+        let result = Self::on_link(&spec, (&link, &lower), cookie, attachment, tools).await;
         if result.is_err() && made {
             // Takes the lower end and the egress program with it.
             undo(netlink.delete_link(link.index).await);
@@ -157,13 +157,19 @@ impl Running {
 
     async fn on_link(
         spec: &Spec,
-        (link, lower): (&Link, u32),
+        (link, lower): (&Link, &Link),
         cookie: u64,
         attachment: Attachment,
         tools: &Tools,
     ) -> Result<Self, Error> {
         let Tools { netlink, watched, .. } = tools;
-        let served = Served { name: spec.name.clone(), ifindex: link.index, lower, netns_cookie: cookie };
+        let served = Served {
+            name: spec.name.clone(),
+            ifindex: link.index,
+            lower: lower.index,
+            lower_name: lower.name.clone(),
+            netns_cookie: cookie,
+        };
         let mut bpf = Bpf::load(served, attachment).map_err(failed)?;
         let previous = bpf.previous(netlink).await.map_err(failed)?;
         let events = bpf.take_events().map_err(failed)?;
@@ -180,7 +186,7 @@ impl Running {
             probed: Probed::default(),
             events: forward(events, spec.name.clone(), tools.observed.clone())?,
             link: link.index,
-            lower,
+            lower: lower.index,
             mtu: link.mtu,
             ports: BTreeMap::new(),
             problems: Vec::new(),
@@ -189,7 +195,7 @@ impl Running {
             groups: Groups::default(),
             limits: tools.limits.clone(),
             measured: tools.measured.clone(),
-            reports: forward_reports(lower, spec.name.clone(), tools.reports.clone())?,
+            reports: forward_reports(lower.index, spec.name.clone(), tools.reports.clone())?,
             chores: tools.chores.clone(),
         };
         running.set_learn_limit(spec.learn_limit)?;
@@ -365,9 +371,13 @@ impl Running {
 }
 
 /// The aggregation's own link and its lower end; whether they were made just now.
-async fn own_link(spec: &Spec, netlink: &Netlink) -> Result<(Link, u32, bool), Error> {
+async fn own_link(spec: &Spec, netlink: &Netlink) -> Result<(Link, Link, bool), Error> {
     if let Some(link) = netlink.link(&spec.name).await.map_err(failed)? {
-        let Some(lower) = link.peer_index.filter(|_| is_aggregation(&link)) else {
+        let lower = match link.peer_index.filter(|_| is_aggregation(&link)) {
+            Some(lower) => netlink.link_by_index(lower).await.map_err(failed)?,
+            None => None,
+        };
+        let Some(lower) = lower else {
             return Err(Error::refused(format!("the name {} is taken by another link", spec.name), "dladm show-link"));
         };
         return Ok((link, lower, false));
@@ -390,7 +400,7 @@ async fn own_link(spec: &Spec, netlink: &Netlink) -> Result<(Link, u32, bool), E
     }
     // Nothing of its own is to leave the lower end and come out of the aggregation.
     undo(ipv6::set_disabled(&lower.name, true));
-    Ok((link, lower.index, true))
+    Ok((link, lower, true))
 }
 
 /// Logs what could not be undone: nothing better can be done with it.
