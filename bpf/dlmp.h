@@ -169,6 +169,7 @@ enum dlmp_counter {
 	DLMP_RX_NOBODY,           /* rule 4: unicast for nobody here: dropped */
 	DLMP_RX_LINK_LOCAL,       /* rule 4: 01:80:c2:00:00:0x stays on the port */
 	DLMP_RX_SHORT,            /* no whole Ethernet header: dropped */
+	DLMP_RX_VLAN_STACKED,     /* a priority tag before another tag: dropped */
 	DLMP_RX_PROBE_REQUEST,    /* transitive probe of another port: answered */
 	DLMP_RX_PROBE_RESPONSE,   /* answer to a transitive probe: noted */
 	DLMP_RX_PROBE_MALFORMED,  /* begins like a transitive probe and goes on otherwise: dropped */

@@ -8,6 +8,7 @@
 #define ETH_P_RARP 0x8035
 #define ETH_P_IPV6 0x86dd
 #define ETH_P_8021Q 0x8100
+#define ETH_P_8021AD 0x88a8
 #define VLAN_VID_MASK 0x0fff
 
 #define IPPROTO_HOPOPTS 0
@@ -45,19 +46,56 @@ static __always_inline struct ethernet *ethernet_of(struct __sk_buff *skb)
 	return eth;
 }
 
-/* The VLAN of a frame, 0 when it has none (or only a priority tag). The tag is in the metadata,
- * except for a frame that was sent with the tag in its bytes. */
+/*
+ * Whether the outermost tag of a frame is of another kind than 802.1Q. The kernel moves an 802.1ad tag to the metadata
+ * as well, but it is no VLAN of the link: to switches it is payload in the sender's own VLAN (IEEE 802.1Q, 5.5).
+ */
+static __always_inline bool has_foreign_tag(const struct __sk_buff *skb)
+{
+	return skb->vlan_present && skb->vlan_proto != bpf_htons(ETH_P_8021Q);
+}
+
+/* The EtherType of a frame as the rules read it: none of theirs behind a foreign tag. */
+static __always_inline __be16 type_of(const struct __sk_buff *skb, const struct ethernet *eth)
+{
+	return has_foreign_tag(skb) ? (__be16)skb->vlan_proto : eth->type;
+}
+
+/* The VLAN of a frame, 0 when it has none (or only a priority tag, or a foreign one). The tag is in the
+ * metadata, except for a frame that was sent with the tag in its bytes. */
 static __always_inline __u16 vlan_of(struct __sk_buff *skb, const struct ethernet *eth)
 {
 	__be16 tci;
 
 	if (skb->vlan_present)
-		return skb->vlan_tci & VLAN_VID_MASK;
+		return has_foreign_tag(skb) ? 0 : skb->vlan_tci & VLAN_VID_MASK;
 	if (eth->type != bpf_htons(ETH_P_8021Q))
 		return 0;
 	if (bpf_skb_load_bytes(skb, sizeof(*eth), &tci, sizeof(tci)))
 		return 0;
 	return bpf_ntohs(tci) & VLAN_VID_MASK;
+}
+
+static __always_inline bool is_tag(__be16 type)
+{
+	return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD);
+}
+
+/*
+ * Whether a tag without a VLAN (a priority tag) is before another tag. Kernels take such a tag off and go by the one
+ * behind it (check_vlan_id in net/core/dev.c): who receives the frame takes it for one of that VLAN.
+ */
+static __always_inline bool hides_vlan(struct __sk_buff *skb, const struct ethernet *eth)
+{
+	struct {
+		__be16 tci;
+		__be16 type;
+	} tag;
+
+	if (skb->vlan_present)
+		return !(skb->vlan_tci & VLAN_VID_MASK) && is_tag(eth->type);
+	return is_tag(eth->type) && !bpf_skb_load_bytes(skb, sizeof(*eth), &tag, sizeof(tag)) &&
+	       !(bpf_ntohs(tag.tci) & VLAN_VID_MASK) && is_tag(tag.type);
 }
 
 static __always_inline bool same_mac(const __u8 *one, const __u8 *other)
@@ -131,7 +169,7 @@ static __always_inline bool find_mld_report(struct __sk_buff *skb, __u32 at_ip, 
 /* Whether a group-addressed frame tells switches which groups its sender wants, and where. */
 static __always_inline bool find_report(struct __sk_buff *skb, const struct ethernet *eth, struct report *report)
 {
-	__be16 type = eth->type;
+	__be16 type = type_of(skb, eth);
 	__u32 at_ip = sizeof(*eth);
 
 	if (type == bpf_htons(ETH_P_8021Q)) {
@@ -169,7 +207,7 @@ static __always_inline bool is_unsolicited_advertisement(struct __sk_buff *skb, 
 /* Whether a frame says where its sender is now: what a hypervisor sends after a migration. */
 static __always_inline bool is_announcement(struct __sk_buff *skb, const struct ethernet *eth)
 {
-	__be16 type = eth->type;
+	__be16 type = type_of(skb, eth);
 	__u32 at_payload = sizeof(*eth);
 
 	if (type == bpf_htons(ETH_P_8021Q)) {

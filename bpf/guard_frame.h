@@ -3,7 +3,6 @@
 #ifndef GUARD_FRAME_H
 #define GUARD_FRAME_H
 
-#define ETH_P_8021AD 0x88a8
 #define VLAN_PRIO_SHIFT 13
 #define VLAN_RESERVED 4095 /* IEEE 802.1Q, table 9-2 */
 
@@ -25,11 +24,6 @@ static __always_inline __u64 mac_word(const __u8 *mac)
 	const part *parts = (const part *)mac;
 
 	return parts[0] | (__u64)parts[1] << 16 | (__u64)parts[2] << 32;
-}
-
-static __always_inline bool is_tag(__be16 type)
-{
-	return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD);
 }
 
 /*

@@ -94,7 +94,7 @@ int dlmp_ingress(struct __sk_buff *skb)
 	__u32 ifindex = skb->ifindex, here, other, link = 0;
 	struct dlmp_counters *row;
 	struct dlmp_client *client;
-	bool untag = false;
+	bool untag = false, hides = false;
 	enum dlmp_counter why;
 	struct dlmp_slot *slot;
 	struct seat seat;
@@ -107,8 +107,9 @@ int dlmp_ingress(struct __sk_buff *skb)
 		source.vlan = destination.vlan = vlan_of(skb, eth);
 		__builtin_memcpy(source.mac, eth->source, sizeof(source.mac));
 		__builtin_memcpy(destination.mac, eth->destination, sizeof(destination.mac));
-		type = eth->type;
-		if (type != bpf_htons(ETH_P_EXPERIMENTAL) &&
+		type = type_of(skb, eth);
+		hides = hides_vlan(skb, eth);
+		if (!hides && type != bpf_htons(ETH_P_EXPERIMENTAL) &&
 		    is_for_client_here(skb, aggr, &source, &destination, &seat, &link, &untag))
 			return take(skb, counters_of(seat.index), aggr, link, untag);
 	}
@@ -120,6 +121,9 @@ int dlmp_ingress(struct __sk_buff *skb)
 	row = counters_of(here);
 	if (!eth)
 		return drop(row, DLMP_RX_SHORT);
+
+	if (hides)
+		return drop(row, DLMP_RX_VLAN_STACKED);
 
 	/* Probes carry the ports' own addresses, so they come before rule 1. */
 	if (type == bpf_htons(ETH_P_EXPERIMENTAL) && take_probe(skb, eth, aggr, here, row, &verdict))

@@ -86,7 +86,7 @@ static __always_inline bool take_probe(struct __sk_buff *skb, struct ethernet *e
 	/* The pointer into the frame does not outlive the helpers below. */
 	__builtin_memcpy(destination, eth->destination, sizeof(destination));
 	__builtin_memcpy(source, eth->source, sizeof(source));
-	vlan = skb->vlan_present ? skb->vlan_tci & VLAN_VID_MASK : 0;
+	vlan = vlan_of(skb, eth);
 
 	*verdict = TC_ACT_SHOT;
 	if (bpf_skb_load_bytes(skb, sizeof(*eth), &probe, sizeof(probe)) ||

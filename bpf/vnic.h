@@ -9,7 +9,8 @@ static __always_inline bool tag(struct __sk_buff *skb, __u16 vlan)
 {
 	__u16 priority = 0;
 
-	if (skb->vlan_present) {
+	/* A foreign tag is payload, and goes into the bytes. */
+	if (skb->vlan_present && !has_foreign_tag(skb)) {
 		priority = skb->vlan_tci & ~VLAN_VID_MASK;
 		if (bpf_skb_vlan_pop(skb))
 			return false;

@@ -38,6 +38,8 @@ pub enum Counter {
     RxLinkLocal = abi::DLMP_RX_LINK_LOCAL,
     /// No whole Ethernet header.
     RxShort = abi::DLMP_RX_SHORT,
+    /// A priority tag before another tag.
+    RxVlanStacked = abi::DLMP_RX_VLAN_STACKED,
     /// Transitive probe of another port, answered.
     RxProbeRequest = abi::DLMP_RX_PROBE_REQUEST,
     /// Answer to a transitive probe, noted.
@@ -97,6 +99,7 @@ impl Counter {
         (Self::RxNobody, "rx-nobody"),
         (Self::RxLinkLocal, "rx-link-local"),
         (Self::RxShort, "rx-short"),
+        (Self::RxVlanStacked, "rx-vlan-stacked"),
         (Self::RxProbeRequest, "rx-probe-request"),
         (Self::RxProbeResponse, "rx-probe-response"),
         (Self::RxProbeMalformed, "rx-probe-malformed"),

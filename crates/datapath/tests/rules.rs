@@ -174,6 +174,10 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
         Just(vec![0x81, 0, 0, 7, 8, 0]),
         Just(vec![0x81, 0, 0, 0, 0x86, 0xdd, 0x60, 0, 0, 0, 0, 36, 0, 1]),
         Just(vec![0x80, 0x35]),
+        Just(vec![0x88, 0xa8, 0, 7, 8, 0, 0x45]),
+        Just(vec![0x88, 0xa8, 0, 0, 0x81, 0, 0, 7, 8, 0]),
+        Just(vec![0x81, 0, 0xe0, 0, 0x81, 0, 0, 7, 8, 0]),
+        Just(vec![0x81, 0, 0, 7, 0x88, 0xa8, 0, 7, 8, 0]),
     ];
     let rest = prop_oneof![
         proptest::collection::vec(any::<u8>(), 4..90),

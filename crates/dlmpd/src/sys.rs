@@ -334,7 +334,11 @@ pub fn receive_frame(socket: &Socket, buffer: &mut [u8; FRAME_MAX]) -> io::Resul
             // SAFETY: as many bytes as the structure has, which is plain data, are there.
             let data: libc::tpacket_auxdata =
                 unsafe { message.data_bytes.as_ptr().cast::<libc::tpacket_auxdata>().read_unaligned() };
-            (data.tp_status & libc::TP_STATUS_VLAN_VALID != 0).then_some(data.tp_vlan_tci)
+            let kind = match data.tp_status & libc::TP_STATUS_VLAN_TPID_VALID {
+                0 => ethertype::VLAN,
+                _ => data.tp_vlan_tpid,
+            };
+            (data.tp_status & libc::TP_STATUS_VLAN_VALID != 0).then_some([kind, data.tp_vlan_tci])
         }
         _ => None,
     });
@@ -343,8 +347,7 @@ pub fn receive_frame(socket: &Socket, buffer: &mut [u8; FRAME_MAX]) -> io::Resul
     if let Some(tag) = tag
         && len >= TAG_AT
     {
-        let [high, low] = tag.to_be_bytes();
-        frame.splice(TAG_AT..TAG_AT, [0x81, 0x00, high, low]);
+        frame.splice(TAG_AT..TAG_AT, tag.map(u16::to_be_bytes).concat());
     }
     Ok(frame)
 }

@@ -7,7 +7,7 @@ use dlmp_wire::MacAddr;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridge, InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo,
-    LinkLayerType, LinkMessage, LinkMode, State, Stats64,
+    LinkLayerType, LinkMessage, LinkMode, State, Stats64, VlanProtocol,
 };
 use rtnetlink::LinkUnspec;
 
@@ -43,7 +43,7 @@ pub struct Link {
     pub ethernet: bool,
     /// Kind of a virtual link: `veth`, `bridge`, `tun`...; absent for hardware.
     pub kind: Option<String>,
-    /// VLAN id of a VLAN device.
+    /// The 802.1Q VLAN of a VLAN device; 0 of one with other tags (802.1ad), which are no VLANs of the link below.
     pub vlan: Option<u16>,
     /// A bridge that filters VLANs.
     pub vlan_filtering: bool,
@@ -136,7 +136,9 @@ impl Link {
             match info {
                 LinkInfo::Kind(kind) => self.kind = Some(kind.to_string()),
                 LinkInfo::Data(InfoData::Vlan(vlan)) => {
-                    self.vlan = vlan.iter().find_map(|info| if let InfoVlan::Id(id) = info { Some(*id) } else { None });
+                    let has_other_tags = |info: &InfoVlan| matches!(info, InfoVlan::Protocol(protocol) if *protocol != VlanProtocol::Ieee8021Q);
+                    let id = vlan.iter().find_map(|info| if let InfoVlan::Id(id) = info { Some(*id) } else { None });
+                    self.vlan = id.map(|id| if vlan.iter().any(has_other_tags) { 0 } else { id });
                 }
                 LinkInfo::Data(InfoData::Bridge(bridge)) => {
                     self.vlan_filtering = bridge.contains(&InfoBridge::VlanFiltering(true));

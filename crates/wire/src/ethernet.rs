@@ -17,6 +17,8 @@ pub mod ethertype {
     pub const RARP: u16 = 0x8035;
     /// 802.1Q tag.
     pub const VLAN: u16 = 0x8100;
+    /// 802.1ad tag, which is no VLAN here.
+    pub const PROVIDER_VLAN: u16 = 0x88a8;
     /// IPv6.
     pub const IPV6: u16 = 0x86dd;
     /// For experiments within one organisation (IEEE 802, local experimental 1): transitive probes.

@@ -279,6 +279,10 @@ impl Model {
             return self.drop(here, Counter::RxShort);
         };
 
+        if hides_vlan(bytes) {
+            return self.drop(here, Counter::RxVlanStacked);
+        }
+
         // Probes carry the ports' own addresses, so they come before rule 1.
         if let Some(verdict) = self.probe(here, &frame, bytes) {
             return verdict;
@@ -456,6 +460,13 @@ const TO_LINK: Delivery = Delivery { to: Above::Link, untagged: false };
 /// A VNIC in a VLAN has its frames without the tag; one behind it that has the tag itself was learned.
 fn delivery(client: &Client, vlan: u16) -> Delivery {
     Delivery { to: client.above, untagged: client.above != Above::Link && !client.learned && vlan != 0 }
+}
+
+/// Whether a tag without a VLAN is before another tag, which hosts then go by.
+fn hides_vlan(bytes: &[u8]) -> bool {
+    let word = |at: usize| Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
+    let is_tag = |at| matches!(word(at), Some(ethertype::VLAN | ethertype::PROVIDER_VLAN));
+    is_tag(12) && word(14).is_some_and(|tci| tci & 0x0fff == 0) && is_tag(16)
 }
 
 /// Whether a frame says where its sender is now: a RARP, an ARP for the sender's own address (RFC 5227), a

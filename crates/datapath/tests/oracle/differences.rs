@@ -117,6 +117,13 @@ pub const LISTED: &[Difference] = &[
         is: |frame, at| frame.refused == Some(Counter::TxUnknownSource) && at.who == Who::Theirs,
     },
     Difference {
+        name: "foreign-tag-is-payload",
+        rule: "VLANs",
+        why: "a switch that knows 802.1Q alone carries an 802.1ad tag in the sender's own VLAN; Open vSwitch takes it for the \
+              VLAN of its number",
+        is: |frame, _| frame.sent.has_provider_tag(),
+    },
+    Difference {
         name: "reports-by-multicast-port",
         rule: "2",
         why: "a snooping switch sends a group to the port where the report came from, and ours takes it from one",

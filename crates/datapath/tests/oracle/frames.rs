@@ -126,6 +126,8 @@ pub struct Sent {
     pub source: MacAddr,
     /// 0 for no tag.
     pub vlan: u16,
+    /// The tag is one of 802.1ad.
+    pub provider: bool,
     pub payload: Payload,
 }
 
@@ -135,12 +137,24 @@ impl Sent {
         let mut bytes = [self.destination.0, self.source.0].concat();
         bytes.extend(self.payload.bytes(self.source));
         bytes.resize(bytes.len().max(80), 0);
-        tagged(bytes, self.vlan)
+        let mut bytes = tagged(bytes, self.vlan);
+        if self.has_provider_tag() {
+            bytes[HEADER_LEN - 2..HEADER_LEN].copy_from_slice(&[0x88, 0xa8]);
+        }
+        bytes
     }
 
-    /// The VLAN that it is in: that of the VNIC that it comes from, or of its tag.
+    pub const fn has_provider_tag(&self) -> bool {
+        self.provider && self.vlan != 0
+    }
+
+    /// The VLAN that it is in by our rules: that of the VNIC that it comes from, or of its 802.1Q tag.
     pub fn in_vlan(&self) -> u16 {
-        if self.at == Place::VLAN_VNIC { VLAN } else { self.vlan }
+        match self.at {
+            Place::VLAN_VNIC => VLAN,
+            _ if self.provider => 0,
+            _ => self.vlan,
+        }
     }
 
     pub fn sender(&self) -> ClientAddress {

@@ -103,7 +103,8 @@ impl Ours {
         let released = self.observe();
 
         // What the model calls the frame has the tag of the VNIC's VLAN already.
-        let whole = if sent.at == Place::VLAN_VNIC && sent.vlan == 0 { tagged(bytes, VLAN) } else { bytes };
+        let without_vlan = sent.vlan == 0 || sent.provider;
+        let whole = if sent.at == Place::VLAN_VNIC && without_vlan { tagged(bytes, VLAN) } else { bytes };
         let mut outputs = Outputs::new();
         let mut put = |place, frame| outputs.entry(place).or_default().push(frame);
         let copies = std::iter::from_fn(|| self.model.poll_copy());

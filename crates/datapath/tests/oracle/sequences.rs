@@ -46,7 +46,7 @@ impl Named {
 /// Any sequence.
 pub fn any() -> impl Strategy<Value = Sequence> {
     let place = || select(&Place::ALL[..]);
-    let vlan = || prop_oneof![2 => Just(0), 1 => Just(VLAN)];
+    let tag = prop_oneof![8 => Just((0, false)), 4 => Just((VLAN, false)), 1 => Just((VLAN, true))];
     // Most frames are what honest senders send, what comes back of it, or what says where somebody is now; the
     // rest is anything.
     let honest = {
@@ -71,11 +71,12 @@ pub fn any() -> impl Strategy<Value = Sequence> {
             1 => (Just(MacAddr::BROADCAST), announcement),
         ]
     };
-    let sent = (from, content, vlan()).prop_map(|((at, source), (destination, payload), vlan)| Sent {
+    let sent = (from, content, tag).prop_map(|((at, source), (destination, payload), (vlan, provider))| Sent {
         at,
         destination,
         source,
         vlan,
+        provider,
         payload,
     });
     let step = prop_oneof![
@@ -103,11 +104,15 @@ fn ip(at: Place, source: MacAddr, destination: MacAddr) -> Step {
 }
 
 fn in_vlan(at: Place, source: MacAddr, destination: MacAddr) -> Step {
-    Step::Send(Sent { at, destination, source, vlan: VLAN, payload: Payload::Ip })
+    Step::Send(Sent { at, destination, source, vlan: VLAN, provider: false, payload: Payload::Ip })
+}
+
+fn with_provider_tag(at: Place, source: MacAddr, destination: MacAddr) -> Step {
+    Step::Send(Sent { at, destination, source, vlan: VLAN, provider: true, payload: Payload::Ip })
 }
 
 fn carrying(payload: Payload, at: Place, source: MacAddr, destination: MacAddr) -> Step {
-    Step::Send(Sent { at, destination, source, vlan: 0, payload })
+    Step::Send(Sent { at, destination, source, vlan: 0, provider: false, payload })
 }
 
 /// A sequence for each rule and each difference.
@@ -187,6 +192,16 @@ pub fn named() -> Vec<Named> {
                 ip(Place::VLAN_VNIC, VLAN_VNIC, GUEST),
                 in_vlan(NET0, STRANGER, VLAN_VNIC),
                 in_vlan(NET0, STRANGER, ALL),
+            ],
+        ),
+        named(
+            "an 802.1ad tag is no VLAN",
+            &["foreign-tag-is-payload"],
+            vec![
+                with_provider_tag(NET0, STRANGER, VLAN_VNIC),
+                with_provider_tag(NET0, STRANGER, HOST),
+                with_provider_tag(NET0, STRANGER, ALL),
+                with_provider_tag(Link, GUEST, VLAN_VNIC),
             ],
         ),
         named(
