@@ -65,8 +65,8 @@ static __always_inline int answer(struct __sk_buff *skb, struct dlmp_aggregation
 }
 
 /*
- * A frame of our type that arrived on port `here`. Returns false when it is not ours: the rules
- * decide about it then.
+ * A frame of our type that arrived on port `here`. Returns false when it is not ours, which is for a port's own address:
+ * the rules decide about it then. A guest behind us may have an aggregation that probes, with its own addresses.
  */
 static __always_inline bool take_probe(struct __sk_buff *skb, struct ethernet *eth,
 				       struct dlmp_aggregation *aggr, __u32 here,
@@ -80,13 +80,13 @@ static __always_inline bool take_probe(struct __sk_buff *skb, struct ethernet *e
 	__be32 magic;
 	__u16 vlan;
 
-	if (!aggr->probing || bpf_skb_load_bytes(skb, sizeof(*eth), &magic, sizeof(magic)) ||
-	    magic != bpf_htonl(PROBE_MAGIC))
-		return false;
 	/* The pointer into the frame does not outlive the helpers below. */
 	__builtin_memcpy(destination, eth->destination, sizeof(destination));
 	__builtin_memcpy(source, eth->source, sizeof(source));
 	vlan = vlan_of(skb, eth);
+	if (!aggr->probing || port_with(destination) == DLMP_NO_PORT || bpf_skb_load_bytes(skb, sizeof(*eth), &magic, sizeof(magic)) ||
+	    magic != bpf_htonl(PROBE_MAGIC))
+		return false;
 
 	*verdict = TC_ACT_SHOT;
 	if (bpf_skb_load_bytes(skb, sizeof(*eth), &probe, sizeof(probe)) ||

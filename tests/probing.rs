@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dlmp_engine::Action;
 use dlmp_engine::record::{Line, What, replay};
-use dlmp_testbed::{Pins, Record};
+use dlmp_testbed::{Environment, Namespace, Pins, Record, bridge, veth};
 use dlmp_tests::{Guest, HOST, assert_whole, ip_json, json, refused, typed, wait_for};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json as value};
@@ -105,6 +105,36 @@ fn the_flags_tell_how_each_port_is_known_to_be_alive() {
     assert_eq!(busy_row["flags"], "u--3", "{busy_row}");
     assert_eq!((&busy_row["targets"], &busy_row["xtargets"]), (&value!([HOST.to_string()]), &value!([idle])));
     assert_eq!((&idle_row["targets"], &idle_row["xtargets"]), (&value!([]), &value!([busy])));
+}
+
+#[test]
+fn a_guest_probes_between_its_own_ports_through_an_aggregation_that_probes_too() {
+    for pins in [Pins::None, Pins::Mounted] {
+        // A service domain: a bridge above an aggregation, which has no address.
+        let domain = Guest::new(pins);
+        typed(&domain.dlmp, "dladm create-aggr -l net0 -l net1 aggr0");
+        bridge(&domain.namespace, "vsw0", &["aggr0"]).unwrap();
+        domain.probe(&format!("probe-ip=+{HOST}"));
+
+        let namespace = Namespace::new("ee", "inner").unwrap();
+        veth((&namespace, "net0"), (&domain.namespace, "vnet0")).unwrap();
+        veth((&namespace, "net1"), (&domain.switch, "vnet1")).unwrap();
+        domain.namespace.ip("link set dev vnet0 master vsw0").unwrap();
+        domain.switch.ip("link set dev vnet1 master br0").unwrap();
+        let dlmp = Environment::new(&namespace, Pins::None).unwrap();
+        let guest = Guest { namespace, switch: domain.switch.clone(), host: domain.host.clone(), dlmp };
+        typed(&guest.dlmp, "dladm create-aggr -l net0 -l net1 aggr0");
+        guest.give_address("");
+        guest.probe(&format!("probe-ip=+{HOST}"));
+        for (port, other) in [("net0", "net1"), ("net1", "net0")] {
+            wait_for(&format!("{port} reaches {other}"), || guest.probe_state(port)["xtargets"] == value!([other]));
+        }
+        let rules = &json(&domain.dlmp, "dlstat show-aggr -v -j aggr0")[0]["rules"];
+        assert_eq!(rules["rx-probe-forged"], 0, "{rules}");
+        // The service domain's own go on all the same.
+        assert_eq!(domain.probe_state("net0")["xtargets"], value!(["net1"]));
+        assert_eq!(domain.detection(), "link and probes");
+    }
 }
 
 #[test]

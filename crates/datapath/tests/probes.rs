@@ -15,7 +15,7 @@ use dlmp_wire::MacAddr;
 use dlmp_wire::transitive::{Key, Kind, Probe};
 use proptest::prelude::*;
 
-use both::{NET0, NET1, Pair, STRANGER, frame, port_mac};
+use both::{CLIENT, NET0, NET1, Pair, STRANGER, TO_LINK, frame, port_mac};
 
 const KEY: Key = *b"0123456789abcdef";
 
@@ -136,7 +136,8 @@ fn a_probe_counts_on_its_way_between_two_ports_only() {
     ] {
         assert_eq!(pair.arrives(port, &frame), Verdict::Drop, "{frame:02x?}");
     }
-    assert_eq!(pair.counted(NET0, Counter::RxProbeStray), 5);
+    assert_eq!(pair.counted(NET0, Counter::RxProbeStray), 4);
+    assert_eq!(pair.counted(NET0, Counter::RxReflection), 1, "that for a stranger is a port's own, come back");
     assert_eq!(pair.counted(NET1, Counter::RxProbeStray), 1);
 }
 
@@ -161,6 +162,38 @@ fn without_probing_and_with_anothers_magic_the_rules_decide() {
     foreign[14] = b'X';
     assert_eq!(pair.arrives(NET1, &foreign), Verdict::Drop);
     assert_eq!(pair.counted(NET1, Counter::RxReflection), 1);
+}
+
+#[test]
+fn probes_for_anybody_but_a_port_are_left_to_the_rules() {
+    const GUEST: MacAddr = MacAddr([0x52, 0x54, 0, 1, 1, 1]);
+    let mut pair = probing();
+    pair.both(|d| d.set_bridged(true));
+    // A guest of the bridge that was heard, a silent one, the aggregation itself, and everybody.
+    assert_eq!(pair.egress(&frame(STRANGER, GUEST, &[8, 0, 0x45])), Verdict::Send { port: NET0, source: None });
+    pair.observed.clear();
+    let silent = MacAddr([0x52, 0x54, 0, 1, 1, 2]);
+    for key in [&KEY, b"the guest's key."] {
+        for kind in [Kind::Request, Kind::Response] {
+            for destination in [GUEST, silent, CLIENT, MacAddr::BROADCAST] {
+                let mut probe = bytes(probe(kind, 1), key);
+                probe[..6].copy_from_slice(&destination.0);
+                probe[6..12].copy_from_slice(&STRANGER.0);
+                assert_eq!(pair.arrives(NET0, &probe), TO_LINK, "{kind:?} to {destination}");
+                // Whatever else is in it.
+                probe.truncate(30);
+                assert_eq!(pair.arrives(NET0, &probe), TO_LINK, "{kind:?} to {destination}, cut off");
+            }
+        }
+    }
+    for counter in [Counter::RxProbeForged, Counter::RxProbeMalformed, Counter::RxProbeStray] {
+        assert_eq!(pair.counted(NET0, counter), 0, "{counter:?}");
+    }
+    let mut forged = bytes(probe(Kind::Request, 1), b"another key here");
+    assert_eq!(pair.arrives(NET1, &forged), Verdict::Drop, "that for a port is ours");
+    forged[..6].copy_from_slice(&port_mac(NET0).0);
+    assert_eq!(pair.arrives(NET1, &forged), Verdict::Drop, "and that for another one of our ports");
+    assert_eq!(pair.counted(NET1, Counter::RxProbeForged), 2);
 }
 
 #[test]

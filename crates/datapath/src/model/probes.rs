@@ -20,9 +20,9 @@ pub(super) struct Pair {
 }
 
 impl Model {
-    /// What becomes of a transitive probe; nothing if the frame is none.
+    /// What becomes of a transitive probe; nothing if the frame is none, or not for a port: a guest may probe too.
     pub(super) fn probe(&mut self, here: PortIndex, frame: &Frame<'_>, bytes: &[u8]) -> Option<Verdict> {
-        let Probing { key, vlan } = self.probing?;
+        let Probing { key, vlan } = self.probing.filter(|_| self.is_port(frame.destination()))?;
         // The kernel takes a tag out of the bytes before the program sees them.
         let body = bytes.get(HEADER_LEN..).filter(|_| bytes[12..14] == ethertype::EXPERIMENTAL.to_be_bytes())?;
         let mut probe = match Probe::parse(body, &key) {
