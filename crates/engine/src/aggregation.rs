@@ -1,5 +1,8 @@
 //! One aggregation: the health of its ports, where its clients sit, and what to do about it.
 
+mod lending;
+mod probed;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -7,6 +10,7 @@ use crate::announce::Announcements;
 use crate::clients::{Clients, Move};
 use crate::multicast::Multicast;
 use crate::probe::{Detection, Probing, Standing, View};
+use lending::Loan;
 use crate::{Action, Event, Health, LinkState, Notice, PortIndex, PortView, SlotIndex, Source};
 
 /// At most so many clients whose port is fine move together to even the load. It is what one batch of
@@ -38,6 +42,8 @@ pub struct Aggregation {
     announcements: Announcements,
     sources: Vec<Source>,
     probing: Option<Probing>,
+    /// The client that sits on another port than its own to have targets asked from there.
+    loan: Option<Loan>,
     /// Ports that were restored as failed, until it is known whether there is probing.
     failed_before: BTreeSet<PortIndex>,
     /// The number of the last transitive probe, when probing is stopped.
@@ -51,6 +57,8 @@ struct Port {
     link: LinkState,
     /// Its link and whether it is active, as last told.
     told: Option<(LinkState, bool)>,
+    /// When somebody's frame for a client last came in through it.
+    received: Option<Instant>,
 }
 
 impl Aggregation {
@@ -68,6 +76,7 @@ impl Aggregation {
             announcements: Announcements::default(),
             sources: Vec::new(),
             probing: None,
+            loan: None,
             failed_before: BTreeSet::new(),
             last_probe: 0,
             detection: Detection::Link,
@@ -88,6 +97,7 @@ impl Aggregation {
                 }
                 return;
             }
+            Event::Received(port) => return self.received(port, now),
             Event::PortAdded(port) => {
                 self.ports.insert(port, Port::default());
                 self.multicast.add_port(port);
@@ -126,7 +136,7 @@ impl Aggregation {
             event => decide = self.probe_event(event, counted),
         }
         let changed = self.tell_health(now);
-        if decide || changed {
+        if self.settle_loan(now) || decide || changed {
             self.decide(now);
         }
     }
@@ -141,7 +151,7 @@ impl Aggregation {
             probing.beat(now, counted, &mut self.actions);
             decide |= self.tell_health(now);
         }
-        if decide {
+        if self.settle_loan(now) || decide {
             self.decide(now);
         }
     }
@@ -190,43 +200,6 @@ impl Aggregation {
         &self.multicast
     }
 
-    fn set_probing(&mut self, fdt: Option<Duration>, now: Instant) {
-        let failed_before = std::mem::take(&mut self.failed_before);
-        match (&mut self.probing, fdt) {
-            (probing, None) => {
-                self.last_probe = probing.take().map_or(self.last_probe, |probing| probing.last());
-            }
-            (Some(probing), Some(fdt)) => {
-                let counted = probing.arrive(now);
-                probing.set_fdt(fdt, now, counted);
-            }
-            (probing @ None, Some(fdt)) => {
-                let mut new = Probing::new(fdt, self.last_probe, self.epoch, now);
-                for (&port, known) in self.ports.iter().filter(|(_, known)| known.link != LinkState::Unknown) {
-                    new.link(port, known.link == LinkState::Up, now);
-                }
-                for port in failed_before {
-                    new.restore_failed(port, now);
-                }
-                *probing = Some(new);
-            }
-        }
-    }
-
-    /// Hands what probes have brought to probing. Says whether places may have to change: never.
-    fn probe_event(&mut self, event: Event, counted: Instant) -> bool {
-        if let Some(probing) = &mut self.probing {
-            match event {
-                Event::Targets { given, routers } => probing.set_targets(&given, &routers, counted),
-                Event::Found(host) => probing.found(host, counted),
-                Event::Answered { question, rtt } => probing.answered(question, rtt, counted),
-                Event::NotSent(question) => probing.not_sent(question),
-                _ => {}
-            }
-        }
-        false
-    }
-
     fn link(&mut self, port: PortIndex, state: LinkState, counted: Instant) {
         let Some(known) = self.ports.get_mut(&port) else { return };
         if known.link == state {
@@ -249,6 +222,7 @@ impl Aggregation {
             self.announcements.cancel(slot);
             self.multicast.forget_client(slot, &mut self.actions);
         }
+        self.loan = self.loan.filter(|loan| !slots.contains(&loan.slot()));
         // What is still to be carried out must not bring one back: its slot may soon be another's.
         let gone: BTreeSet<SlotIndex> = slots.iter().copied().collect();
         self.actions.retain(|action| match action {
@@ -361,19 +335,6 @@ impl Aggregation {
         self.set_carrier(self.ports.values().any(|port| port.link == LinkState::Up));
         self.seat_sources(now);
         self.announce(now);
-    }
-
-    /// Tells probing which sources sit where now.
-    fn seat_sources(&mut self, now: Instant) {
-        let Some(probing) = &mut self.probing else { return };
-        let mut seats: BTreeMap<PortIndex, Vec<Source>> = BTreeMap::new();
-        for source in &self.sources {
-            if let Some(port) = self.clients.port(source.slot) {
-                seats.entry(port).or_default().push(*source);
-            }
-        }
-        let counted = probing.arrive(now);
-        probing.set_seats(seats, counted);
     }
 
     /// Tells the datapath every placement that changed.

@@ -77,6 +77,13 @@ impl Clients {
         self.carry_out(spread::assign(&wanting, &load))
     }
 
+    /// Seats a client on a port for a while, whatever that is like: nobody else moves for it.
+    pub(crate) fn lend(&mut self, slot: SlotIndex, port: PortIndex) {
+        if let Some(client) = self.rows.get_mut(&slot) {
+            client.port = Some(port);
+        }
+    }
+
     /// Moves clients whose port is fine to even the load, at most so many.
     pub(crate) fn balance(&mut self, usable: &[PortIndex], at_most: usize) -> Vec<Move> {
         let (seats, _) = self.on_usable(usable);

@@ -51,6 +51,11 @@ pub enum Event {
         /// From the routes.
         routers: Vec<IpAddr>,
     },
+    /// All addresses of this host, as far as they are known: on any link, in any family, also in other
+    /// namespaces. None of them is ever a target, whoever names it: it would answer whatever happens.
+    OwnAddresses(Vec<IpAddr>),
+    /// A frame for a client, from somebody else and to it alone, came in through a port.
+    Received(PortIndex),
     /// A host has answered a multicast echo.
     Found(IpAddr),
     /// A question was answered.

@@ -66,6 +66,14 @@ pub enum Way {
     Address,
 }
 
+impl Way {
+    /// Whether it is an echo.
+    #[must_use]
+    pub const fn is_echo(self) -> bool {
+        matches!(self, Self::Echo { .. })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use dlmp_datapath::model::{Model, Verdict};
-use dlmp_datapath::{ClientAddress, Datapath, Observation, Placement, PortIndex, Probing};
+use dlmp_datapath::{ClientAddress, Counter, Datapath, Observation, Placement, PortIndex, Probing};
 use dlmp_engine::{
     Action, Aggregation, Event, LinkState, Notice, PortView, Question, QuestionId, SlotIndex, Source, Way,
 };
@@ -27,6 +27,14 @@ pub struct Setup {
     pub given: Vec<IpAddr>,
     /// Routers.
     pub routers: Vec<IpAddr>,
+}
+
+impl Setup {
+    /// Probing of one client at the default detection time, with these targets given.
+    #[must_use]
+    pub fn given(given: Vec<IpAddr>) -> Self {
+        Self { clients: 1, fdt: Some(Duration::from_secs(1)), given, routers: vec![] }
+    }
 }
 
 /// A frame that leaves through a port.
@@ -56,6 +64,14 @@ pub(crate) struct Guest {
     /// How much its clock has lost against the world's, by having stopped.
     pub(crate) behind: Duration,
     setup: Option<Setup>,
+    /// So many of the clients have an address that can be a source.
+    pub(crate) sources: u16,
+    /// Further addresses that it has.
+    pub(crate) own: BTreeSet<IpAddr>,
+    /// Frames for clients alone that were taken in by each port, as last looked at.
+    taken: BTreeMap<PortIndex, u64>,
+    /// Echoes to all hosts so far.
+    pub(crate) discoveries: usize,
     key: transitive::Key,
     /// MAC addresses of targets, which the kernel has resolved long ago.
     pub(crate) neighbours: BTreeMap<IpAddr, MacAddr>,
@@ -105,6 +121,10 @@ impl Guest {
             asleep_until: Duration::ZERO,
             behind: Duration::ZERO,
             setup: None,
+            sources: u16::MAX,
+            own: BTreeSet::new(),
+            taken: BTreeMap::new(),
+            discoveries: 0,
             key: KEY,
             neighbours: BTreeMap::new(),
         }
@@ -142,7 +162,10 @@ impl Guest {
             prefix: 16,
             slot: SlotIndex(slot),
         };
-        self.tell(Event::Sources((0..setup.clients).map(source).collect()), now);
+        let sources: Vec<Source> = (0..setup.clients.min(self.sources)).map(source).collect();
+        self.own.extend(sources.iter().map(|source| source.address));
+        self.tell(Event::OwnAddresses(self.own.iter().copied().collect()), now);
+        self.tell(Event::Sources(sources), now);
         self.tell(Event::Targets { given: setup.given, routers: setup.routers }, now);
     }
 
@@ -152,6 +175,7 @@ impl Guest {
         self.inbox.clear();
         self.questions.clear();
         self.heard.clear();
+        self.taken.clear();
         // Its own maps and its own key: answers to the old daemon count for nothing.
         self.key[0] = self.key[0].wrapping_add(1);
         self.model = Model::default();
@@ -215,6 +239,13 @@ impl Guest {
                 self.tell(Event::PortAnswered { from, to, sequence, rtt }, now);
             }
         }
+        for port in self.ports.keys().copied().collect::<Vec<_>>() {
+            let counters = self.model.counters(port);
+            let taken = counters.get(Counter::RxPackets) - counters.get(Counter::RxGroup);
+            if self.taken.insert(port, taken).is_some_and(|before| before < taken) {
+                self.tell(Event::Received(port), now);
+            }
+        }
         self.steps += 1;
         self.engine.handle_timeout(self.start + now);
         self.act(now)
@@ -259,6 +290,9 @@ impl Guest {
                 Action::Ask(question) => sent.extend(self.ask(question, now)),
                 Action::AskPort { from, to, sequence } => sent.push(self.ask_port(from, to, sequence, now)),
                 Action::Discover(source) => {
+                    // The kernel hears its own echoes to groups, and answers them.
+                    self.discoveries += 1;
+                    self.inbox.push(Event::Found(source));
                     let echo =
                         frame(ALL_HOSTS, client_mac(slot_of(source)), ethertype::IPV4, &numbered(ECHO, DISCOVERY));
                     sent.extend(self.egress(&echo));
@@ -273,6 +307,10 @@ impl Guest {
         self.questions.retain(|_, (_, sent)| now - *sent < Duration::from_secs(60));
         self.questions.insert(question.id, (question, now));
         match question.way {
+            Way::Echo { .. } if self.own.contains(&question.target) => {
+                self.inbox.push(Event::Answered { question: question.id, rtt: Duration::ZERO });
+                None
+            }
             Way::Echo { source } => {
                 let slot = slot_of(source);
                 let to = self.neighbours.get(&question.target)?;

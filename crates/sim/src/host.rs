@@ -13,6 +13,8 @@ use crate::link::LinkId;
 pub struct Behaviour {
     /// It answers ARP.
     pub arp: bool,
+    /// It answers ARP from 0.0.0.0 too. Some routers, and switches that inspect ARP, take that for forged.
+    pub strangers: bool,
     /// It answers echoes.
     pub echo: bool,
     /// It answers echoes to all hosts too.
@@ -25,7 +27,10 @@ pub struct Behaviour {
 
 impl Behaviour {
     /// Answers everything at once.
-    pub const GOOD: Self = Self { arp: true, echo: true, multicast: true, delay: Duration::ZERO, limit: None };
+    pub const GOOD: Self =
+        Self { arp: true, strangers: true, echo: true, multicast: true, delay: Duration::ZERO, limit: None };
+    /// Answers ARP only to who has an address, and all else at once.
+    pub const WARY: Self = Self { strangers: false, ..Self::GOOD };
     /// Answers nothing.
     pub const DEAD: Self = Self { arp: false, echo: false, multicast: false, ..Self::GOOD };
 }
@@ -72,7 +77,8 @@ impl Host {
         let answer = match frame.ethertype() {
             ethertype::ARP if payload.get(24..28)? == self.address.octets() => {
                 self.questions.push(now);
-                if !self.behaviour.arp {
+                let stranger = payload[14..18] == [0; 4];
+                if !self.behaviour.arp || (stranger && !self.behaviour.strangers) {
                     return None;
                 }
                 let head = [0, 1, 8, 0, 6, 4, 0, 2];

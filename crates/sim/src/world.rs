@@ -1,7 +1,7 @@
 //! The network: time, frames on their way, faults, and the questions that tests ask of it.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::net::IpAddr;
 use std::ops::Range;
 use std::rc::Rc;
@@ -142,6 +142,31 @@ impl World {
     /// Changes how a host answers.
     pub fn behave(&mut self, host: HostId, behaviour: Behaviour) {
         self.hosts[host.0].behaviour = behaviour;
+    }
+
+    /// Gives an address to so many clients only, from the next configuration on.
+    pub fn limit_sources(&mut self, count: u16) {
+        self.guest.sources = count;
+    }
+
+    /// Gives the host under test a further address, on a link that has nothing to do with its ports, or takes it away.
+    pub fn own_address(&mut self, address: IpAddr, own: bool) {
+        if own { self.guest.own.insert(address) } else { self.guest.own.remove(&address) };
+        let all = self.guest.own.iter().copied().collect();
+        self.guest.tell(Event::OwnAddresses(all), self.clock());
+        self.step();
+    }
+
+    /// How often hosts were looked for.
+    #[must_use]
+    pub const fn discoveries(&self) -> usize {
+        self.guest.discoveries
+    }
+
+    /// The targets that are asked through any port.
+    #[must_use]
+    pub fn targets(&self) -> BTreeSet<IpAddr> {
+        self.guest.views(self.clock()).flat_map(|port| port.targets).collect()
     }
 
     /// Tells the host under test that this host answered a multicast echo.

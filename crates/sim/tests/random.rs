@@ -63,10 +63,9 @@ impl Site {
                 let alive = random.bool();
                 let limit = random.bool().then(|| random.u32(1..40));
                 let delay = Duration::from_millis(random.u64(0..60));
-                self.world.behave(
-                    host,
-                    Behaviour { arp: alive, echo: alive && random.bool(), multicast: alive, delay, limit },
-                );
+                let (echo, strangers) = (alive && random.bool(), random.bool());
+                let behaviour = Behaviour { arp: alive, strangers, echo, multicast: alive, delay, limit };
+                self.world.behave(host, behaviour);
             }
             5 => self.world.sleep(Duration::from_millis(random.u64(1..5000))),
             6 => {

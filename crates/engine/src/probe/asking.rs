@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::pairs::{Pair, mesh, star};
 use super::questions::Purpose;
 use super::{Phase, Probing};
-use crate::{Action, PortIndex, Way};
+use crate::{Action, PortIndex, Source, Way};
 
 /// Pairs that are asked on one beat, at most.
 const PAIRS: usize = 64;
@@ -23,12 +23,31 @@ impl Probing {
         now: Instant,
         actions: &mut VecDeque<Action>,
     ) {
-        let source = self.seat(port).filter(|source| source.is_near(target));
-        let way = match source {
+        let way = match self.source(port, target) {
             Some(source) if self.targets.choose_echo(target) => Way::Echo { source: source.address },
             _ => Way::Address,
         };
         self.ask_by(way, port, target, purpose, now, actions);
+    }
+
+    /// The way that a target is known to answer, if the port can ask in it; else the one whose turn it is.
+    pub(super) fn known_way(&mut self, port: PortIndex, target: IpAddr) -> Way {
+        let names_only = self.targets.get(target).is_some_and(|target| target.names && !target.echoes);
+        match self.source(port, target) {
+            Some(source) if !names_only && self.targets.choose_echo(target) => Way::Echo { source: source.address },
+            _ => Way::Address,
+        }
+    }
+
+    /// Whether a port can ask a target that vouches so that silence says something.
+    pub(super) fn can_tell(&self, port: PortIndex) -> bool {
+        let mut vouching = self.targets.vouching();
+        vouching.any(|target| target.names || (target.echoes && self.source(port, target.address).is_some()))
+    }
+
+    /// The source that a port asks a target from: the first on its network.
+    pub(super) fn source(&self, port: PortIndex, target: IpAddr) -> Option<Source> {
+        self.seats.get(&port)?.iter().find(|source| source.is_near(target)).copied()
     }
 
     /// Asks a target through a port in this way.
@@ -53,7 +72,7 @@ impl Probing {
         let up = self.up();
         let pairs: Vec<Pair> = match &self.phase {
             Phase::Burst(burst) => mesh(burst.judged).collect(),
-            Phase::AllFailed { .. } => mesh(up).collect(),
+            Phase::AllFailed(_) => mesh(up).collect(),
             Phase::Watching | Phase::TargetsSilent => {
                 let Some(hub) = self.choose_hub() else { return };
                 star(hub, up).collect()

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::pairs::{Pair, Pairs};
+use super::pairs::{Pair, Pairs, pair};
 use super::ports::PortSet;
 use super::targets::{Class, Targets};
 use super::timing::ROUNDS;
@@ -34,6 +34,8 @@ pub(crate) struct Burst {
     pub(crate) ends: Option<Instant>,
     /// Questions that left, by port.
     asked: BTreeMap<PortIndex, u32>,
+    /// Those of them whose silence says something.
+    telling: BTreeMap<PortIndex, u32>,
     /// Targets that answered, by port.
     reached: BTreeMap<PortIndex, Vec<IpAddr>>,
 }
@@ -49,6 +51,7 @@ impl Burst {
             rounds: 0,
             ends: None,
             asked: BTreeMap::new(),
+            telling: BTreeMap::new(),
             reached: BTreeMap::new(),
         }
     }
@@ -78,6 +81,11 @@ impl Burst {
         questions
     }
 
+    /// A port asks in a way that the target is known to answer.
+    pub(crate) fn tells(&mut self, port: PortIndex) {
+        *self.telling.entry(port).or_default() += 1;
+    }
+
     /// A target has answered a port.
     pub(crate) fn answered(&mut self, port: PortIndex, target: IpAddr) {
         let reached = self.reached.entry(port).or_default();
@@ -88,8 +96,10 @@ impl Burst {
 
     /// A question could not be sent.
     pub(crate) fn not_sent(&mut self, port: PortIndex) {
-        if let Some(asked) = self.asked.get_mut(&port) {
-            *asked = asked.saturating_sub(1);
+        for counts in [&mut self.asked, &mut self.telling] {
+            if let Some(count) = counts.get_mut(&port) {
+                *count = count.saturating_sub(1);
+            }
         }
     }
 
@@ -112,8 +122,10 @@ impl Burst {
         let mut unjudged = PortSet::EMPTY;
         let mut islands = Vec::new();
         for ports in pairs.islands(self.judged, heard) {
-            let asked = |port: PortIndex| self.asked.get(&port).is_some_and(|&asked| asked >= ENOUGH);
-            if self.ends.is_some() && !ports.iter().any(asked) {
+            let enough = |counts: &BTreeMap<PortIndex, u32>| {
+                ports.iter().any(|port| counts.get(&port).is_some_and(|&count| count >= ENOUGH))
+            };
+            if self.ends.is_some() && !enough(&self.asked) {
                 unjudged = unjudged.union(ports);
                 continue;
             }
@@ -121,7 +133,11 @@ impl Burst {
             for target in targets.vouching().filter(|target| self.has_reached(ports, target.address)) {
                 reached[place(target.class)] += 1;
             }
-            islands.push(Island { ports, reached });
+            let others = self.judged.without(ports);
+            let parted = ports.iter().any(|port| others.iter().any(|other| pairs.was_joined(pair(port, other))));
+            // On trial is who has answered a while: then no answer says enough.
+            let tested = enough(&self.telling) || ports.without(self.on_trial).is_empty();
+            islands.push(Island { ports, reached, tested, parted });
         }
         (islands, unjudged)
     }

@@ -31,7 +31,11 @@ impl Probing {
             // Rounds that we were late for leave together, so that a coarse timer does not stretch it.
             for _ in burst.rounds..burst.rounds_due(clock, self.timing.round) {
                 for (port, target) in burst.round(&self.targets) {
-                    self.ask(port, target, Purpose::Other, now, actions);
+                    let way = self.known_way(port, target);
+                    if self.targets.tells(target, way.is_echo()) {
+                        burst.tells(port);
+                    }
+                    self.ask_by(way, port, target, Purpose::Other, now, actions);
                 }
             }
             self.phase = Phase::Burst(burst);
@@ -39,7 +43,7 @@ impl Probing {
         }
         self.no_burst_before = burst.start + self.timing.burst_gap;
         for target in burst.mute_targets(&self.targets) {
-            self.targets.lost_alone(target, burst.rounds, now);
+            self.lose_target(target, burst.rounds, now);
         }
         for pair in mesh(burst.judged).filter(|&pair| self.pairs.answered_since(pair, burst.start)).collect::<Vec<_>>()
         {
@@ -60,6 +64,11 @@ impl Probing {
                     let cause = if cut_off { Cause::CutOff } else { Cause::Silent(self.silent_for(port, now)) };
                     self.fail(port, cause, now);
                 }
+                for island in islands {
+                    for port in island.ports.intersection(live).iter() {
+                        self.ports.entry(port).and_modify(|port| port.spared = island.reached == [0; 3]);
+                    }
+                }
                 for port in burst.on_trial.intersection(live).iter() {
                     self.make_good(port);
                 }
@@ -67,8 +76,15 @@ impl Probing {
                 for port in burst.asking.intersection(live).iter().filter(|&port| !burst.has_answer(port)) {
                     self.ports.get_mut(&port).map(|port| port.answered.take());
                 }
+                // A port that lives for want of evidence gets a source with its clients: it is asked at once.
+                self.next_watch = now;
             }
-            Verdict::TargetsSilent if self.is_whole(now) => self.phase = Phase::TargetsSilent,
+            Verdict::Unknown => {}
+            Verdict::TargetsSilent if self.is_whole(now) => {
+                self.phase = Phase::TargetsSilent;
+                self.targets.retry(now);
+                self.learn_anew(now);
+            }
             // A port that failed before may reach a target by now: each one has to be asked.
             Verdict::TargetsSilent | Verdict::AllFailed => {
                 for port in burst.judged.iter() {

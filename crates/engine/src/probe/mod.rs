@@ -85,7 +85,27 @@ enum Phase {
     Watching,
     Burst(Box<Burst>),
     TargetsSilent,
-    AllFailed { prober: PortIndex, until: Instant },
+    AllFailed(Search),
+}
+
+/// All ports have failed, and one of them looks for a target.
+#[derive(Debug, Clone, Copy)]
+struct Search {
+    prober: PortIndex,
+    /// When it is the next one's turn.
+    until: Instant,
+    /// A source may be lent to the prober before this.
+    lent_until: Instant,
+    may_borrow: bool,
+    /// It has asked from a source in this turn.
+    echoed: bool,
+}
+
+impl Search {
+    /// A search that goes on from this port to the next one at once.
+    const fn new(from: PortIndex, now: Instant) -> Self {
+        Self { prober: from, until: now, lent_until: now, may_borrow: false, echoed: true }
+    }
 }
 
 /// What decides about the ports at present.
@@ -156,17 +176,27 @@ impl Probing {
         self.learn_anew(now);
     }
 
+    /// All addresses of this host: none of them is ever a target.
+    pub(crate) fn set_own(&mut self, own: &[IpAddr], now: Instant) {
+        self.targets.set_own(own, now);
+        self.learn_anew(now);
+    }
+
     /// A host has answered a multicast echo.
     pub(crate) fn found(&mut self, host: IpAddr, now: Instant) {
-        self.targets.found(host, now);
-        self.learn_anew(now);
+        if self.targets.found(host, now) {
+            self.learn_anew(now);
+        }
     }
 
     /// Which sources sit on which port.
     pub(crate) fn set_seats(&mut self, seats: BTreeMap<PortIndex, Vec<Source>>, now: Instant) {
         if self.seats != seats {
             self.seats = seats;
-            self.learn_anew(now);
+            // While all have failed they change with every turn, and there is nothing to learn.
+            if !matches!(self.phase, Phase::AllFailed(_)) {
+                self.learn_anew(now);
+            }
         }
     }
 
@@ -183,7 +213,7 @@ impl Probing {
             return;
         }
         known.up = up;
-        (known.up_since, known.answered) = (now, None);
+        (known.up_since, known.answered, known.spared) = (now, None, false);
         if up {
             known.standing = if others && vouched { Standing::Returning } else { Standing::Good };
             self.learn_anew(now);
@@ -226,7 +256,7 @@ impl Probing {
                     self.suspects = self.good();
                 }
             }
-            Phase::AllFailed { .. } => self.bring_back(open.port, now),
+            Phase::AllFailed(_) => self.bring_back(open.port, now),
         }
     }
 
@@ -264,8 +294,8 @@ impl Probing {
                 self.watch(now, actions);
             }
         }
-        if let Phase::AllFailed { prober, until } = self.phase {
-            self.probe_in_turn(prober, until, now, actions);
+        if let Phase::AllFailed(search) = self.phase {
+            self.probe_in_turn(search, now, actions);
         }
         self.repair(now);
         self.ask_pairs(now, actions);
@@ -293,13 +323,6 @@ impl Probing {
         }
     }
 
-    /// The one source that a port asks from: the first on a network with a target.
-    fn seat(&self, port: PortIndex) -> Option<Source> {
-        let sources = self.seats.get(&port)?;
-        let near = |source: &&Source| self.targets.active().any(|target| source.is_near(target.address));
-        sources.iter().find(near).or(sources.first()).copied()
-    }
-
     /// The ports whose link is up.
     fn up(&self) -> PortSet {
         self.ports.iter().filter(|(_, port)| port.up).map(|(&port, _)| port).collect()
@@ -313,7 +336,7 @@ impl Probing {
     /// What decides about the ports at present.
     pub(crate) fn detection(&self) -> Detection {
         match self.phase {
-            Phase::AllFailed { prober, .. } => Detection::Prober(prober),
+            Phase::AllFailed(search) => Detection::Prober(search.prober),
             Phase::TargetsSilent => Detection::TargetsSilent,
             _ if self.targets.vouching().next().is_none() => Detection::NoTargets,
             Phase::Watching | Phase::Burst(_) => Detection::Probes,

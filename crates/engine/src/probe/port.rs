@@ -42,13 +42,16 @@ pub(crate) struct Port {
     pub(crate) answered: Option<Instant>,
     /// Answers of targets without a loss: how many, and since when.
     pub(crate) row: Option<(u32, Instant)>,
+    /// It is good for want of evidence: it could not ask when it was judged, and nobody heard it.
+    pub(crate) spared: bool,
     /// When it failed, or lost its link.
     failures: Vec<Instant>,
 }
 
 impl Port {
     pub(crate) fn new(up: bool, now: Instant) -> Self {
-        Self { up, standing: Standing::Good, up_since: now, answered: None, row: None, failures: Vec::new() }
+        let standing = Standing::Good;
+        Self { up, standing, up_since: now, answered: None, row: None, spared: false, failures: Vec::new() }
     }
 
     pub(crate) fn is_good(&self) -> bool {
@@ -73,6 +76,7 @@ impl Port {
     /// A target answered.
     pub(crate) fn note_answer(&mut self, now: Instant) {
         self.answered = Some(now);
+        self.spared = false;
         self.row = Some(self.row.map_or((1, now), |(count, since)| (count + 1, since)));
     }
 }

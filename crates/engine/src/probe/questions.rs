@@ -46,7 +46,7 @@ impl Questions {
     ) -> Question {
         self.last = self.last.wrapping_add(1);
         let id = QuestionId(self.last);
-        let echo = matches!(way, Way::Echo { .. });
+        let echo = way.is_echo();
         self.open.insert(id, Open { port, target, echo, purpose, sent: now, patience });
         Question { id, port, target, way }
     }

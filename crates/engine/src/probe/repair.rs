@@ -7,8 +7,8 @@ use std::time::Instant;
 use super::pairs::pair;
 use super::ports::PortSet;
 use super::questions::Purpose;
-use super::{Phase, Probing};
-use crate::{Action, PortIndex, Way};
+use super::{Phase, Probing, Search};
+use crate::{Action, PortIndex, Source, Way};
 
 /// Transitive probes that a port has to answer in a row (in.mpathd: NUM_PROBE_REPAIRS).
 const ROW: u32 = 10;
@@ -86,28 +86,25 @@ impl Probing {
         let failed: PortSet = self.up().without(self.good());
         match self.phase {
             _ if failed.is_empty() || !self.good().is_empty() => {
-                if matches!(self.phase, Phase::AllFailed { .. }) {
+                if matches!(self.phase, Phase::AllFailed(_)) {
                     self.phase = Phase::Watching;
                 }
             }
-            Phase::AllFailed { .. } => {}
+            Phase::AllFailed(_) => {}
             _ => {
                 // The turn goes on from the hub to another port: the hub was heard last.
                 if let Some(prober) = self.hub.or(failed.first()) {
-                    self.phase = Phase::AllFailed { prober, until: now };
+                    self.phase = Phase::AllFailed(Search::new(prober, now));
+                    self.targets.retry(now);
+                    self.learn_anew(now);
                 }
             }
         }
     }
 
-    /// All failed: one port at a time asks the targets.
-    pub(super) fn probe_in_turn(
-        &mut self,
-        prober: PortIndex,
-        until: Instant,
-        now: Instant,
-        actions: &mut VecDeque<Action>,
-    ) {
+    /// All failed: one port at a time asks the targets, those that answer nothing else by echo as soon as it has a
+    /// source.
+    pub(super) fn probe_in_turn(&mut self, search: Search, now: Instant, actions: &mut VecDeque<Action>) {
         let up = self.up();
         let silence = self.timing.silence;
         let islands = self.pairs.islands(up, |pairs, pair| pairs.is_joined(pair, silence, now));
@@ -121,15 +118,39 @@ impl Probing {
             self.phase = Phase::TargetsSilent;
             return;
         }
-        if now < until {
-            return;
+        let mut search = search;
+        if now >= search.until {
+            let Some(prober) = up.after(search.prober) else { return };
+            let (until, lent_until) = (now + self.timing.turn, now + self.timing.loan);
+            search = Search { prober, until, lent_until, may_borrow: true, echoed: false };
+            let targets: Vec<IpAddr> = self.targets.active().map(|target| target.address).collect();
+            for target in targets {
+                self.ask_by(Way::Address, prober, target, Purpose::Other, now, actions);
+            }
         }
-        let Some(prober) = up.after(prober) else { return };
-        self.phase = Phase::AllFailed { prober, until: now + self.timing.turn };
-        let targets: Vec<IpAddr> = self.targets.active().map(|target| target.address).collect();
-        for target in targets {
-            self.ask_by(Way::Address, prober, target, Purpose::Other, now, actions);
+        let prober = search.prober;
+        if !search.echoed {
+            let by_echo = self.targets.active().filter(|target| target.wants_echo()).map(|target| target.address);
+            let questions: Vec<_> =
+                by_echo.filter_map(|target| Some((self.source(prober, target)?.address, target))).collect();
+            search.echoed = !questions.is_empty();
+            for (source, target) in questions {
+                self.ask_by(Way::Echo { source }, prober, target, Purpose::Other, now, actions);
+            }
         }
+        search.may_borrow = now < search.lent_until;
+        self.phase = Phase::AllFailed(search);
+    }
+
+    /// The port that looks for a target and that a source may be lent to for it.
+    pub(crate) fn borrower(&self) -> Option<PortIndex> {
+        let Phase::AllFailed(search) = self.phase else { return None };
+        search.may_borrow.then_some(search.prober).filter(|&prober| self.up().contains(prober))
+    }
+
+    /// Whether a port could ask a target from this source that answers nothing but echoes.
+    pub(crate) fn can_echo_from(&self, source: &Source) -> bool {
+        self.targets.active().any(|target| target.wants_echo() && source.is_near(target.address))
     }
 
     /// All had failed and a target has answered this port: it lives, and so does its island.

@@ -1,8 +1,10 @@
 //! The targets: which addresses are asked, and what each has shown.
 //!
 //! Given targets; without any the next-hop routers; without any the hosts that answered a multicast
-//! echo. Up to five are active; dead and slow ones are replaced (reference: in.mpathd).
+//! echo. Never an address of this host, wherever it comes from: it answers whatever happens to the
+//! ports. Up to five are active; dead and slow ones are replaced (reference: in.mpathd).
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -12,7 +14,8 @@ use crate::PortIndex;
 
 /// Targets that are asked at a time (in.mpathd: MAX_PROBE_TARGETS).
 const ACTIVE: usize = 5;
-/// Active targets at least, if need be slow or dead ones (in.mpathd: MIN_PROBE_TARGETS).
+/// Active targets at least, if need be slow or dead ones; hosts are looked for while fewer answer (in.mpathd:
+/// MIN_PROBE_TARGETS).
 const AT_LEAST: usize = 3;
 /// After this a dead target counts as slow, and a slow one as good (in.mpathd: MIN_RECOVERY_TIME).
 const RECOVERY: Duration = Duration::from_secs(60);
@@ -44,6 +47,9 @@ pub(crate) struct Target {
     pub(crate) reached: PortSet,
     /// It has answered an echo. One that answers ARP alone is asked by ARP alone.
     pub(crate) echoes: bool,
+    /// It has answered a question for its address from a port that has none itself. Some routers never do: they
+    /// take ARP from 0.0.0.0 for forged.
+    pub(crate) names: bool,
     /// How often it was asked in turn by echo and by ARP, before it answered an echo.
     turns: u32,
     pub(crate) rtt: Rtt,
@@ -54,69 +60,112 @@ pub(crate) struct Target {
 /// After so many turns a target that answers ARP is taken to answer no echo.
 const TURNS: u32 = 16;
 
-/// All targets of an aggregation, in the order of preference.
+/// All targets of an aggregation.
 #[derive(Debug, Default)]
-pub(crate) struct Targets(Vec<Target>);
+pub(crate) struct Targets {
+    /// In the order of preference.
+    known: Vec<Target>,
+    /// As they were named, own addresses included.
+    given: Vec<IpAddr>,
+    routers: Vec<IpAddr>,
+    own: BTreeSet<IpAddr>,
+}
 
 impl Targets {
     /// Replaces given targets and routers. What is known of those that stay is kept; hosts found are
     /// forgotten when there is anything better.
     pub(crate) fn set(&mut self, given: &[IpAddr], routers: &[IpAddr], now: Instant) {
-        let wanted: Vec<(IpAddr, Class)> = if !given.is_empty() {
-            given.iter().map(|&address| (address, Class::Given)).collect()
-        } else if !routers.is_empty() {
-            routers.iter().map(|&address| (address, Class::Router)).collect()
-        } else {
-            let found = self.0.iter().filter(|target| target.class == Class::Host);
-            found.map(|target| (target.address, Class::Host)).collect()
+        (self.given, self.routers) = (given.to_vec(), routers.to_vec());
+        self.choose(now);
+    }
+
+    /// Replaces the addresses of this host. One that was a target is none any more, and one that has gone may
+    /// become one.
+    pub(crate) fn set_own(&mut self, own: &[IpAddr], now: Instant) {
+        self.own = own.iter().copied().collect();
+        self.choose(now);
+    }
+
+    fn choose(&mut self, now: Instant) {
+        let foreign = |address: &&IpAddr| !self.own.contains(address);
+        let of = |addresses: &[IpAddr], class| -> Vec<(IpAddr, Class)> {
+            addresses.iter().filter(foreign).map(|&address| (address, class)).collect()
         };
-        let mut known = std::mem::take(&mut self.0);
+        let found = self.known.iter().filter(|target| target.class == Class::Host);
+        let found: Vec<IpAddr> = found.map(|target| target.address).collect();
+        let classes = [of(&self.given, Class::Given), of(&self.routers, Class::Router), of(&found, Class::Host)];
+        let wanted = classes.into_iter().find(|class| !class.is_empty()).unwrap_or_default();
+        let mut before = std::mem::take(&mut self.known);
         for (address, class) in wanted {
-            if self.0.iter().any(|target| target.address == address) {
+            if self.known.iter().any(|target| target.address == address) {
                 continue;
             }
-            let target = match known.iter().position(|target| target.address == address) {
-                Some(at) => Target { class, ..known.swap_remove(at) },
+            let target = match before.iter().position(|target| target.address == address) {
+                Some(at) => Target { class, ..before.swap_remove(at) },
                 None => Target::new(address, class),
             };
-            self.0.push(target);
+            self.known.push(target);
         }
         self.refill(now);
     }
 
     /// A host has answered a multicast echo. It counts while there is nothing better, and the first
-    /// few are enough.
-    pub(crate) fn found(&mut self, address: IpAddr, now: Instant) {
-        let better = self.0.iter().any(|target| target.class != Class::Host);
+    /// few are enough; one that was taken for dead lives. Says whether anything is new.
+    pub(crate) fn found(&mut self, address: IpAddr, now: Instant) -> bool {
+        if self.own.contains(&address) || self.known.iter().any(|target| target.class != Class::Host) {
+            return false;
+        }
         let dead = |target: &Target| matches!(target.state, State::Dead(_));
-        let alive = self.0.iter().filter(|target| !dead(target)).count();
-        if better || alive >= ACTIVE || self.0.iter().any(|target| target.address == address) {
-            return;
+        if let Some(known) = self.get_mut(address) {
+            let returns = dead(known);
+            if returns {
+                (known.state, known.losses) = (State::Unused, 0);
+                self.refill(now);
+            }
+            return returns;
+        }
+        if self.known.iter().filter(|target| !dead(target)).count() >= ACTIVE {
+            return false;
         }
         // Found hosts that died make room: nobody asked for them in particular.
-        if self.0.len() >= 2 * ACTIVE
-            && let Some(at) = self.0.iter().position(dead)
+        if self.known.len() >= 2 * ACTIVE
+            && let Some(at) = self.known.iter().position(dead)
         {
-            self.0.remove(at);
+            self.known.remove(at);
         }
-        self.0.push(Target::new(address, Class::Host));
+        self.known.push(Target::new(address, Class::Host));
         self.refill(now);
+        true
     }
 
-    /// Whether multicast echoes should look for hosts: nothing better is known, and few of them.
-    pub(crate) fn want_hosts(&self) -> bool {
-        let active = self.0.iter().filter(|target| target.state == State::Active);
-        self.0.iter().all(|target| target.class == Class::Host) && active.count() < 2
+    /// Whether multicast echoes may look for hosts: nothing better is known.
+    pub(crate) fn may_be_hosts(&self) -> bool {
+        self.known.iter().all(|target| target.class == Class::Host)
+    }
+
+    /// Whether fewer targets answer than there should be.
+    pub(crate) fn are_few(&self) -> bool {
+        self.active().filter(|target| !target.reached.is_empty() && target.losses == 0).count() < AT_LEAST
+    }
+
+    /// Nobody answers: those that were put aside may by now.
+    pub(crate) fn retry(&mut self, now: Instant) {
+        for target in &mut self.known {
+            if matches!(target.state, State::Dead(_) | State::Slow(_)) {
+                (target.state, target.losses) = (State::Unused, 0);
+            }
+        }
+        self.refill(now);
     }
 
     /// Those that are asked.
     pub(crate) fn active(&self) -> impl Iterator<Item = &Target> {
-        self.0.iter().filter(|target| target.state == State::Active)
+        self.known.iter().filter(|target| target.state == State::Active)
     }
 
     /// All of them.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Target> {
-        self.0.iter()
+        self.known.iter()
     }
 
     /// Those whose answers say which ports live.
@@ -137,26 +186,28 @@ impl Targets {
         if let Some(target) = self.get_mut(address) {
             target.reached.insert(port);
             target.echoes |= echo;
+            target.names |= !echo;
             target.losses = 0;
             target.rtt.sample(rtt);
         }
     }
 
-    /// Questions to a target were lost while others answered.
-    pub(crate) fn lost_alone(&mut self, address: IpAddr, questions: u32, now: Instant) {
-        if let Some(target) = self.get_mut(address) {
-            target.losses += questions;
-            if target.losses >= LOSSES && target.state == State::Active {
-                target.state = State::Dead(now);
-                self.refill(now);
-            }
+    /// Questions to a target were lost while others answered. Says whether it is given up.
+    pub(crate) fn lost_alone(&mut self, address: IpAddr, questions: u32, now: Instant) -> bool {
+        let Some(target) = self.get_mut(address) else { return false };
+        target.losses += questions;
+        let given_up = target.losses >= LOSSES && target.state == State::Active;
+        if given_up {
+            target.state = State::Dead(now);
+            self.refill(now);
         }
+        given_up
     }
 
     /// Takes slow and dead targets back when their time is over, and puts aside one that is much slower
     /// than the others.
     pub(crate) fn review(&mut self, interval: Duration, now: Instant) {
-        for target in &mut self.0 {
+        for target in &mut self.known {
             match target.state {
                 State::Dead(since) if now.saturating_duration_since(since) >= RECOVERY => {
                     target.state = State::Slow(now);
@@ -169,7 +220,7 @@ impl Targets {
         }
         let bound = |target: &Target| target.rtt.bound().unwrap_or_default();
         let fast = self.active().filter(|target| bound(target) < interval / 2).count();
-        let slow = self.0.iter_mut().find(|target| target.state == State::Active && bound(target) > interval);
+        let slow = self.known.iter_mut().find(|target| target.state == State::Active && bound(target) > interval);
         if let Some(slow) = slow
             && fast >= AT_LEAST
         {
@@ -180,7 +231,7 @@ impl Targets {
 
     /// Forgets which targets a port has reached: its link was away and may lead elsewhere now.
     pub(crate) fn forget_port(&mut self, port: PortIndex) {
-        for target in &mut self.0 {
+        for target in &mut self.known {
             target.reached.remove(port);
         }
     }
@@ -197,18 +248,23 @@ impl Targets {
         target.turns % 2 == 1 && (target.reached.is_empty() || target.turns < TURNS)
     }
 
+    /// Whether silence of a target to a question says anything: it has answered one that was asked in this way.
+    pub(crate) fn tells(&self, address: IpAddr, echo: bool) -> bool {
+        self.get(address).is_some_and(|target| if echo { target.echoes } else { target.names })
+    }
+
     pub(crate) fn get(&self, address: IpAddr) -> Option<&Target> {
-        self.0.iter().find(|target| target.address == address)
+        self.known.iter().find(|target| target.address == address)
     }
 
     fn get_mut(&mut self, address: IpAddr) -> Option<&mut Target> {
-        self.0.iter_mut().find(|target| target.address == address)
+        self.known.iter_mut().find(|target| target.address == address)
     }
 
     /// Makes unused targets active while there is room; if nothing is left, slow and then dead ones.
     fn refill(&mut self, now: Instant) {
         let mut active = self.active().count();
-        for target in &mut self.0 {
+        for target in &mut self.known {
             if active < ACTIVE && target.state == State::Unused {
                 target.state = State::Active;
                 active += 1;
@@ -222,21 +278,27 @@ impl Targets {
             State::Dead(since) => (1, since),
             State::Active | State::Unused => (2, now),
         };
-        let mut order: Vec<usize> = (0..self.0.len()).collect();
-        order.sort_by_key(|&at| since(self.0[at].state));
+        let mut order: Vec<usize> = (0..self.known.len()).collect();
+        order.sort_by_key(|&at| since(self.known[at].state));
         for at in order.into_iter().take(AT_LEAST) {
-            (self.0[at].state, self.0[at].losses) = (State::Active, 0);
+            (self.known[at].state, self.known[at].losses) = (State::Active, 0);
         }
     }
 }
 
 impl Target {
+    /// Whether an echo is all that it is known to answer.
+    pub(crate) const fn wants_echo(&self) -> bool {
+        self.echoes && !self.names
+    }
+
     fn new(address: IpAddr, class: Class) -> Self {
         Self {
             address,
             class,
             reached: PortSet::EMPTY,
             echoes: false,
+            names: false,
             turns: 0,
             rtt: Rtt::default(),
             state: State::Unused,
@@ -282,13 +344,49 @@ mod tests {
         let mut targets = Targets::default();
         targets.found(ip(9), now);
         assert_eq!(active(&targets), [ip(9)]);
-        assert!(targets.want_hosts());
+        assert!(targets.may_be_hosts() && targets.are_few());
         targets.set(&[], &ips(&[1]), now);
         assert_eq!(active(&targets), [ip(1)]);
         targets.found(ip(9), now);
         targets.set(&ips(&[5, 6, 5]), &ips(&[1]), now);
         assert_eq!(active(&targets), ips(&[5, 6]));
-        assert!(!targets.want_hosts());
+        assert!(!targets.may_be_hosts());
+    }
+
+    #[test]
+    fn no_address_of_this_host_is_a_target_wherever_it_comes_from_and_whenever_it_appears() {
+        let now = Instant::now();
+        let mut targets = Targets::default();
+        targets.set_own(&ips(&[1, 2]), now);
+        targets.set(&ips(&[1, 5]), &ips(&[2, 6]), now);
+        assert_eq!(active(&targets), ips(&[5]));
+        // The address comes to this host later: what comes next takes its place.
+        targets.set_own(&ips(&[1, 2, 5]), now);
+        assert_eq!(active(&targets), ips(&[6]));
+        targets.set_own(&ips(&[1, 2, 5, 6]), now);
+        assert_eq!(active(&targets), ips(&[]));
+        assert!(!targets.found(ip(2), now) && targets.found(ip(9), now) && targets.found(ip(8), now));
+        targets.set_own(&ips(&[1, 2, 5, 6, 9]), now);
+        assert_eq!(active(&targets), ips(&[8]));
+        // It has left this host again.
+        targets.set_own(&ips(&[1, 2]), now);
+        assert_eq!(active(&targets), ips(&[5]));
+    }
+
+    #[test]
+    fn a_found_host_that_was_given_up_and_answers_again_is_taken_back() {
+        let now = Instant::now();
+        let mut targets = Targets::default();
+        for host in [7, 8] {
+            targets.found(ip(host), now);
+            targets.answered(ip(host), PortIndex(0), true, Duration::ZERO);
+        }
+        assert!(targets.are_few(), "three are wanted");
+        assert!(targets.lost_alone(ip(7), LOSSES, now));
+        assert_eq!(active(&targets), ips(&[8]));
+        assert!(!targets.found(ip(8), now), "nothing new");
+        assert!(targets.found(ip(7), now));
+        assert_eq!(active(&targets), ips(&[7, 8]));
     }
 
     #[test]

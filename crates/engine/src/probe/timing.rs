@@ -40,6 +40,8 @@ pub(crate) struct Timing {
     pub(crate) least_patience: Duration,
     /// How long a port is prober before it is the next one's turn.
     pub(crate) turn: Duration,
+    /// How long a source may sit on the prober for its sake, up to the beat that ends it: 200 ms at most with it.
+    pub(crate) loan: Duration,
 }
 
 impl Timing {
@@ -59,6 +61,7 @@ impl Timing {
             patience: fdt / 5,
             least_patience: fdt / 20,
             turn: fdt / 5,
+            loan: (fdt / 5).min(200 * MS).saturating_sub(beat),
         }
     }
 }

@@ -22,7 +22,10 @@ const AT_LEAST: usize = 2;
 impl Probing {
     /// Looks for suspects and fires a burst if there are any; else asks what is due.
     pub(super) fn watch(&mut self, now: Instant, actions: &mut VecDeque<Action>) {
-        if matches!(self.phase, Phase::AllFailed { .. }) {
+        if matches!(self.phase, Phase::AllFailed(_)) {
+            if now >= self.next_lesson {
+                self.look_for_hosts(now, actions);
+            }
             return;
         }
         self.suspect(now);
@@ -63,13 +66,17 @@ impl Probing {
         }
     }
 
-    /// Whether a port has had time to show something and has shown nothing at all.
+    /// Whether a port has had time to show something and shows nothing, though it can ask: it never did, or
+    /// it was spared for want of evidence, and no good port hears it.
     fn is_unproven(&self, port: PortIndex, now: Instant) -> bool {
-        let waited = |up_since: Instant| now.saturating_duration_since(up_since) >= self.timing.fdt;
-        self.ports.get(&port).is_some_and(|port| waited(port.up_since))
-            && self.good().len() > 1
+        let Some(known) = self.ports.get(&port) else { return false };
+        if now.saturating_duration_since(known.up_since) < self.timing.fdt || !self.can_tell(port) {
+            return false;
+        }
+        let never = self.good().len() > 1
             && self.pairs.last_answer(port).is_none()
-            && !self.targets.all().any(|target| target.reached.contains(port))
+            && !self.targets.all().any(|target| target.reached.contains(port));
+        never || (known.spared && !self.is_joined_with_good(port, now))
     }
 
     /// Starts a burst over the good ports and those on trial.
@@ -106,8 +113,15 @@ impl Probing {
                     self.suspects.insert(open.port);
                 }
             } else {
-                self.targets.lost_alone(open.target, 1, now);
+                self.lose_target(open.target, 1, now);
             }
+        }
+    }
+
+    /// Questions to a target were lost while others answered; for one that is given up another is looked for.
+    pub(super) fn lose_target(&mut self, target: IpAddr, questions: u32, now: Instant) {
+        if self.targets.lost_alone(target, questions, now) {
+            self.learn_anew(now);
         }
     }
 
@@ -153,7 +167,13 @@ impl Probing {
         for (port, target) in questions {
             self.ask(port, target, Purpose::Other, now, actions);
         }
-        if self.targets.want_hosts() {
+        self.look_for_hosts(now, actions);
+    }
+
+    /// Looks for hosts by multicast echoes, less and less often, while nothing better is known and too few answer.
+    fn look_for_hosts(&mut self, now: Instant, actions: &mut VecDeque<Action>) {
+        let silent = matches!(self.phase, Phase::TargetsSilent | Phase::AllFailed(_));
+        if self.targets.may_be_hosts() && (silent || self.targets.are_few()) {
             for v6 in [false, true] {
                 let mut sources = self.seats.values().flatten().map(|source| source.address);
                 if let Some(source) = sources.find(|address| address.is_ipv6() == v6) {
