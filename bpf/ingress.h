@@ -158,6 +158,9 @@ int dlmp_ingress(struct __sk_buff *skb)
 	/* Rule 4, second half. An answer to a question of the port's may be in the VLAN of the probes. */
 	if (is_probe_answer(skb, type) && port_with(destination.mac) == here) {
 		count(row, DLMP_RX_PROBE_ANSWER);
+		/* With its tag it would go to the port's device for the VLAN, where nobody reads it. */
+		if (skb->vlan_present)
+			bpf_skb_vlan_pop(skb);
 		return TC_ACT_OK;
 	}
 	client = bpf_map_lookup_elem(&addresses, &destination);

@@ -293,7 +293,7 @@ fn a_group_in_a_vlan_comes_in_before_and_after_a_failover() {
 
 #[test]
 fn a_port_that_neither_holds_nor_takes_all_is_avoided() {
-    let poor = Hardware { slots: 8, takes_all: false };
+    let poor = Hardware { takes_all: false, ..Hardware::with_slots(8) };
     for (cards, rich) in [([poor, LARGE], "net1"), ([LARGE, poor], "net0")] {
         let rig = MulticastGuest::new(cards);
         let wanted = groups(40);
@@ -316,7 +316,7 @@ fn a_port_that_neither_holds_nor_takes_all_is_avoided() {
 
 #[test]
 fn what_the_multicast_port_lacks_and_another_port_gets_is_counted() {
-    let poor = |slots| Hardware { slots, takes_all: false };
+    let poor = |slots| Hardware { takes_all: false, ..Hardware::with_slots(slots) };
     let rig = MulticastGuest::new([poor(8), poor(30)]);
     let wanted = groups(40);
     let _members = Members::join(&rig.guest.namespace, "aggr0", &wanted).unwrap();

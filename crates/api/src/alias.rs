@@ -6,6 +6,8 @@ pub const AGGREGATION_ALIAS: &str = "dlmp aggregation";
 pub const VNIC_ALIAS: &str = "dlmp VNIC over";
 /// Start of the alias of the lower end of either, which no command shows; the link's name follows.
 pub const LOWER_ALIAS: &str = "dlmp lower end of";
+/// Start of the alias of a device that only registers a VLAN with a port's driver; no command shows it. The port's name follows.
+pub const PORT_VLAN_ALIAS: &str = "dlmp VLAN let in by";
 /// Start of the alias of the switch end of a vnet; domain and vnet follow, `domain/vnet`.
 pub const SWITCH_END_ALIAS: &str = "dlmp switch end of";
 /// Alias of the bridge that is a virtual switch.

@@ -16,7 +16,7 @@ mod types;
 mod vnet;
 mod vnic;
 
-pub use alias::{AGGREGATION_ALIAS, LOWER_ALIAS, SWITCH_ALIAS, SWITCH_END_ALIAS, VNIC_ALIAS};
+pub use alias::{AGGREGATION_ALIAS, LOWER_ALIAS, PORT_VLAN_ALIAS, SWITCH_ALIAS, SWITCH_END_ALIAS, VNIC_ALIAS};
 pub use multicast::*;
 pub use types::*;
 pub use vnet::VnetAlias;

@@ -104,6 +104,9 @@ pub struct Port {
     pub targets: Vec<String>,
     /// Names of the ports that it exchanges transitive probes with.
     pub xtargets: Vec<String>,
+    /// How its card is made to let in the VLANs of clients and probes: `registered`, `filter-off`, `promiscuous`, or `refused` when
+    /// some do not come in; absent when nothing need be done.
+    pub vlans: Option<String>,
 }
 
 /// A probe that went out or was answered.

@@ -153,7 +153,7 @@ const PLAIN: [Column; 10] = [
     Column::extra("PROBLEMS", 8),
 ];
 
-const EXTENDED: [Column; 11] = [
+const EXTENDED: [Column; 12] = [
     Column::new("LINK", 10),
     Column::new("PORT", 10),
     Column::new("SPEED", 7),
@@ -164,6 +164,7 @@ const EXTENDED: [Column; 11] = [
     Column::extra("DETECTION", 9),
     Column::extra("HEALTH", 7),
     Column::extra("CLIENTS", 10),
+    Column::extra("VLANS", 11),
     Column::extra("REASON", 6),
 ];
 
@@ -314,6 +315,7 @@ fn extended(aggregations: &[Aggregation]) -> Result<Table> {
             Cell::Absent,
             Cell::Absent,
             Cell::Absent,
+            Cell::Absent,
         ]);
         for port in &aggregation.ports {
             rows.push(port_row(aggregation, port)?);
@@ -334,6 +336,7 @@ fn port_row(aggregation: &Aggregation, port: &Port) -> Result<Vec<Cell>> {
         Cell::Text(aggregation.detection.clone()),
         Cell::Text(port.health.clone()),
         Cell::List(port.clients.clone()),
+        Cell::text(port.vlans.clone()),
         Cell::Text(port.reason.clone()),
     ])
 }
@@ -374,6 +377,7 @@ mod tests {
             flags: "u---".into(),
             targets: vec![],
             xtargets: vec![],
+            vlans: (name == "net0").then(|| "registered".into()),
         }
     }
 
@@ -428,11 +432,11 @@ mod tests {
         ])];
         let format = Format::default().all_columns();
         insta::assert_snapshot!(format.render(&extended(&aggregations).unwrap(), true).unwrap(), @r"
-        LINK        PORT        SPEED    DUPLEX   STATE    ADDRESS            PORTSTATE  DETECTION  HEALTH   CLIENTS     REASON
-        aggr0       --          1000Mb   full     up       2:8:20:88:84:ba    --         link       --       --          --
-                    net0        1000Mb   full     up       0:14:4f:f9:cf:47   attached   link       active   aggr0       its link is up
-                    net1        0Mb      unknown  down     0:14:4f:fb:f5:33   attached   link       failed   --          its link is down
-                    net2        0Mb      unknown  absent   --                 detached   link       failed   --          its link is absent
+        LINK        PORT        SPEED    DUPLEX   STATE    ADDRESS            PORTSTATE  DETECTION  HEALTH   CLIENTS     VLANS        REASON
+        aggr0       --          1000Mb   full     up       2:8:20:88:84:ba    --         link       --       --          --           --
+                    net0        1000Mb   full     up       0:14:4f:f9:cf:47   attached   link       active   aggr0       registered   its link is up
+                    net1        0Mb      unknown  down     0:14:4f:fb:f5:33   attached   link       failed   --          --           its link is down
+                    net2        0Mb      unknown  absent   --                 detached   link       failed   --          --           its link is absent
         ");
         insta::assert_snapshot!(format.render(&plain(&aggregations), true).unwrap(), @r"
         LINK          MODE   POLICY  ADDRPOLICY  LACPACTIVITY  LACPTIMER  DETECTION  MULTICASTPORT  TEMPORARY  PROBLEMS

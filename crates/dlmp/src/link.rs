@@ -2,7 +2,7 @@
 
 use clap::Args;
 use dlmp_api::client::Dlmpd;
-use dlmp_api::{AGGREGATION_ALIAS, LOWER_ALIAS, VNIC_ALIAS, VnetAlias};
+use dlmp_api::{AGGREGATION_ALIAS, LOWER_ALIAS, PORT_VLAN_ALIAS, VNIC_ALIAS, VnetAlias};
 use dlmp_netlink::ethtool::{Duplex, Ethtool, Settings};
 use dlmp_netlink::{Link, Netlink};
 
@@ -79,10 +79,10 @@ impl Class {
         }
     }
 
-    /// The class of a link; none for those that are not shown: the loopback, as in Solaris, and the
-    /// lower end of an aggregation or a VNIC.
+    /// The class of a link; none for those that are not shown: the loopback, as in Solaris, the
+    /// lower end of an aggregation or a VNIC, and what only registers a VLAN with a port's driver.
     pub fn of(link: &Link) -> Option<Self> {
-        if link.loopback || alias_starts(link, LOWER_ALIAS) {
+        if link.loopback || alias_starts(link, LOWER_ALIAS) || alias_starts(link, PORT_VLAN_ALIAS) {
             return None;
         }
         if is_aggregation(link) {

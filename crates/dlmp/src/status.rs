@@ -88,6 +88,7 @@ mod tests {
             flags: flags.into(),
             targets: own(targets),
             xtargets: own(xtargets),
+            vlans: None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dlmp_api::{Aggregation, Error, NewAggregation, PortChange};
-use dlmp_netlink::ethtool::{Ethtool, Settings};
+use dlmp_netlink::ethtool::{Ethtool, Settings, VLAN_FILTER};
 use dlmp_netlink::{Address, Link, Netlink, ipv6};
 use dlmp_wire::MacAddr;
 use tokio::sync::Notify;
@@ -348,6 +348,8 @@ impl Control {
             ipv6_disabled: ipv6::disabled(port).ok().flatten().unwrap_or(false),
             up: link.admin_up,
             all_multicast: link.all_multicast,
+            vlan_filter: self.ethtool.feature(port, VLAN_FILTER).is_ok_and(|feature| feature.on),
+            promiscuous: link.promiscuous_flag,
         };
         self.stores.state.ports.insert(port.to_owned(), before);
     }

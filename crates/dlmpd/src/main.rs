@@ -70,6 +70,9 @@ struct Arguments {
     /// Write every input of the failure detection, and what it did, to this new file
     #[arg(long, env = "DLMP_RECORD")]
     record: Option<PathBuf>,
+    /// Take these links, joined by commas, for cards with a filter of VLANs that cannot be switched off: for tests
+    #[arg(long, env = "DLMP_VLAN_FILTERS", value_delimiter = ',', hide = true)]
+    vlan_filters: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -111,7 +114,8 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     {
         tracing::warn!(%error, "stale pins stay");
     }
-    let surroundings = Surroundings { cookie, bpffs, record: arguments.record.clone() };
+    let vlan_filters = arguments.vlan_filters.iter().cloned().collect();
+    let surroundings = Surroundings { cookie, bpffs, record: arguments.record.clone(), vlan_filters };
     let attachment = surroundings.attachment("").name();
 
     let (monitor, thread) = Monitor::start(surroundings).context("cannot start the monitor")?;

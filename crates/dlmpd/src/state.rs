@@ -24,12 +24,27 @@ pub struct Before {
     /// It received all multicast.
     #[serde(default)]
     pub all_multicast: bool,
+    /// Its card dropped VLANs that nobody had registered (`rx-vlan-filter`).
+    #[serde(default)]
+    pub vlan_filter: bool,
+    /// It was promiscuous, as an administrator said (`IFF_PROMISC`).
+    #[serde(default = "as_it_is")]
+    pub promiscuous: bool,
+}
+
+const fn as_it_is() -> bool {
+    Before::UNKNOWN.promiscuous
+}
+
+impl Before {
+    /// What a link is like that nobody asked about: whatever it is now stays.
+    const UNKNOWN: Self =
+        Self { ipv6_disabled: false, up: true, all_multicast: false, vlan_filter: false, promiscuous: true };
 }
 
 impl Default for Before {
-    /// What a link is like that nobody asked about: in use as it is.
     fn default() -> Self {
-        Self { ipv6_disabled: false, up: true, all_multicast: false }
+        Self::UNKNOWN
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dlmp_api::{AGGREGATION_ALIAS, Error, LOWER_ALIAS, VNIC_ALIAS};
+use dlmp_api::{AGGREGATION_ALIAS, Error, LOWER_ALIAS, PORT_VLAN_ALIAS, VNIC_ALIAS};
 use dlmp_datapath::MAX_PORTS;
 use dlmp_netlink::ethtool::Ethtool;
 use dlmp_netlink::{Address, Link};
@@ -128,6 +128,7 @@ fn port(ground: &Ground<'_>, name: &str) -> Result<(), Error> {
     }
     let above = ground.links.iter().find(|above| {
         above.peer_index == Some(link.index)
+            && !is_port_vlan(above)
             && matches!(above.kind.as_deref(), Some("vlan" | "macvlan" | "macvtap" | "ipvlan" | "ipvtap"))
     });
     if let Some(above) = above {
@@ -190,6 +191,14 @@ pub fn is_vnic(link: &Link) -> bool {
 
 fn is_lower_end(link: &Link) -> bool {
     link.alias.as_deref().is_some_and(|alias| alias.starts_with(LOWER_ALIAS))
+}
+
+/// Whether a link is a device of ours that only registers a VLAN with a port's driver. It gets its alias right after it was
+/// made: one that has none when its daemon was killed is known by its name.
+pub fn is_port_vlan(link: &Link) -> bool {
+    let numbered = |name: &str| name.strip_prefix("dlmpv").is_some_and(|rest| rest.parse::<u32>().is_ok());
+    let ours = |alias: &String| alias.starts_with(PORT_VLAN_ALIAS);
+    link.kind.as_deref() == Some("vlan") && link.alias.as_ref().map_or_else(|| numbered(&link.name), ours)
 }
 
 fn refused(reason: impl Into<String>, remedy: impl Into<String>) -> Error {

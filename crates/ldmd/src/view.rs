@@ -290,9 +290,9 @@ fn class(link: &Link) -> &'static str {
     }
 }
 
-/// Ends of pairs whose other end is what people know.
+/// Ends of pairs whose other end is what people know, and what only registers a VLAN.
 fn is_internal(link: &Link) -> bool {
-    let starts = [dlmp_api::LOWER_ALIAS, dlmp_api::SWITCH_END_ALIAS];
+    let starts = [dlmp_api::LOWER_ALIAS, dlmp_api::PORT_VLAN_ALIAS, dlmp_api::SWITCH_END_ALIAS];
     link.alias.as_deref().is_some_and(|alias| starts.iter().any(|start| alias.starts_with(start)))
 }
 

@@ -1,4 +1,4 @@
-//! The link's true state, its speed and its driver, by ethtool ioctls.
+//! The link's true state, its speed, its driver and what that can be told to leave, by ethtool ioctls.
 //!
 //! `ETHTOOL_GLINK` of one device returns the carrier as it is now and makes the kernel send a
 //! change that its rate limit still holds back (net/core/link_watch.c); RTM_GETLINK dumps do not.
@@ -16,6 +16,17 @@ const GDRVINFO: u32 = 0x0000_0003;
 const GLINKSETTINGS: u32 = 0x0000_004c;
 /// `ETHTOOL_SLINKSETTINGS`: sets them.
 const SLINKSETTINGS: u32 = 0x0000_004d;
+
+/// `ETHTOOL_GSTRINGS`: the names of a set.
+const GSTRINGS: u32 = 0x0000_001b;
+/// `ETHTOOL_GSSET_INFO`: how many there are.
+const GSSET_INFO: u32 = 0x0000_0037;
+/// `ETHTOOL_GFEATURES`: the state of all features.
+const GFEATURES: u32 = 0x0000_003a;
+/// `ETHTOOL_SFEATURES`: changes some.
+const SFEATURES: u32 = 0x0000_003b;
+/// `ETH_SS_FEATURES`: the set of features.
+const FEATURES: u32 = 4;
 
 /// `SPEED_UNKNOWN`.
 const SPEED_UNKNOWN: u32 = u32::MAX;
@@ -60,6 +71,19 @@ pub struct Settings {
     pub speed: Option<u32>,
     /// Duplex.
     pub duplex: Duplex,
+}
+
+/// The feature of a card that drops frames in VLANs which nobody has registered (`NETIF_F_HW_VLAN_CTAG_FILTER`), as
+/// `ethtool -k` names it.
+pub const VLAN_FILTER: &str = "rx-vlan-filter";
+
+/// A feature of a device, as `ethtool -k` shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Feature {
+    /// It is on.
+    pub on: bool,
+    /// It can be switched, which `ethtool -k` denies by `[fixed]`.
+    pub switchable: bool,
 }
 
 /// A socket to ask through; it asks about the namespace that it was made in.
@@ -147,5 +171,52 @@ impl Ethtool {
         sys::ethtool(&self.0, &Interface::new(name)?, &mut info)?;
         let end = info.driver.iter().position(|&b| b == 0).unwrap_or(info.driver.len());
         Ok(String::from_utf8_lossy(&info.driver[..end]).into_owned())
+    }
+
+    /// A feature by the name that `ethtool -k` gives it.
+    ///
+    /// # Errors
+    /// Those of ioctl(2), `ENODEV` when the link does not exist; `EOPNOTSUPP` when the kernel has no such feature.
+    pub fn feature(&self, name: &str, feature: &str) -> io::Result<Feature> {
+        let interface = Interface::new(name)?;
+        let (word, bit) = self.find(&interface, feature)?;
+        let mut features = sys::Features::new(GFEATURES);
+        sys::ethtool(&self.0, &interface, &mut features)?;
+        let word = features.features[word];
+        Ok(Feature { on: word.active & bit != 0, switchable: word.available & !word.never_changed & bit != 0 })
+    }
+
+    /// Switches a feature on or off.
+    ///
+    /// # Errors
+    /// As [`feature`](Self::feature), and `EOPNOTSUPP` when the device leaves it as it was.
+    pub fn set_feature(&self, name: &str, feature: &str, on: bool) -> io::Result<()> {
+        let interface = Interface::new(name)?;
+        let (word, bit) = self.find(&interface, feature)?;
+        let mut features = sys::Features::new(GFEATURES);
+        sys::ethtool(&self.0, &interface, &mut features)?;
+        let mut changes = sys::FeatureChanges::new(SFEATURES, features.words);
+        changes.changes[word] = sys::FeatureChange { valid: bit, requested: if on { bit } else { 0 } };
+        // What the device does not do is no error here, only noted in a number that says nothing of which.
+        sys::ethtool(&self.0, &interface, &mut changes)?;
+        if self.feature(name, feature)?.on == on {
+            return Ok(());
+        }
+        Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP))
+    }
+
+    /// Where a feature is: the word of 32, and its bit.
+    fn find(&self, interface: &Interface, feature: &str) -> io::Result<(usize, u32)> {
+        let unknown = || io::Error::from_raw_os_error(libc::EOPNOTSUPP);
+        let mut info = sys::StringSetInfo::new(GSSET_INFO, FEATURES);
+        sys::ethtool(&self.0, interface, &mut info)?;
+        if info.count as usize > sys::STRINGS {
+            return Err(unknown());
+        }
+        let mut names = Box::new(sys::Strings::new(GSTRINGS, FEATURES));
+        sys::ethtool(&self.0, interface, &mut *names)?;
+        let is_it = |name: &[u8; 32]| name.split(|&byte| byte == 0).next() == Some(feature.as_bytes());
+        let at = names.strings[..info.count as usize].iter().position(is_it).ok_or_else(unknown)?;
+        Ok((at / 32, 1 << (at % 32)))
     }
 }

@@ -22,6 +22,7 @@ mod sys;
 mod tap;
 mod tc;
 mod veth;
+mod vlan;
 
 pub use address::{Address, Lifetime};
 pub use bridge::NewBridge;

@@ -35,6 +35,8 @@ pub struct Link {
     /// It receives every frame, whoever asked for that: the administrator (`IFF_PROMISC`), a capture or a
     /// bridge.
     pub promiscuous: bool,
+    /// The administrator asked for that.
+    pub promiscuous_flag: bool,
     /// The loopback.
     pub loopback: bool,
     /// It can carry multicast (`IFF_MULTICAST`), which says nothing of what is behind it.
@@ -80,7 +82,7 @@ impl Link {
         self.master.is_some() && self.master_kind.as_deref() != Some("vrf")
     }
 
-    fn from_object(object: &RouteNetlinkMessage) -> Option<Self> {
+    pub(crate) fn from_object(object: &RouteNetlinkMessage) -> Option<Self> {
         match object {
             RouteNetlinkMessage::NewLink(message) => Self::from_message(message),
             _ => None,
@@ -100,6 +102,7 @@ impl Link {
             lower_up: flags.contains(LinkFlags::LowerUp),
             all_multicast: flags.contains(LinkFlags::Allmulti),
             promiscuous: flags.contains(LinkFlags::Promisc),
+            promiscuous_flag: flags.contains(LinkFlags::Promisc),
             loopback: flags.contains(LinkFlags::Loopback),
             multicast: flags.contains(LinkFlags::Multicast),
             ethernet: message.header.link_layer_type == LinkLayerType::Ether,

@@ -60,7 +60,93 @@ pub(crate) struct LinkSettings {
     masks: [u32; 3 * 127],
 }
 
+/// Strings of one set that [`Strings`] has room for; features are 64 now (linux/netdev_features.h).
+pub(crate) const STRINGS: usize = 256;
+/// Words of 32 features that [`Features`] has room for.
+pub(crate) const FEATURE_WORDS: usize = STRINGS / 32;
+
+/// `struct ethtool_sset_info` for one set.
+#[repr(C)]
+pub(crate) struct StringSetInfo {
+    cmd: u32,
+    reserved: u32,
+    sets: u64,
+    pub(crate) count: u32,
+}
+
+impl StringSetInfo {
+    pub(crate) fn new(cmd: u32, set: u32) -> Self {
+        Self { cmd, reserved: 0, sets: 1 << set, count: 0 }
+    }
+}
+
+/// `struct ethtool_gstrings`. The kernel writes all strings of the set, whatever room there is: ask for their number first.
+#[repr(C)]
+pub(crate) struct Strings {
+    cmd: u32,
+    set: u32,
+    pub(crate) count: u32,
+    pub(crate) strings: [[u8; 32]; STRINGS],
+}
+
+impl Strings {
+    pub(crate) fn new(cmd: u32, set: u32) -> Self {
+        Self { cmd, set, count: 0, strings: [[0; 32]; STRINGS] }
+    }
+}
+
+/// `struct ethtool_get_features_block`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct FeatureWord {
+    pub(crate) available: u32,
+    requested: u32,
+    pub(crate) active: u32,
+    pub(crate) never_changed: u32,
+}
+
+/// `struct ethtool_gfeatures`.
+#[repr(C)]
+pub(crate) struct Features {
+    cmd: u32,
+    pub(crate) words: u32,
+    pub(crate) features: [FeatureWord; FEATURE_WORDS],
+}
+
+impl Features {
+    pub(crate) fn new(cmd: u32) -> Self {
+        Self { cmd, words: FEATURE_WORDS as u32, features: [FeatureWord::default(); FEATURE_WORDS] }
+    }
+}
+
+/// `struct ethtool_set_features_block`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct FeatureChange {
+    pub(crate) valid: u32,
+    pub(crate) requested: u32,
+}
+
+/// `struct ethtool_sfeatures`.
+#[repr(C)]
+pub(crate) struct FeatureChanges {
+    cmd: u32,
+    words: u32,
+    pub(crate) changes: [FeatureChange; FEATURE_WORDS],
+}
+
+impl FeatureChanges {
+    /// `words`: as many as the kernel has features for, or it refuses.
+    pub(crate) fn new(cmd: u32, words: u32) -> Self {
+        Self { cmd, words, changes: [FeatureChange::default(); FEATURE_WORDS] }
+    }
+}
+
 const _: () = assert!(std::mem::size_of::<DriverInfo>() == 196);
+const _: () = assert!(std::mem::offset_of!(StringSetInfo, count) == 16);
+const _: () = assert!(std::mem::offset_of!(Strings, strings) == 12);
+const _: () = assert!(std::mem::size_of::<Features>() == 8 + 16 * FEATURE_WORDS);
+const _: () = assert!(std::mem::size_of::<FeatureChanges>() == 8 + 8 * FEATURE_WORDS);
 const _: () = assert!(std::mem::offset_of!(LinkSettings, link_mode_masks_nwords) == 15);
 const _: () = assert!(std::mem::offset_of!(LinkSettings, masks) == 48);
 
@@ -76,6 +162,10 @@ pub(crate) trait EthtoolRequest {}
 impl EthtoolRequest for EthtoolValue {}
 impl EthtoolRequest for DriverInfo {}
 impl EthtoolRequest for LinkSettings {}
+impl EthtoolRequest for StringSetInfo {}
+impl EthtoolRequest for Strings {}
+impl EthtoolRequest for Features {}
+impl EthtoolRequest for FeatureChanges {}
 
 /// One `SIOCETHTOOL`.
 pub(crate) fn ethtool<R: EthtoolRequest>(socket: &UdpSocket, interface: &Interface, request: &mut R) -> io::Result<()> {

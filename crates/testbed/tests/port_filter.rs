@@ -118,7 +118,7 @@ fn the_port_holds_the_first_groups_of_its_list_and_no_more() {
 fn a_port_takes_all_groups_when_it_is_told_to_and_can() {
     let groups = Groups::v6(0, 5);
     for takes_all in [true, false] {
-        let bench = Bench::new(Hardware { slots: 0, takes_all });
+        let bench = Bench::new(Hardware { takes_all, ..Hardware::with_slots(0) });
         assert_eq!(bench.stream(&[groups], &[groups]).lost, all(groups));
         bench.machine.ip("link set dev net0 allmulticast on").unwrap();
         assert_eq!(bench.stream(&[groups], &[groups]).lost.is_empty(), takes_all);

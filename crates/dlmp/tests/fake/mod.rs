@@ -91,6 +91,7 @@ impl Fake {
             flags: if name == "net0" { "u--3" } else { "u-2-" }.into(),
             targets: if name == "net0" { vec!["192.0.2.1".into()] } else { vec![] },
             xtargets: vec![if name == "net0" { "net1" } else { "net0" }.into()],
+            vlans: None,
         };
         Ok(AggregationsReply {
             aggregations: vec![Aggregation {

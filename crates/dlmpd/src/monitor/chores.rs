@@ -7,9 +7,10 @@ use std::thread::JoinHandle;
 
 use dlmp_netlink::{MulticastFilter, Netlink};
 use dlmp_wire::MacAddr;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::frames::FrameSender;
+use super::vlans::{Cards, Wish};
 
 /// At most so many chores are looked at together: what they change in the filters is written in few system calls.
 const TOGETHER: usize = 4096;
@@ -30,6 +31,10 @@ pub(super) enum Chore {
     /// Makes a port receive all groups, or those in its filter. The latter is not done if it has refused a group
     /// since the former.
     AllGroups { link: u32, all: bool },
+    /// Has a port let in VLANs.
+    Vlans { link: u32, wish: Wish },
+    /// Tells that everything before it is done.
+    Tell(oneshot::Sender<()>),
     /// Sends a report of membership through a port, now that everything before it is done.
     Report { link: u32, frame: Vec<u8> },
 }
@@ -43,12 +48,13 @@ pub(super) struct Refusal {
     pub(super) group: MacAddr,
 }
 
-/// Starts the thread, which ends when the sender is dropped and everything is done. It tells of refusals.
+/// Starts the thread, which ends when the sender is dropped and everything is done. It tells of refusals, and `cards` of VLANs.
 ///
 /// # Errors
 /// Those of making sockets and threads.
 pub(super) fn start(
     refusals: mpsc::UnboundedSender<Refusal>,
+    cards: Cards,
 ) -> io::Result<(mpsc::UnboundedSender<Chore>, JoinHandle<()>)> {
     let (sender, chores) = mpsc::unbounded_channel();
     let filters = Filters {
@@ -63,7 +69,7 @@ pub(super) fn start(
     let thread = std::thread::Builder::new().name("chores".into()).spawn(move || {
         runtime.block_on(async move {
             match Netlink::connect() {
-                Ok(netlink) => Worker { netlink, frames, filters }.run(chores).await,
+                Ok(netlink) => Worker { netlink, frames, filters, cards, done: Vec::new() }.run(chores).await,
                 Err(error) => tracing::error!(%error, "nothing will be changed on links"),
             }
         });
@@ -75,6 +81,9 @@ struct Worker {
     netlink: Netlink,
     frames: FrameSender,
     filters: Filters,
+    cards: Cards,
+    /// Who waits for everything so far.
+    done: Vec<oneshot::Sender<()>>,
 }
 
 impl Worker {
@@ -85,6 +94,11 @@ impl Worker {
                 self.carry_out(chore).await;
             }
             self.filters.write();
+            self.cards.write(&self.netlink).await;
+            for done in self.done.drain(..) {
+                // Who waited may have gone.
+                let _ = done.send(());
+            }
         }
     }
 
@@ -95,6 +109,8 @@ impl Worker {
             Chore::Mtu { lower, mtu } => set_mtu(netlink, lower, mtu).await,
             Chore::AddFilter { link, mac } => netlink.add_filter(link, mac).await,
             Chore::DeleteFilter { link, mac } => netlink.delete_filter(link, mac).await,
+            Chore::Vlans { link, wish } => return self.cards.wish(link, wish),
+            Chore::Tell(done) => return self.done.push(done),
             Chore::Group { link, group, wanted } => return self.filters.change(link, group, wanted),
             Chore::AllGroups { link, all } => {
                 self.filters.write();

@@ -271,6 +271,7 @@ impl Running {
         for link in netlink.links().await.map_err(failed)? {
             self.follow_vlan(&link);
             self.follow_groups(&link);
+            self.note_vlan_device(&link);
         }
         Ok(())
     }
@@ -309,7 +310,7 @@ impl Running {
     }
 
     /// The slots of the clients that the daemon knows by itself.
-    fn own_slots(&self) -> impl Iterator<Item = SlotIndex> {
+    pub(super) fn own_slots(&self) -> impl Iterator<Item = SlotIndex> {
         std::iter::once(SlotIndex::PRIMARY).chain(self.vnic_slots()).chain(self.clients.vlans.keys().copied())
     }
 
@@ -348,14 +349,16 @@ impl Running {
     }
 
     /// Has the ports receive an address.
-    pub(super) fn receive(&self, mac: MacAddr) {
+    pub(super) fn receive(&mut self, mac: MacAddr) {
+        self.vlans.change();
         for device in self.devices() {
             self.chore(Chore::AddFilter { link: device.ifindex, mac });
         }
     }
 
     /// Has the ports no longer receive an address, unless another client has it in another VLAN.
-    pub(super) fn receive_no_longer(&self, mac: MacAddr) {
+    pub(super) fn receive_no_longer(&mut self, mac: MacAddr) {
+        self.vlans.change();
         let in_any_vlan = ClientAddress { mac, vlan: 0 }..=ClientAddress { mac, vlan: u16::MAX };
         let others = self.clients.slots.range(in_any_vlan).next().is_some()
             || self.own_slots().filter_map(|slot| self.client_address(slot)).any(|address| address.mac == mac);

@@ -3,9 +3,11 @@
 use std::time::Instant;
 
 use dlmp_api::Error;
+use tokio::sync::oneshot;
 
 use super::Task;
-use super::handle::Command;
+use super::chores::Chore;
+use super::handle::{Command, Reply};
 use super::running::Running;
 
 impl Task {
@@ -29,7 +31,7 @@ impl Task {
                     None => Ok(()),
                 };
                 self.forget_asker();
-                let _ = reply.send(result);
+                self.reply_when_done(reply, result);
             }
             Command::AddPorts(name, ports, reply) => {
                 let result = match self.running.get_mut(&name) {
@@ -45,7 +47,7 @@ impl Task {
                     None => Err(not_running(&name)),
                 };
                 self.act_on(&name);
-                let _ = reply.send(result);
+                self.reply_when_done(reply, result);
             }
             Command::AddVnic(name, vnic, reply) => {
                 let result = match self.running.get_mut(&name) {
@@ -58,6 +60,7 @@ impl Task {
             Command::RemoveVnic(name, vnic, reply) => {
                 if let Some(running) = self.running.get_mut(&name) {
                     running.remove_vnic(&vnic, &self.tools.netlink).await;
+                    running.act();
                 }
                 let _ = reply.send(());
             }
@@ -94,6 +97,17 @@ impl Task {
                 let _ = reply.send(all.map_err(|error| Error::failed(error.to_string())));
             }
         }
+    }
+
+    /// Answers when what was begun on links is done: a port is as before when its command ends.
+    fn reply_when_done<T: 'static>(&self, reply: Reply<T>, result: Result<T, Error>) {
+        let (done, all_done) = oneshot::channel();
+        // If the thread has ended, nothing is waited for.
+        let _ = self.tools.chores.send(Chore::Tell(done));
+        tokio::task::spawn_local(async move {
+            let _ = all_done.await;
+            let _ = reply.send(result);
+        });
     }
 
     fn act_on(&mut self, name: &str) {

@@ -148,7 +148,7 @@ impl Measurement {
             let netlink = Netlink::connect().map_err(io::Error::other)?;
             netlink.link_by_index(self.port.ifindex).await.map_err(io::Error::other)
         })?;
-        Ok(link.is_some_and(|link| link.all_multicast))
+        Ok(link.is_some_and(|link| link.all_multicast || link.promiscuous_flag))
     }
 
     /// Puts groups into the port's filter for a moment. Returns how many of them come in, and how many it refused.

@@ -33,11 +33,12 @@ mod recorded;
 mod running;
 mod tell;
 mod view;
+mod vlans;
 mod vnet;
 mod vnics;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -67,6 +68,7 @@ use measure::Measured;
 use news::News;
 pub use running::Spec;
 use running::{Observed, Reports, Running, Tools};
+use vlans::{Cards, Outcome};
 pub use vnics::VnicSpec;
 
 /// How often it is checked that the programs still hang where they should.
@@ -85,6 +87,8 @@ pub struct Surroundings {
     pub bpffs: Option<PathBuf>,
     /// A new file to record the engines' inputs and actions in, if that is wanted.
     pub record: Option<PathBuf>,
+    /// Links that are taken for cards with a filter of VLANs that cannot be switched off.
+    pub vlan_filters: BTreeSet<String>,
 }
 
 impl Surroundings {
@@ -113,6 +117,8 @@ struct Task {
     refusals: mpsc::UnboundedReceiver<Refusal>,
     chores: JoinHandle<()>,
     measured: mpsc::UnboundedReceiver<Measured>,
+    /// What became of the ports' VLANs, by link.
+    vlans: mpsc::UnboundedReceiver<(u32, Outcome)>,
     looks: Looks,
     looked: mpsc::UnboundedReceiver<Looked>,
     /// Absent where the kernel does not tell.
@@ -148,7 +154,9 @@ impl Task {
         let (sender_of_refusals, refusals) = mpsc::unbounded_channel();
         let (sender_of_findings, measured) = mpsc::unbounded_channel();
         let (sender_of_looks, looked) = mpsc::unbounded_channel();
-        let (sender_of_chores, chores) = chores::start(sender_of_refusals)?;
+        let (sender_of_outcomes, vlans) = mpsc::unbounded_channel();
+        let cards = Cards::new(surroundings.vlan_filters.clone(), sender_of_outcomes);
+        let (sender_of_chores, chores) = chores::start(sender_of_refusals, cards)?;
         let (watched, stop_carrier) = (Watched::default(), Arc::<AtomicBool>::default());
         carrier::watch(watched.clone(), sender, stop_carrier.clone())?;
         Ok(Self {
@@ -177,6 +185,7 @@ impl Task {
             refusals,
             chores,
             measured,
+            vlans,
             looks: Looks::new(sender_of_looks),
             looked,
             group_events: GroupEvents::open()?,
@@ -210,6 +219,7 @@ impl Task {
                 () = self.changes.next() => self.look_at_ground(),
                 Some(ground) = self.look.1.recv() => self.follow(ground),
                 Some(measured) = self.measured.recv() => self.measured(&measured),
+                Some((link, outcome)) = self.vlans.recv() => self.vlans_open(link, &outcome),
                 Some(looked) = self.looked.recv() => self.lists_seen(looked),
                 () = group_change(&mut self.group_events) => self.looks.hasten([]),
                 () = until(self.looks.due()) => self.look_at_lists(),
@@ -262,6 +272,12 @@ impl Task {
             running.filter_measured(measured);
             // The next one.
             running.measure_filters();
+        }
+    }
+
+    fn vlans_open(&mut self, link: u32, outcome: &Outcome) {
+        for running in self.running.values_mut() {
+            running.vlans_open(link, outcome);
         }
     }
 
@@ -413,6 +429,7 @@ impl Task {
             running.check(&self.tools.netlink).await;
             running.age(Instant::now());
             running.measure_filters();
+            running.try_vlans_again();
             running.act();
         }
     }

@@ -17,6 +17,7 @@ use super::chores::Chore;
 use super::clients::is_bridged;
 use super::lists::Change;
 use super::running::Running;
+use crate::state::Before;
 
 /// Every host is in these from the moment on that its link is up, and nobody reports them (RFC 1112, 4; RFC 4291, 2.8).
 const ALL_HOSTS: [IpAddr; 2] =
@@ -84,9 +85,10 @@ impl Running {
         }
     }
 
-    /// Notes whether a port took all multicast before it was one.
-    pub(super) fn note_before(&mut self, port: PortIndex, all_multicast: bool) {
-        if all_multicast {
+    /// Notes what a port was like before it was one.
+    pub(super) fn note_before(&mut self, port: PortIndex, before: Before) {
+        self.vlans.note_before(port, before);
+        if before.all_multicast {
             self.groups.took_all.insert(port);
         } else {
             self.groups.took_all.remove(&port);

@@ -22,8 +22,10 @@ impl Running {
         }
         self.follow_vlan(link);
         self.follow_groups(link);
+        self.note_vlan_device(link);
         if let Some(port) = self.port_of(link.index) {
             self.refresh(port, link);
+            self.follow_card(port);
             self.believe(port, link.lower_up, watched, now);
             return;
         }
@@ -37,6 +39,7 @@ impl Running {
         match joined {
             Ok(()) => {
                 tracing::info!(aggregation = self.name, port = link.name, "port is back");
+                self.open_first(port);
                 self.follow_mtu();
                 self.believe(port, link.lower_up, watched, now);
             }
@@ -73,6 +76,7 @@ impl Running {
         }
         self.forget_vlan(index);
         self.forget_groups(index);
+        self.forget_vlan_device(index);
         let Some(port) = self.port_of(index) else {
             return;
         };
@@ -146,7 +150,7 @@ impl Running {
         let link = netlink.link(name).await.map_err(failed)?.ok_or_else(gone)?;
         let port = self.free_index()?;
         self.ports.insert(port, Port { name: name.to_owned(), device: None, vnet: None });
-        self.note_before(port, before.all_multicast);
+        self.note_before(port, before);
         self.engine.handle_event(Event::PortAdded(port), Instant::now());
         let result = match self.enter(port, &link, netlink).await {
             Ok(()) => self.bpf.attach_port(link.index, name, netlink).await.map_err(failed),
@@ -156,6 +160,7 @@ impl Running {
             self.remove_port(port, before, netlink, watched).await;
             return Err(error);
         }
+        self.open_first(port);
         self.believe(port, link.lower_up, watched, Instant::now());
         Ok(port)
     }
@@ -194,6 +199,7 @@ impl Running {
             for mac in self.client_macs() {
                 undo(netlink.delete_filter(device.ifindex, mac).await);
             }
+            self.restore_card(device.ifindex, before);
             undo(ipv6::set_disabled(&name, before.ipv6_disabled));
             if !before.up {
                 undo(netlink.set_up(device.ifindex, false).await);
@@ -226,6 +232,7 @@ impl Running {
         }
         self.follow_vnet(port, Some(link));
         self.forget_filter(port);
+        self.vlans.change();
         ipv6::set_disabled(&link.name, true)
             .map_err(|error| Error::failed(format!("cannot switch IPv6 off on {}: {error}", link.name)))?;
         for mac in self.client_macs() {
@@ -246,7 +253,8 @@ impl Running {
         };
         let Some(device) = known.device else { return };
         watched.believe(device.ifindex, &known.name, carrier);
-        let state = if carrier { LinkState::Up } else { LinkState::Down };
+        let up = self.vlans.carrier_counts(device.ifindex, carrier) && carrier;
+        let state = if up { LinkState::Up } else { LinkState::Down };
         self.engine.handle_event(Event::Link(port, state), now);
     }
 

@@ -40,6 +40,7 @@ impl Running {
         getrandom::fill(&mut key).map_err(|error| Error::failed(format!("no random numbers for a key: {error}")))?;
         let probing = plan.as_ref().map(|plan| Probing { key, vlan: plan.vlan });
         self.bpf.set_probing(probing).map_err(failed)?;
+        self.vlans.change();
         let (fdt, now) = (plan.as_ref().map(|plan| plan.fdt), Instant::now());
         let before = std::mem::replace(&mut self.probed, Probed { plan, key, ..Probed::default() });
         self.engine.handle_event(Event::Probing(fdt), now);
@@ -52,6 +53,11 @@ impl Running {
     /// Whether it is probed.
     pub const fn is_probed(&self) -> bool {
         self.probed.plan.is_some()
+    }
+
+    /// The VLAN that it is probed in, 0 for none.
+    pub(super) fn probed_vlan(&self) -> u16 {
+        self.probed.plan.as_ref().map_or(0, |plan| plan.vlan)
     }
 
     /// Takes sources and routers from what the kernel has now.

@@ -27,6 +27,7 @@ use super::multicast::Groups;
 use super::news::News;
 use super::probing::Probed;
 use super::recorded::{Recorded, Recording};
+use super::vlans::Vlans;
 use super::vnics::{VnicSpec, Vnics};
 use crate::state::Before;
 use crate::validate::is_aggregation;
@@ -65,11 +66,12 @@ pub struct Running {
     pub(super) lower: u32,
     pub(super) mtu: u32,
     pub(super) ports: BTreeMap<PortIndex, Port>,
-    /// What is wrong with vnets among the ports, in words.
+    /// What is wrong with vnets among the ports, and with the ports' VLANs, in words.
     pub(super) problems: Vec<String>,
     pub(super) vnics: Vnics,
     pub(super) clients: Clients,
     pub(super) groups: Groups,
+    pub(super) vlans: Vlans,
     pub(super) limits: Rc<RefCell<Limits>>,
     pub(super) measured: mpsc::UnboundedSender<Measured>,
     /// Hands the reports that the datapath holds to the monitor.
@@ -193,6 +195,7 @@ impl Running {
             vnics: Vnics::default(),
             clients: Clients::default(),
             groups: Groups::default(),
+            vlans: Vlans::default(),
             limits: tools.limits.clone(),
             measured: tools.measured.clone(),
             reports: forward_reports(lower.index, spec.name.clone(), tools.reports.clone())?,
@@ -221,7 +224,7 @@ impl Running {
         for name in &spec.ports {
             let port = self.free_index()?;
             self.ports.insert(port, Port { name: name.clone(), device: None, vnet: None });
-            self.note_before(port, spec.before.get(name).is_some_and(|before| before.all_multicast));
+            self.note_before(port, spec.before.get(name).copied().unwrap_or_default());
             self.engine.handle_event(Event::PortAdded(port), now);
             if let Some(link) = netlink.link(name).await.map_err(failed)? {
                 devices.push((port, link));
@@ -283,6 +286,7 @@ impl Running {
                 tracing::error!(aggregation = self.name, %error, ?action, "not carried out");
             }
         }
+        self.let_vlans_in();
     }
 
     fn carry_out(&mut self, action: Action) -> Result<(), dlmp_datapath::Error> {
@@ -321,12 +325,13 @@ impl Running {
 
     /// When [`handle_timeout`](Self::handle_timeout) is next wanted.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.engine.poll_timeout()
+        [self.engine.poll_timeout(), self.vlans.poll_timeout()].into_iter().flatten().min()
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.engine.handle_timeout(now);
+        self.take_vlans_back(now);
     }
 
     /// Hangs programs that somebody took off their link back on.

@@ -28,6 +28,7 @@ impl Running {
                     flags: flags(&view),
                     targets: view.targets.iter().map(ToString::to_string).collect(),
                     xtargets: view.peers.iter().filter_map(|&port| name(port)).collect(),
+                    vlans: port.device.and_then(|device| self.vlan_way(device.ifindex)).map(Into::into),
                 })
             })
             .collect();

@@ -17,8 +17,14 @@ impl Running {
             return;
         }
         port.vnet = vnet;
+        self.find_problems();
+    }
+
+    /// Finds what is wrong, and tells what is new and what is solved.
+    pub(super) fn find_problems(&mut self) {
         let vnets = self.ports.values().filter_map(|port| Some((port.name.as_str(), port.vnet.as_ref()?)));
-        let problems = vnet::problems(vnets);
+        let mut problems = vnet::problems(vnets);
+        problems.extend(self.vlan_problems());
         let before = std::mem::replace(&mut self.problems, problems);
         for solved in before.iter().filter(|problem| !self.problems.contains(problem)) {
             tracing::info!(aggregation = self.name, "solved: {solved}");

@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use anyhow::{Context, Result, anyhow, bail};
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::link::{InfoData, InfoVlan, LinkAttribute, LinkInfo, LinkMessage};
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -36,6 +36,8 @@ pub(super) enum Event {
     Added(Address),
     /// An address was taken off.
     Removed(Address),
+    /// A device of this VLAN is on the link now, or no longer.
+    Vlan(u16, bool),
     /// The link is like this.
     Link(LinkState),
     /// Events were lost: everything has to be read anew.
@@ -84,7 +86,13 @@ impl Kernel {
             }
             let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&self.message)?;
             let event = match message.payload {
-                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => self.link(&link).map(Event::Link),
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
+                    let vlan = self.vlan_on(&link).map(|vlan| Event::Vlan(vlan, true));
+                    vlan.or_else(|| self.link(&link).map(Event::Link))
+                }
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => {
+                    self.vlan_on(&link).map(|vlan| Event::Vlan(vlan, false))
+                }
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(entry)) => {
                     self.own_entry(entry).map(Event::Added)
                 }
@@ -144,6 +152,20 @@ impl Kernel {
             }
         }
         Some(state)
+    }
+
+    /// The VLAN of a device on the link.
+    fn vlan_on(&self, device: &LinkMessage) -> Option<u16> {
+        device.attributes.contains(&LinkAttribute::Link(self.index)).then_some(())?;
+        device.attributes.iter().find_map(|attribute| {
+            let LinkAttribute::LinkInfo(infos) = attribute else { return None };
+            infos.iter().find_map(|info| match info {
+                LinkInfo::Data(InfoData::Vlan(vlan)) => {
+                    vlan.iter().find_map(|info| if let InfoVlan::Id(id) = info { Some(*id) } else { None })
+                }
+                _ => None,
+            })
+        })
     }
 
     /// The address of an entry of the link's own filter (NTF_SELF, not an entry of a bridge above).

@@ -1,8 +1,9 @@
 //! A filter of addresses before a veth, which has none of its own: with it the port receives what a network
-//! card would let in, by the addresses that the kernel has for the port, and no more than the card has room for.
+//! card would let in, by the addresses that the kernel has for the port, and no more than the card has room for. It may
+//! drop VLANs too that no device on the port registers.
 //!
 //! It follows the kernel by its own notifications, which come for filter entries that somebody sets (NTF_SELF)
-//! and for all-multicast, and by looking at the whole list now and then for what is not notified.
+//! and for all-multicast, by those of VLAN devices, and by looking at the whole list now and then for what is not notified.
 
 mod kernel;
 mod program;
@@ -23,7 +24,7 @@ use serde_json::Value;
 use crate::namespace::{Namespace, output};
 use crate::sys;
 use kernel::{Event, Kernel, LinkState};
-use program::Program;
+use program::{Mode, Program};
 use table::{Change, Table};
 
 /// A MAC address.
@@ -42,6 +43,8 @@ pub struct Hardware {
     pub slots: usize,
     /// Whether it can take all groups. An untrusted virtual function cannot, and says nothing.
     pub takes_all: bool,
+    /// Whether it drops VLANs that are not registered, as virtio-net does; promiscuous it drops nothing.
+    pub filters_vlans: bool,
 }
 
 /// What a card has dropped.
@@ -51,12 +54,15 @@ pub struct Dropped {
     pub groups: u64,
     /// Frames to machines that it is not.
     pub others: u64,
+    /// Frames in VLANs that are not registered.
+    pub vlans: u64,
 }
 
 /// A port behind such a filter.
 ///
 /// Dropping it takes the filter away. It panics then if the port was ever promiscuous: that is never what
-/// its owner may do in place of a filter, and a card would take everything.
+/// its owner may do in place of a filter of addresses, and a card would take everything. Only with a filter of VLANs
+/// there may be no other way.
 pub struct PortFilter {
     name: String,
     state: Arc<Mutex<State>>,
@@ -68,7 +74,7 @@ impl Hardware {
     /// Room for so many groups, or all of them.
     #[must_use]
     pub const fn with_slots(slots: usize) -> Self {
-        Self { slots, takes_all: true }
+        Self { slots, takes_all: true, filters_vlans: false }
     }
 }
 
@@ -153,6 +159,7 @@ impl Drop for PortFilter {
         match followed {
             Some(Err(panic)) => std::panic::resume_unwind(panic),
             Some(Ok(Err(error))) => panic!("the filter of {} could not follow the kernel: {error:#}", self.name),
+            _ if lock(&self.state).hardware.filters_vlans => {}
             _ => assert!(!self.was_promiscuous(), "{} was promiscuous", self.name),
         }
     }
@@ -180,6 +187,7 @@ impl State {
         let link = kernel.link_state()?;
         program.admit([0xff; 6], true)?;
         program.admit(link.address, true)?;
+        program.set(Mode::FilterVlans, hardware.filters_vlans)?;
         let mut state = Self {
             kernel,
             program,
@@ -203,6 +211,7 @@ impl State {
             match event {
                 Event::Added(address) => self.change(address, true)?,
                 Event::Removed(address) => self.change(address, false)?,
+                Event::Vlan(vlan, registered) => self.program.register(vlan, registered)?,
                 Event::Link(link) => self.set_link(link, self.table.has_others())?,
                 Event::Lost => self.next_look = Instant::now(),
             }
@@ -242,8 +251,10 @@ impl State {
             self.program.admit(link.address, true)?;
         }
         self.link = link;
-        self.was_promiscuous |= link.promiscuity > u32::from(has_others);
-        self.program.admit_all_groups(self.takes_all_now())
+        let promiscuous = link.promiscuity > u32::from(has_others);
+        self.was_promiscuous |= promiscuous;
+        self.program.set(Mode::Everything, promiscuous)?;
+        self.program.set(Mode::AllGroups, self.takes_all_now())
     }
 }
 

@@ -9,10 +9,22 @@ use super::{Address, Dropped};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/port_filter.o"));
 
+/// What a card is told (`enum mode` of the program).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// To admit every group, not only those that are admitted one by one.
+    AllGroups,
+    /// To admit everything.
+    Everything,
+    /// To drop VLANs that are not registered.
+    FilterVlans,
+}
+
 /// It is at work from its loading until it is dropped.
 pub(super) struct Program {
     admitted: HashMap<MapData, [u8; 8], u8>,
-    all_groups: Array<MapData, u32>,
+    modes: Array<MapData, u32>,
+    vlans: Array<MapData, u32>,
     dropped: Array<MapData, u64>,
     /// Owns the attachment.
     _object: Ebpf,
@@ -23,7 +35,7 @@ impl Program {
     pub(super) fn attach(link: &str) -> Result<Self> {
         let mut object = Ebpf::load(OBJECT).context("the kernel refuses the program of the port filter")?;
         let mut map = |name| object.take_map(name).with_context(|| format!("the program has no map {name}"));
-        let [admitted, all_groups, dropped] = [map("admitted")?, map("all_groups")?, map("dropped")?];
+        let [admitted, modes, vlans, dropped] = [map("admitted")?, map("modes")?, map("vlans")?, map("dropped")?];
         let program: &mut SchedClassifier =
             object.program_mut("port_filter").context("the object has no program")?.try_into()?;
         program.load().context("the kernel refuses the program of the port filter")?;
@@ -32,7 +44,8 @@ impl Program {
         program.attach(link, TcAttachType::Egress).with_context(|| format!("cannot filter what leaves {link}"))?;
         Ok(Self {
             admitted: HashMap::try_from(admitted)?,
-            all_groups: array(all_groups)?,
+            modes: array(modes)?,
+            vlans: array(vlans)?,
             dropped: array(dropped)?,
             _object: object,
         })
@@ -45,9 +58,15 @@ impl Program {
         done.with_context(|| format!("cannot change the filter for {address:02x?}"))
     }
 
-    /// Admits every group or only those that are admitted one by one.
-    pub(super) fn admit_all_groups(&mut self, all: bool) -> Result<()> {
-        self.all_groups.set(0, u32::from(all), 0).context("cannot change the filter for all groups")
+    /// Follows what the card is told, or no longer.
+    pub(super) fn set(&mut self, mode: Mode, told: bool) -> Result<()> {
+        self.modes.set(mode as u32, u32::from(told), 0).with_context(|| format!("cannot set the filter to {mode:?}"))
+    }
+
+    /// Registers a VLAN or does no more.
+    pub(super) fn register(&mut self, vlan: u16, registered: bool) -> Result<()> {
+        (self.vlans.set(vlan.into(), u32::from(registered), 0))
+            .with_context(|| format!("cannot change the filter for VLAN {vlan}"))
     }
 
     /// Whether an address is admitted as such.
@@ -57,7 +76,8 @@ impl Program {
 
     /// What it has dropped so far.
     pub(super) fn dropped(&self) -> Result<Dropped> {
-        Ok(Dropped { others: self.dropped.get(&0, 0)?, groups: self.dropped.get(&1, 0)? })
+        let count = |reason| self.dropped.get(&reason, 0);
+        Ok(Dropped { others: count(0)?, groups: count(1)?, vlans: count(2)? })
     }
 }
 
