@@ -14,6 +14,7 @@
 #include "maps.h"
 #include "count.h"
 #include "frame.h"
+#include "switch_protocol.h"
 #include "place.h"
 #include "event.h"
 #include "learn.h"

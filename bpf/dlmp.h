@@ -186,6 +186,7 @@ enum dlmp_counter {
 	DLMP_TX_LEARNED,          /* the first frame of a client that was learned by it */
 	DLMP_TX_CLIENTS_FULL,     /* a new source, and no room to learn it: dropped */
 	DLMP_TX_UNKNOWN_SOURCE,   /* source cannot be a client of this link: dropped */
+	DLMP_TX_SWITCH_PROTOCOL,  /* of a guest, or a spanning tree, to where switches listen: dropped */
 	DLMP_TX_NO_PORT,          /* the slot has no port: dropped */
 	DLMP_TX_SHORT,            /* no whole Ethernet header: dropped */
 	DLMP_EVENT_LOST,          /* the ring of events was full */

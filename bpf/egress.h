@@ -42,6 +42,16 @@ static __always_inline bool was_held(struct __sk_buff *skb, const struct etherne
 	return skb->mark == DLMP_HELD_MARK && is_group(eth->destination) && find_report(skb, eth, &report);
 }
 
+/*
+ * Whether the sender of what switches listen to may send it: the host itself, by the aggregation's own address, but no
+ * spanning tree of a bridge above, to which the ports are one. A switch shuts the port of others that do.
+ */
+static __always_inline bool may_speak_to_switches(struct __sk_buff *skb, const struct ethernet *eth,
+						  const struct dlmp_aggregation *aggr)
+{
+	return same_mac(eth->source, aggr->primary.mac) && !is_spanning_tree(eth->destination) && !is_bpdu(skb, eth);
+}
+
 SEC("classifier")
 int dlmp_egress(struct __sk_buff *skb)
 {
@@ -61,6 +71,8 @@ int dlmp_egress(struct __sk_buff *skb)
 	__builtin_memcpy(destination.mac, eth->destination, sizeof(destination.mac));
 	source.vlan = destination.vlan = vlan_of(skb, eth);
 
+	if (is_switch_protocol(destination.mac) && !may_speak_to_switches(skb, eth, aggr))
+		return refuse(DLMP_TX_SWITCH_PROTOCOL);
 	slot = sender(aggr, &source);
 	if (!slot)
 		return TC_ACT_SHOT;

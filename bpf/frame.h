@@ -10,6 +10,8 @@
 #define ETH_P_8021Q 0x8100
 #define ETH_P_8021AD 0x88a8
 #define VLAN_VID_MASK 0x0fff
+#define ETH_P_802_3_MIN 0x0600 /* a type; what is less is a length */
+#define LLC_SPANNING_TREE 0x42
 
 #define IPPROTO_HOPOPTS 0
 #define IPPROTO_IGMP 2
@@ -166,22 +168,45 @@ static __always_inline bool find_mld_report(struct __sk_buff *skb, __u32 at_ip, 
 	return type == MLD_V1_REPORT || type == MLD_V1_DONE || type == MLD_V2_REPORT;
 }
 
+/*
+ * What a frame carries, and where, behind its 802.1Q tag, in the metadata or in the bytes: what is behind a second one is
+ * nobody's here. False when the frame ends before.
+ */
+static __always_inline bool find_payload(struct __sk_buff *skb, const struct ethernet *eth, __be16 *type, __u32 *at)
+{
+	*type = type_of(skb, eth);
+	*at = sizeof(*eth);
+	if (skb->vlan_present || *type != bpf_htons(ETH_P_8021Q))
+		return true;
+	*at += 4;
+	return !bpf_skb_load_bytes(skb, *at - 2, type, sizeof(*type));
+}
+
 /* Whether a group-addressed frame tells switches which groups its sender wants, and where. */
 static __always_inline bool find_report(struct __sk_buff *skb, const struct ethernet *eth, struct report *report)
 {
-	__be16 type = type_of(skb, eth);
-	__u32 at_ip = sizeof(*eth);
+	__be16 type;
+	__u32 at_ip;
 
-	if (type == bpf_htons(ETH_P_8021Q)) {
-		if (bpf_skb_load_bytes(skb, at_ip + 2, &type, sizeof(type)))
-			return false;
-		at_ip += 4;
-	}
+	if (!find_payload(skb, eth, &type, &at_ip))
+		return false;
 	if (type == bpf_htons(ETH_P_IP))
 		return find_igmp_report(skb, at_ip, report);
 	if (type == bpf_htons(ETH_P_IPV6))
 		return find_mld_report(skb, at_ip, report);
 	return false;
+}
+
+/* What a bridge's spanning tree says, in LLC (IEEE 802.1Q, 14.1.2): 802.3 has a length where the type is. */
+static __always_inline bool is_bpdu(struct __sk_buff *skb, const struct ethernet *eth)
+{
+	__u8 llc[2];
+	__be16 type;
+	__u32 at;
+
+	return find_payload(skb, eth, &type, &at) && bpf_ntohs(type) < ETH_P_802_3_MIN &&
+	       !bpf_skb_load_bytes(skb, at, llc, sizeof(llc)) && llc[0] == LLC_SPANNING_TREE &&
+	       llc[1] == LLC_SPANNING_TREE;
 }
 
 /* An ARP packet whose sender asks for, or answers with, its own address (RFC 5227, section 3). */
@@ -207,14 +232,11 @@ static __always_inline bool is_unsolicited_advertisement(struct __sk_buff *skb, 
 /* Whether a frame says where its sender is now: what a hypervisor sends after a migration. */
 static __always_inline bool is_announcement(struct __sk_buff *skb, const struct ethernet *eth)
 {
-	__be16 type = type_of(skb, eth);
-	__u32 at_payload = sizeof(*eth);
+	__be16 type;
+	__u32 at_payload;
 
-	if (type == bpf_htons(ETH_P_8021Q)) {
-		if (bpf_skb_load_bytes(skb, at_payload + 2, &type, sizeof(type)))
-			return false;
-		at_payload += 4;
-	}
+	if (!find_payload(skb, eth, &type, &at_payload))
+		return false;
 	if (type == bpf_htons(ETH_P_RARP))
 		return true;
 	if (type == bpf_htons(ETH_P_ARP))

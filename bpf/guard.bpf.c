@@ -13,6 +13,7 @@
 #include "guard.h"
 #include "guard_maps.h"
 #include "frame.h"
+#include "switch_protocol.h"
 #include "guard_frame.h"
 #include "guard_learn.h"
 #include "guard_rate.h"
@@ -75,6 +76,8 @@ int guard_sent(struct __sk_buff *skb)
 	to_group = is_group(eth->destination);
 	if (to_group && is_link_local(eth->destination))
 		return drop(eth->type == bpf_htons(ETH_P_CONTROL) ? GUARD_CONTROL : GUARD_LINK_LOCAL);
+	if (is_switch_protocol(eth->destination))
+		return drop(GUARD_SWITCH_PROTOCOL);
 	frame.source = mac_word(eth->source);
 	if (is_group(eth->source) || !frame.source)
 		return drop(GUARD_SOURCE_INVALID);

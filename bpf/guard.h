@@ -9,7 +9,7 @@
 
 /* Changes with every change of a map's layout or of a counter's meaning: a daemon that finds a guard of
  * another layout starts one from its settings instead of reading the maps. */
-#define GUARD_ABI 2
+#define GUARD_ABI 3
 
 #define GUARD_MAX_ALTERNATES 64   /* alternate MAC addresses */
 #define GUARD_MAX_ALLOWED_IPS 256 /* IP addresses, with ip-nospoof */
@@ -81,6 +81,7 @@ enum guard_counter {
 	GUARD_SHORT,          /* no whole Ethernet header, or not the rest of a tag */
 	GUARD_CONTROL,        /* forges what the switch tells guests */
 	GUARD_LINK_LOCAL,     /* for 01:80:c2:00:00:0x: STP, LLDP, PAUSE */
+	GUARD_SWITCH_PROTOCOL, /* for another address that switches speak to each other by */
 	GUARD_SOURCE_INVALID, /* from a group, or from nobody */
 	GUARD_MAC_FOREIGN,    /* from a MAC address that is not the guest's */
 	GUARD_MAC_OVERFLOW,   /* from one more MAC address than it may have */

@@ -42,6 +42,8 @@ int dlmp_vnic(struct __sk_buff *skb)
 	/* A VNIC sends as itself, and one in a VLAN without another one. */
 	if (!same_mac(eth->source, vnic->mac) || (vlan && vnic->vlan))
 		return refuse(DLMP_TX_UNKNOWN_SOURCE);
+	if (is_switch_protocol(eth->destination))
+		return refuse(DLMP_TX_SWITCH_PROTOCOL);
 	__builtin_memcpy(source.mac, eth->source, sizeof(source.mac));
 	__builtin_memcpy(destination.mac, eth->destination, sizeof(destination.mac));
 	source.vlan = destination.vlan = vnic->vlan ? vnic->vlan : vlan;

@@ -141,6 +141,22 @@ fn frames_of_our_own_and_of_switches_never_leave_a_guest() {
         [to_group(0x0e, [0x88, 0xb6]), to_group(0x0e, [0x88, 0xcc]), to_group(0, [0x88, 0xb5]), frame(NET0, 200)];
     assert_eq!(passed(&host, &frames), [200]);
     assert_eq!((count(&host, "guard-control"), count(&host, "guard-link-local")), (1, 2));
+    let to = |destination: [u8; 6]| {
+        let mut frame = frame(NET0, 1);
+        frame[..6].copy_from_slice(&destination);
+        frame
+    };
+    host.typed("ldm set-vnet custom/max-vlans=1 vnet6 ldg6");
+    let vtp = to([0x01, 0x00, 0x0c, 0xcc, 0xcc, 0xcc]);
+    let frames = [
+        vtp.clone(),
+        with_tag(vtp, 9),
+        to([0x01, 0x80, 0xc2, 0, 0, 0x21]),
+        to([0, 0xe0, 0x2b, 0, 0, 4]),
+        frame(NET0, 200),
+    ];
+    assert_eq!(passed(&host, &frames), [200]);
+    assert_eq!(count(&host, "guard-switch-protocol"), 4);
 }
 
 #[test]

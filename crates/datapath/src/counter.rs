@@ -72,6 +72,8 @@ pub enum Counter {
     TxClientsFull = abi::DLMP_TX_CLIENTS_FULL,
     /// The source cannot be a client of the link that it came from.
     TxUnknownSource = abi::DLMP_TX_UNKNOWN_SOURCE,
+    /// Of a guest, or a spanning tree, to where switches listen.
+    TxSwitchProtocol = abi::DLMP_TX_SWITCH_PROTOCOL,
     /// The slot has no port.
     TxNoPort = abi::DLMP_TX_NO_PORT,
     /// No whole Ethernet header.
@@ -116,6 +118,7 @@ impl Counter {
         (Self::TxLearned, "tx-learned"),
         (Self::TxClientsFull, "tx-clients-full"),
         (Self::TxUnknownSource, "tx-unknown-source"),
+        (Self::TxSwitchProtocol, "tx-switch-protocol"),
         (Self::TxNoPort, "tx-no-port"),
         (Self::TxShort, "tx-short"),
         (Self::EventLost, "event-lost"),

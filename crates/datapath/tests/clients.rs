@@ -254,6 +254,17 @@ fn rule_5_group_addressed_frames_go_to_every_client_of_the_vlan_and_out() {
         }
         assert_eq!(scene.link(&frame(LLDP, CLIENT, &[0x88, 0xcc])), sent(NET0));
         assert_eq!(scene.copies, [], "LLDP is for the switch");
+        for destination in [LLDP, MacAddr([1, 0, 0x0c, 0xcc, 0xcc, 0xcc]), MacAddr([0, 0xe0, 0x2b, 0, 0, 0])] {
+            for (vnic, mac, _) in VNICS {
+                assert_eq!(
+                    scene.vnic(vnic, &frame(destination, mac, &[0x88, 0xcc])),
+                    Verdict::Drop,
+                    "a guest's is not"
+                );
+                assert_eq!(scene.copies, []);
+            }
+        }
+        assert_eq!(scene.aggregation(Counter::TxSwitchProtocol), 12);
     });
 }
 

@@ -145,6 +145,69 @@ fn rule_4_unicast_for_nobody_is_dropped_and_link_local_frames_stay() {
     assert_eq!(pair.ingress(NET1, &frame(LLDP, CLIENT, &[0x88, 0xcc])), Verdict::Stay);
 }
 
+/// Where switches of all kinds listen, and beside it where hosts do.
+const SWITCHES: [[u8; 6]; 14] = [
+    [1, 0x80, 0xc2, 0, 0, 0],       // STP
+    [1, 0x80, 0xc2, 0, 0, 3],       // 802.1X
+    [1, 0x80, 0xc2, 0, 0, 0x10],    // bridge management
+    [1, 0x80, 0xc2, 0, 0, 0x21],    // GVRP, MVRP
+    [1, 0x80, 0xc2, 0, 0, 0x35],    // CFM
+    [1, 0x80, 0xc2, 0, 0, 0x41],    // TRILL
+    [1, 0, 0x0c, 0xcc, 0xcc, 0xcc], // CDP, VTP, DTP, UDLD
+    [1, 0, 0x0c, 0xcc, 0xcc, 0xcd], // PVST+
+    [1, 0, 0x0c, 0xcd, 0xcd, 0xd0], // tunnelled protocols
+    [1, 0, 0x0c, 0, 0, 0],          // ISL
+    [0, 0xe0, 0x2b, 0, 0, 0],       // EDP
+    [0, 0xe0, 0x2b, 0, 0, 4],       // EAPS
+    [1, 0xe0, 0x52, 0xcc, 0xcc, 0xcc],
+    [1, 0, 0x81, 0, 1, 0],
+];
+const HOSTS: [[u8; 6]; 5] = [
+    [1, 0x80, 0xc2, 0, 0, 0x14], // IS-IS
+    [1, 0x1b, 0x19, 0, 0, 0],    // PTP
+    [1, 0, 0x5e, 0, 0, 0x12],    // VRRP
+    [1, 0, 0x0c, 0xcc, 0xcb, 0xcc],
+    [0, 0xe0, 0x2b, 0, 1, 4],
+];
+/// LLC of a spanning tree behind a length.
+const BPDU: [u8; 5] = [0, 38, 0x42, 0x42, 3];
+
+#[test]
+fn a_guest_does_not_speak_to_switches() {
+    let mut pair = Pair::new();
+    let mut refused = 0;
+    for destination in SWITCHES.map(MacAddr) {
+        for rest in [&IP[..], &BPDU, &[0x81, 0, 0, 7, 8, 0], &[0x81, 0, 0xe0, 0, 0, 38, 0x42, 0x42, 3], &[0x88, 0xcc]] {
+            assert_eq!(pair.egress(&frame(destination, STRANGER, rest)), Verdict::Drop, "{destination} {rest:02x?}");
+            assert_eq!(pair.lower(&frame(destination, STRANGER, rest), false), Verdict::Drop, "past tc");
+            refused += 2;
+        }
+    }
+    let counters = pair.bpf.aggregation_counters().unwrap();
+    assert_eq!(counters.get(Counter::TxSwitchProtocol), refused);
+    assert_eq!(counters.get(Counter::TxLearned), 0, "nobody is learned by it");
+    for destination in HOSTS.map(MacAddr) {
+        assert_eq!(pair.egress(&frame(destination, STRANGER, &IP)), sent(NET1), "{destination}");
+    }
+}
+
+#[test]
+fn the_host_speaks_to_switches_but_no_spanning_tree_of_a_bridge_above_does() {
+    let mut pair = Pair::new();
+    for destination in SWITCHES.map(MacAddr) {
+        let tree = destination.is_spanning_tree();
+        for rest in [&[0x88, 0xcc][..], &[0x81, 0, 0, 0, 0x88, 0xcc], &[0, 38, 0xaa, 0xaa, 3]] {
+            let verdict = if tree { Verdict::Drop } else { sent(NET0) };
+            assert_eq!(pair.egress(&frame(destination, CLIENT, rest)), verdict, "{destination} {rest:02x?}");
+        }
+        // To a group of the administrator's choice as well.
+        for rest in [&BPDU[..], &[0x81, 0, 0, 0, 0, 38, 0x42, 0x42, 3]] {
+            assert_eq!(pair.egress(&frame(destination, CLIENT, rest)), Verdict::Drop, "{destination} {rest:02x?}");
+        }
+    }
+    assert_eq!(pair.egress(&frame(STRANGER, CLIENT, &BPDU)), sent(NET0), "to where no switch listens");
+}
+
 #[test]
 fn a_removed_port_is_an_ordinary_link_again() {
     let mut pair = Pair::new();
@@ -162,6 +225,8 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
         Just(STRANGER),
         Just(GROUP),
         Just(LLDP),
+        Just(MacAddr([1, 0x80, 0xc2, 0, 0, 0x21])),
+        Just(MacAddr([1, 0, 0x0c, 0xcc, 0xcc, 0xcd])),
         Just(MacAddr::BROADCAST),
         Just(port_mac(NET0)),
         Just(port_mac(NET1)),
@@ -174,6 +239,8 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
         Just(vec![0x81, 0, 0, 7, 8, 0]),
         Just(vec![0x81, 0, 0, 0, 0x86, 0xdd, 0x60, 0, 0, 0, 0, 36, 0, 1]),
         Just(vec![0x80, 0x35]),
+        Just(vec![0, 38, 0x42, 0x42, 3]),
+        Just(vec![0x81, 0, 0, 0, 0, 38, 0x42, 0x42, 3]),
         Just(vec![0x88, 0xa8, 0, 7, 8, 0, 0x45]),
         Just(vec![0x88, 0xa8, 0, 0, 0x81, 0, 0, 7, 8, 0]),
         Just(vec![0x81, 0, 0xe0, 0, 0x81, 0, 0, 7, 8, 0]),

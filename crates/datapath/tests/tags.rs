@@ -205,7 +205,7 @@ fn who_sends_an_802_1ad_tag_is_no_client_in_its_vlan() {
 }
 
 #[test]
-fn a_report_behind_an_802_1ad_tag_is_none() {
+fn a_report_behind_a_tag_that_is_no_vlan_is_none() {
     scene(|scene| {
         scene.bpf.set_alive(true).unwrap();
         for report in [igmp_old(CLIENT, 0x16, 7), mld_old(CLIENT, 131, 7)] {
@@ -214,5 +214,9 @@ fn a_report_behind_an_802_1ad_tag_is_none() {
             assert_eq!(scene.leaves("aggr0", &report), [[0; 0]; 0], "held");
         }
         assert_eq!(scene.counted(Counter::TxReportHeld), 2);
+        // Nor is one behind two tags of VLANs.
+        scene.bpf.set_alive(false).unwrap();
+        let own = tagged(&[(VLAN, 5), (VLAN, 7)], &igmp_old(PLAIN, 0x16, 7));
+        assert_eq!(scene.leaves("v0", &own), [own]);
     });
 }

@@ -12,6 +12,8 @@ pub enum Counter {
     Control = abi::GUARD_CONTROL,
     /// Rule 1: for 01:80:c2:00:00:00 to :0f (STP, LLDP, PAUSE).
     LinkLocal = abi::GUARD_LINK_LOCAL,
+    /// Rule 1: for another address that switches speak to each other by (PVST+, CDP, GVRP).
+    SwitchProtocol = abi::GUARD_SWITCH_PROTOCOL,
     /// Rule 1: from a group, or from nobody.
     SourceInvalid = abi::GUARD_SOURCE_INVALID,
     /// Rule 2: from a MAC address that is not the guest's.
@@ -46,6 +48,7 @@ impl Counter {
         (Self::Short, "guard-short"),
         (Self::Control, "guard-control"),
         (Self::LinkLocal, "guard-link-local"),
+        (Self::SwitchProtocol, "guard-switch-protocol"),
         (Self::SourceInvalid, "guard-source-invalid"),
         (Self::MacForeign, "guard-mac-foreign"),
         (Self::MacOverflow, "guard-mac-overflow"),

@@ -59,11 +59,39 @@ fn rule_1_a_guest_does_not_speak_to_the_switch_itself() {
         ("LLDP", plain(), frame(LINK_LOCAL, OWN, LLDP, &[]), Err(Counter::LinkLocal)),
         ("STP", plain(), frame(MacAddr([1, 0x80, 0xc2, 0, 0, 0]), OWN, 0x26, &[]), Err(Counter::LinkLocal)),
         ("PAUSE", custom(9, 9), frame(MacAddr([1, 0x80, 0xc2, 0, 0, 1]), OWN, 0x8808, &[]), Err(Counter::LinkLocal)),
-        ("beyond :0f", plain(), frame(MacAddr([1, 0x80, 0xc2, 0, 0, 0x10]), OWN, 0x26, &[]), PASSES),
+        ("IS-IS is for routers", plain(), frame(MacAddr([1, 0x80, 0xc2, 0, 0, 0x14]), OWN, 0x26, &[]), PASSES),
         ("the type alone is for experiments", plain(), frame(PEER, OWN, CONTROL, &[]), PASSES),
         ("a group sends nothing", custom(9, 9), from(GROUP), Err(Counter::SourceInvalid)),
         ("nobody sends nothing", custom(9, 9), from(MacAddr([0; 6])), Err(Counter::SourceInvalid)),
     ]);
+}
+
+#[test]
+fn rule_1_nor_to_switches_of_any_vendor() {
+    for (what, destination) in [
+        ("bridge management", [1, 0x80, 0xc2, 0, 0, 0x10]),
+        ("GVRP", [1, 0x80, 0xc2, 0, 0, 0x21]),
+        ("the last of MRP", [1, 0x80, 0xc2, 0, 0, 0x2f]),
+        ("CFM", [1, 0x80, 0xc2, 0, 0, 0x30]),
+        ("TRILL", [1, 0x80, 0xc2, 0, 0, 0x40]),
+        ("CDP, VTP, DTP, UDLD", [1, 0, 0x0c, 0xcc, 0xcc, 0xcc]),
+        ("PVST+", [1, 0, 0x0c, 0xcc, 0xcc, 0xcd]),
+        ("UplinkFast", [1, 0, 0x0c, 0xcd, 0xcd, 0xcd]),
+        ("ISL", [1, 0, 0x0c, 0, 0, 7]),
+        ("EDP", [0, 0xe0, 0x2b, 0, 0, 0]),
+        ("EAPS", [0, 0xe0, 0x2b, 0, 0, 4]),
+        ("FDP", [1, 0xe0, 0x52, 0xcc, 0xcc, 0xcc]),
+        ("SONMP", [1, 0, 0x81, 0, 1, 0]),
+    ] {
+        let frame = frame(MacAddr(destination), OWN, 0x26, &[0x42, 0x42, 3]);
+        let seven = settings(|set| set.vlans = [7].into());
+        hold(vec![
+            (what, Settings::new(OWN), frame.clone(), Err(Counter::SwitchProtocol)),
+            (what, custom(9, 9), frame.clone(), Err(Counter::SwitchProtocol)),
+            (what, seven, tagged(&frame, VLAN, 7), Err(Counter::SwitchProtocol)),
+            (what, custom(9, 9), tagged(&tagged(&frame, VLAN, 7), PROVIDER_VLAN, 9), Err(Counter::SwitchProtocol)),
+        ]);
+    }
 }
 
 #[test]

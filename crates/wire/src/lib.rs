@@ -14,6 +14,7 @@ pub mod manager;
 pub mod membership;
 pub mod ndp;
 pub mod rarp;
+mod switch_protocol;
 pub mod transitive;
 pub mod vnet;
 

@@ -136,6 +136,12 @@ pub const LISTED: &[Difference] = &[
         is: |frame, at| !frame.is_from_outside() && frame.sent.destination.is_link_local() && at.who == Who::Ours,
     },
     Difference {
+        name: "no-guest-speaks-to-switches",
+        rule: "sending",
+        why: "a switch shuts the port of who speaks as a switch, of whatever vendor",
+        is: |frame, at| frame.refused == Some(Counter::TxSwitchProtocol) && at.who == Who::Theirs,
+    },
+    Difference {
         name: "only-standard-link-local",
         rule: "0",
         why: "only the standard's own range must stay on a link; other vendors' groups are groups",

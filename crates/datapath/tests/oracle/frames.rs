@@ -24,10 +24,13 @@ pub const LLDP: MacAddr = MacAddr([1, 0x80, 0xc2, 0, 0, 0x0e]);
 /// Where Cisco's discovery protocol goes, outside the range that the standard keeps on the link.
 pub const CDP: MacAddr = MacAddr([1, 0, 0x0c, 0xcc, 0xcc, 0xcc]);
 
+/// Where switches register VLANs.
+pub const GVRP: MacAddr = MacAddr([1, 0x80, 0xc2, 0, 0, 0x21]);
+
 /// Whoever can be a source.
 pub const SOURCES: [MacAddr; 9] =
     [HOST, GUEST, OTHER_GUEST, VNIC, VLAN_VNIC, STRANGER, OTHER_STRANGER, PORTS[0], PORTS[1]];
-pub const DESTINATIONS: [MacAddr; 13] = [
+pub const DESTINATIONS: [MacAddr; 14] = [
     HOST,
     GUEST,
     OTHER_GUEST,
@@ -41,6 +44,7 @@ pub const DESTINATIONS: [MacAddr; 13] = [
     GROUP,
     LLDP,
     CDP,
+    GVRP,
 ];
 pub const VLAN: u16 = 7;
 

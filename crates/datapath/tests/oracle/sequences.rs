@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::frames::{
-    CDP, DESTINATIONS, GROUP, GUEST, HOST, LLDP, OTHER_GUEST, OTHER_STRANGER, PORTS, Payload, Place, SOURCES, STRANGER,
-    Sent, VLAN, VLAN_VNIC, VNIC,
+    CDP, DESTINATIONS, GROUP, GUEST, GVRP, HOST, LLDP, OTHER_GUEST, OTHER_STRANGER, PORTS, Payload, Place, SOURCES,
+    STRANGER, Sent, VLAN, VLAN_VNIC, VNIC,
 };
 use crate::ours::Seats;
 
@@ -285,6 +285,11 @@ pub fn named() -> Vec<Named> {
             "reports leave by the multicast port as the port",
             &["reports-by-multicast-port"],
             vec![carrying(IgmpReport, Link, GUEST, GROUP)],
+        ),
+        named(
+            "a guest does not speak to switches",
+            &["no-guest-speaks-to-switches"],
+            vec![ip(Link, GUEST, GVRP), ip(Place::VNIC, VNIC, GVRP), ip(Link, GUEST, CDP), ip(Link, GUEST, LLDP)],
         ),
         named(
             "only the standard's range stays on a link",

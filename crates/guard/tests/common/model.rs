@@ -32,6 +32,9 @@ impl Model {
         if destination.is_link_local() {
             return Err(if kind == CONTROL { Counter::Control } else { Counter::LinkLocal });
         }
+        if destination.is_switch_protocol() {
+            return Err(Counter::SwitchProtocol);
+        }
         if source.is_group() || source.is_zero() {
             return Err(Counter::SourceInvalid);
         }
