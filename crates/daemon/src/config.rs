@@ -4,8 +4,7 @@
 //! values.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
@@ -14,11 +13,14 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use toml_edit::{DocumentMut, Item, Table, TableLike};
 
+use crate::files::{self, write_atomically};
+use crate::lock::{self, Lock};
+
 /// The file, locked against other daemons for as long as this value lives.
 #[derive(Debug)]
 pub struct ConfigFile<C> {
     path: PathBuf,
-    _lock: File,
+    _lock: Lock,
     /// What was written last, and the same taken apart, which takes long.
     written: Option<(String, DocumentMut)>,
     contents: PhantomData<C>,
@@ -63,19 +65,15 @@ impl<C: Serialize + DeserializeOwned> ConfigFile<C> {
             let path = path.to_owned();
             move |source| Error::Io { what, path, source }
         };
-        let folder = path.parent().unwrap_or(Path::new("."));
         // The file itself is replaced when it is written, so the lock is on a file beside it.
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".lock");
-        fs::create_dir_all(folder).map_err(io_error("make the folder of"))?;
-        let lock = File::create(folder.join(name)).map_err(io_error("lock"))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => {
-                return Err(Error::InUse { path: path.to_owned() });
-            }
-            Err(fs::TryLockError::Error(error)) => return Err(io_error("lock")(error)),
-        }
+        let folder = files::folder(path);
+        files::make_directory(folder).map_err(io_error("make the folder of"))?;
+        let Some(lock) = lock::take(&folder.join(name)).map_err(io_error("lock"))? else {
+            return Err(Error::InUse { path: path.to_owned() });
+        };
+        files::warn_of_writers(path);
         let file = Self { path: path.to_owned(), _lock: lock, written: None, contents: PhantomData };
         let config = file.parse(&file.text()?)?;
         Ok((file, config))
@@ -111,7 +109,7 @@ impl<C: Serialize + DeserializeOwned> ConfigFile<C> {
     }
 
     fn text(&self) -> Result<String, Error> {
-        match fs::read_to_string(&self.path) {
+        match files::read(&self.path) {
             Ok(text) => Ok(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(self.damaged("it is not UTF-8 text")),
@@ -220,14 +218,4 @@ fn put(table: &mut dyn TableLike, key: &str, value: &Item) {
         }
         None => drop(table.insert(key, value.clone())),
     }
-}
-
-/// Replaces a file by new contents, all or nothing, also through a power cut.
-///
-/// # Errors
-/// Those of writing a file.
-pub fn write_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let mut file = atomic_write_file::AtomicWriteFile::open(path)?;
-    file.write_all(contents)?;
-    file.commit()
 }

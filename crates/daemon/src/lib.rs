@@ -3,13 +3,16 @@
 pub mod capabilities;
 mod config;
 mod control_socket;
+mod files;
+mod lock;
 mod parts;
 mod permission;
+mod process;
 mod server;
 mod state;
 mod sys;
 
-pub use config::{ConfigFile, Error as ConfigError, write_atomically};
+pub use config::{ConfigFile, Error as ConfigError};
 pub use control_socket::{ControlSocket, control_socket};
 pub use parts::in_parts;
 pub use permission::{Denied, may_change};

@@ -3,7 +3,6 @@
 //! It is below the runtime directory, which is empty after a boot, under the cookie of the
 //! namespace, so that daemons of several namespaces can share the directory.
 
-use std::fs;
 use std::io;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::write_atomically;
+use crate::files::{self, write_atomically};
 
 /// The file.
 #[derive(Debug)]
@@ -28,9 +27,10 @@ impl<S: Serialize + DeserializeOwned + Default> StateFile<S> {
     /// Its folder cannot be made.
     pub fn open(runtime: &Path, cookie: u64, name: &str) -> io::Result<(Self, S)> {
         let folder = runtime.join(format!("netns-{cookie}"));
-        fs::create_dir_all(&folder)?;
+        files::make_directory(&folder)?;
         let path = folder.join(name);
-        let state = match fs::read_to_string(&path) {
+        files::warn_of_writers(&path);
+        let state = match files::read(&path) {
             Ok(text) => toml_edit::de::from_str(&text).unwrap_or_else(|error| {
                 tracing::warn!(path = %path.display(), %error, "ignoring an unreadable state file");
                 S::default()
