@@ -7,9 +7,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-use dlmp_testbed::{Namespace, Pins};
+use dlmp_testbed::{Environment, Namespace, Pins};
 use dlmp_tests::{Guest, VirtualHost, run, typed, wait_for};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().mode() & 0o7777
@@ -131,5 +132,94 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// Types a line into a shell with a terminal of its own, waits until `ready`, and takes the
+/// terminal away.
+fn in_a_terminal(dlmp: &Environment, line: &str, ready: impl FnMut() -> bool) {
+    let mut command = dlmp.command("script");
+    command.args(["-q", "-f", "-c", line, "/dev/null"]).stdin(Stdio::null()).stdout(Stdio::null());
+    let terminal = Running(command.spawn().unwrap());
+    wait_for("the daemon answers", ready);
+    drop(terminal);
+}
+
+#[test]
+fn a_daemon_outlives_its_terminal_and_goes_on_at_a_hang_up() {
+    let guest = Guest::with_aggregation(Pins::None);
+    for line in [
+        // In the group that the terminal ends, and in one that it stops when it writes.
+        "dlmpd & sleep 600",
+        "stty tostop; set -m; dlmpd & sleep 600",
+        "RUST_LOG=debug dlmpd",
+    ] {
+        guest.end_daemon(Signal::SIGTERM);
+        in_a_terminal(&guest.dlmp, line, || run(&mut guest.dlmp.line("dladm show-aggr")).code == 0);
+        let daemons = guest.dlmp.daemons();
+        let [pid] = daemons[..] else { panic!("{line}: not one daemon but {daemons:?}") };
+        for signal in [Signal::SIGHUP, Signal::SIGPIPE, Signal::SIGTTOU, Signal::SIGTTIN, Signal::SIGHUP] {
+            kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+        }
+        // Of all this something is logged, to a terminal that is not there any more.
+        let (busy, _) = guest.busy_and_idle_port();
+        guest.unplug(busy);
+        guest.wait_for_state(busy, "down");
+        guest.wait_until_reachable();
+        guest.plug(busy);
+        guest.wait_for_state(busy, "up");
+        assert_eq!(guest.dlmp.daemons(), [pid], "{line}");
+    }
+}
+
+/// Whether a process ignores or handles SIGHUP (proc_pid_status(5)): what comes before it does
+/// nobody can help.
+fn sees_to_hang_ups(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mut masks = status.lines().filter_map(|line| line.strip_prefix("SigIgn:").or(line.strip_prefix("SigCgt:")));
+    masks.any(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() & 1 != 0)
+}
+
+#[test]
+fn a_hang_up_while_a_daemon_starts_ends_neither_daemon() {
+    let guest = Guest::with_aggregation(Pins::None);
+    let host = VirtualHost::bare();
+    host.scene.primary.end(Signal::SIGTERM).unwrap();
+    guest.end_daemon(Signal::SIGTERM);
+    for (name, mut command, dlmp, show) in [
+        ("dlmpd", guest.dlmp.command("dlmpd"), &guest.dlmp, "dladm show-aggr"),
+        ("ldmd", host.scene.primary.command(), host.dlmp(), "ldm list"),
+    ] {
+        let log = dlmp.runtime_dir().join("hang-up.log");
+        let mut daemon = Running(command.stdin(Stdio::null()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap());
+        let running = || if name == "ldmd" { dlmp.managers() } else { dlmp.daemons() };
+        wait_for("it sees to hang-ups", || running().first().is_some_and(|pid| sees_to_hang_ups(*pid)));
+        wait_for("it answers", || {
+            for pid in running() {
+                let _ = kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGHUP);
+            }
+            run(&mut dlmp.line(show)).code == 0
+        });
+        let text = fs::read_to_string(&log).unwrap();
+        assert!(text.contains(&format!("SIGHUP: {name} goes on")), "{text}");
+        let [pid] = running()[..] else { panic!("{name} does not run:\n{text}") };
+        kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGTERM).unwrap();
+        assert!(daemon.0.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_any_more_ends_no_daemon() {
+    let guest = Guest::with_aggregation(Pins::None);
+    for reader in ["head -n 1", "true"] {
+        guest.end_daemon(Signal::SIGTERM);
+        let mut command = guest.dlmp.line(&format!("RUST_LOG=debug dlmpd 2>&1 | {reader}"));
+        let _shell = Running(command.stdout(Stdio::null()).spawn().unwrap());
+        wait_for("the daemon answers", || run(&mut guest.dlmp.line("dladm show-aggr")).code == 0);
+        let [pid] = guest.dlmp.daemons()[..] else { panic!("{reader}: no daemon") };
+        kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGHUP).unwrap();
+        typed(&guest.dlmp, "dladm create-vnic -l aggr0 v1");
+        typed(&guest.dlmp, "dladm delete-vnic v1");
+        assert_eq!(guest.dlmp.daemons(), [pid]);
     }
 }

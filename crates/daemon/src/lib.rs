@@ -11,6 +11,7 @@ mod process;
 mod server;
 mod state;
 mod sys;
+mod terminal;
 
 pub use config::{ConfigFile, Error as ConfigError};
 pub use control_socket::{ControlSocket, control_socket};
@@ -19,15 +20,4 @@ pub use permission::{Denied, may_change};
 pub use server::Server;
 pub use state::StateFile;
 pub use sys::run_before_ordinary_threads;
-
-use tracing_subscriber::EnvFilter;
-
-/// Starts the log: to standard error, by default from `info` on (`RUST_LOG`).
-pub fn start_log() {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,zlink_core=error")))
-        .init();
-}
+pub use terminal::{complain, outlive_terminal, start_log, tell_of_hang_ups};

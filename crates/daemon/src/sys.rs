@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::{FromRawFd, RawFd};
 use std::os::unix::net::UnixListener;
 
+use nix::sys::signal::{SigHandler, Signal, signal};
+
 /// The listening socket that systemd handed over (sd_listen_fds(3)).
 pub(crate) fn listener_from_systemd(fd: RawFd) -> UnixListener {
     // SAFETY: systemd passes the descriptor to us alone, and we ask for it once.
@@ -24,4 +26,11 @@ pub fn run_before_ordinary_threads() -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// Has a signal do nothing.
+pub(crate) fn ignore(number: Signal) {
+    // SAFETY: no function of ours is called at the signal. It fails for signals alone that cannot
+    // be ignored.
+    let _ = unsafe { signal(number, SigHandler::SigIgn) };
 }

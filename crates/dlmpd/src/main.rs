@@ -76,12 +76,13 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    dlmp_daemon::outlive_terminal();
     let arguments = Arguments::parse();
     dlmp_daemon::start_log();
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("dlmpd: {error:#}");
+            dlmp_daemon::complain("dlmpd", format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -100,6 +101,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
+    dlmp_daemon::tell_of_hang_ups("dlmpd")?;
     let cookie = dlmp_netlink::namespace::cookie()
         .context("cannot tell the network namespace (SO_NETNS_COOKIE needs Linux 5.14)")?;
     // The socket first: it is what keeps a second daemon out of this namespace.

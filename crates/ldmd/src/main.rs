@@ -68,12 +68,13 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    dlmp_daemon::outlive_terminal();
     let arguments = Arguments::parse();
     dlmp_daemon::start_log();
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ldmd: {error:#}");
+            dlmp_daemon::complain("ldmd", format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -90,6 +91,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
+    dlmp_daemon::tell_of_hang_ups("ldmd")?;
     // The socket first: it is what keeps a second daemon out of this namespace.
     let listener = control_socket(SOCKET)?;
     let config = config::ConfigFile::open(&arguments.config)?;
