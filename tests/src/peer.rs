@@ -23,8 +23,27 @@ impl Peer {
         Self::start(namespace, &format!("router.py {group} {} {}", links[0], links[1]))
     }
 
+    /// A local user who means ill (`local_user.py`), started by way of `wrapper`, such as `setpriv` with options.
+    pub fn local_user(namespace: &Namespace, wrapper: &str, line: &str) -> Self {
+        Self::wrapped(namespace, wrapper, &format!("local_user.py {line}"))
+    }
+
+    /// Its process.
+    pub fn process(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The next line that it prints.
+    pub fn next_line(&mut self) -> String {
+        self.line()
+    }
+
     fn start(namespace: &Namespace, line: &str) -> Self {
-        let mut process = python(namespace, line).stdout(Stdio::piped()).spawn().unwrap();
+        Self::wrapped(namespace, "env", line)
+    }
+
+    fn wrapped(namespace: &Namespace, wrapper: &str, line: &str) -> Self {
+        let mut process = python(namespace, wrapper, line).stdout(Stdio::piped()).spawn().unwrap();
         let mut peer = Self { output: BufReader::new(process.stdout.take().unwrap()), process };
         assert_eq!(peer.line(), "ready");
         peer
@@ -54,7 +73,7 @@ impl Drop for Peer {
 
 /// What a client prints (`manager.py`), which ends by itself.
 pub fn client(namespace: &Namespace, line: &str) -> Vec<String> {
-    let output = python(namespace, &format!("manager.py {line}")).output().unwrap();
+    let output = python(namespace, "env", &format!("manager.py {line}")).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
@@ -65,9 +84,11 @@ pub fn received(line: &str) -> Option<[String; 3]> {
     fields.try_into().ok()
 }
 
-fn python(namespace: &Namespace, line: &str) -> Command {
+fn python(namespace: &Namespace, wrapper: &str, line: &str) -> Command {
     let mut words = line.split_whitespace();
-    let mut command = namespace.command("python3");
+    let mut wrapper = wrapper.split_whitespace();
+    let mut command = namespace.command(wrapper.next().unwrap());
+    command.args(wrapper).arg("python3");
     command.arg(format!("{}/peers/{}", env!("CARGO_MANIFEST_DIR"), words.next().unwrap())).args(words);
     command
 }

@@ -5,18 +5,18 @@ use zlink::proxy;
 use crate::{
     AddressesReply, AggregationsReply, ClientsReply, Error, GroupPortsReply, GroupsReply, InfoReply, InterfacesReply,
     NewAddress, NewAggregation, NewVnic, ObjectReply, PortChange, ProbeReply, PropertiesReply, PropertyRequest,
-    StateReply, StatisticsReply, VnicsReply, socket,
+    StateReply, StatisticsReply, VnicsReply, socket::Place,
 };
 
 /// A connection to a daemon of this network namespace.
 pub type Connection = zlink::tokio::unix::Connection;
 
-/// Connects to a daemon of this network namespace: [`socket::DLMPD`] or [`socket::LDMD`].
+/// Connects to the daemon of this place.
 ///
 /// # Errors
-/// As [`socket::connect`].
-pub fn connect(name: &str) -> std::io::Result<Connection> {
-    let stream = socket::connect(name)?;
+/// As [`Place::connect`].
+pub fn connect(place: &Place) -> std::io::Result<Connection> {
+    let stream = place.connect()?;
     stream.set_nonblocking(true)?;
     let stream = tokio::net::UnixStream::from_std(stream)?;
     let stream = zlink::tokio::unix::Stream::try_from(stream).map_err(std::io::Error::other)?;

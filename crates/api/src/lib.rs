@@ -1,9 +1,8 @@
 //! What the daemons and the commands say to each other: the types, the errors and the
 //! descriptions of the two services: that of `dlmpd` here, that of `ldmd` in [`ldm`].
 //!
-//! A service speaks varlink over an abstract UNIX socket. Abstract sockets belong to a network
-//! namespace, so a command reaches the daemon of the namespace that it runs in without being told
-//! where ([`socket`]). The interface descriptions, `docs/*.varlink`, are written
+//! A service speaks varlink over UNIX sockets that belong to a network namespace, so a command reaches the daemon of
+//! the namespace that it runs in ([`socket`]). The interface descriptions, `docs/*.varlink`, are written
 //! from these types by tests, so they cannot drift apart.
 
 mod alias;

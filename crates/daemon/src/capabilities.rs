@@ -2,6 +2,8 @@
 
 use anyhow::{Context, bail};
 
+use crate::process;
+
 /// A capability and what needs it.
 #[derive(Debug, Clone, Copy)]
 pub struct Capability {
@@ -18,11 +20,7 @@ pub struct Capability {
 /// # Errors
 /// The first that is missing, and how to see what there is.
 pub fn check(daemon: &str, needed: &[Capability]) -> anyhow::Result<()> {
-    let status = std::fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
-    // A mask in hexadecimal (proc_pid_status(5)).
-    let effective = (status.lines())
-        .find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok())
-        .context("/proc/self/status does not tell the capabilities")?;
+    let effective = process::capabilities("self").context("/proc/self/status does not tell the capabilities")?;
     for Capability { number, name, purpose } in needed {
         if effective & (1 << number) == 0 {
             bail!(

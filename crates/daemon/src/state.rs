@@ -26,7 +26,7 @@ impl<S: Serialize + DeserializeOwned + Default> StateFile<S> {
     /// # Errors
     /// Its folder cannot be made.
     pub fn open(runtime: &Path, cookie: u64, name: &str) -> io::Result<(Self, S)> {
-        let folder = runtime.join(format!("netns-{cookie}"));
+        let folder = dlmp_api::socket::directory(runtime, cookie);
         files::make_directory(&folder)?;
         let path = folder.join(name);
         files::warn_of_writers(&path);

@@ -2,11 +2,12 @@
 //! daemon" is said it is `dlmpd`.
 
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use dlmp_api::client::{self, Connection, Dlmpd};
-use dlmp_api::socket;
-use dlmp_netlink::Link;
+use dlmp_api::socket::{self, Place};
+use dlmp_netlink::{Link, namespace};
 use futures_util::{Stream, StreamExt, pin_mut};
 use tokio::time::{Instant, sleep};
 
@@ -58,10 +59,28 @@ pub fn ldmd() -> Result<Connection> {
     })
 }
 
-fn connect<E: Refusal>(name: &str) -> Result<Option<Connection>> {
-    match client::connect(name) {
+/// Where daemons keep what lasts until the next boot, also their control sockets.
+///
+/// # Errors
+/// The current directory, from which it is told, is gone.
+pub fn runtime_dir() -> Result<PathBuf> {
+    let directory = std::env::var_os("DLMP_RUNTIME_DIR").map_or_else(|| socket::RUNTIME_DIR.into(), PathBuf::from);
+    Ok(std::path::absolute(directory)?)
+}
+
+fn connect<E: Refusal>(name: &'static str) -> Result<Option<Connection>> {
+    let cookie = namespace::cookie()
+        .map_err(|error| Failure::Refused(format!("cannot tell which network namespace this is: {error}")))?;
+    match client::connect(&Place::new(name, &runtime_dir()?, cookie)) {
         Ok(connection) => Ok(Some(connection)),
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(None),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Failure::refused(
+            format!("cannot reach {daemon}: {error}", daemon = E::DAEMON),
+            format!(
+                "sudo: root reaches {daemon} whoever has its name; {daemon} & where it does not run",
+                daemon = E::DAEMON
+            ),
+        )),
         Err(error) => Err(Failure::Refused(format!("cannot reach {}: {error}", E::DAEMON))),
     }
 }
@@ -94,7 +113,9 @@ pub fn require() -> Result<Connection> {
 /// As [`find`], and when it cannot be started.
 pub async fn find_or_start() -> Result<Connection> {
     let deadline = Instant::now() + PATIENCE;
-    while let Some(mut connection) = find()? {
+    // Whoever else has the daemon's name does not keep root from starting the daemon.
+    let found = || find().or_else(|failure| if nix::unistd::geteuid().is_root() { Ok(None) } else { Err(failure) });
+    while let Some(mut connection) = found()? {
         // A daemon that has nothing left to do and is about to end still listens, but answers no more.
         match connection.get_info().await {
             Err(_) if Instant::now() < deadline => sleep(LOOK).await,

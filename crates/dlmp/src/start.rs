@@ -83,8 +83,7 @@ fn program() -> Result<PathBuf> {
 }
 
 fn runtime_dir() -> Result<PathBuf> {
-    let directory = std::env::var_os("DLMP_RUNTIME_DIR").map_or_else(|| PathBuf::from("/run/dlmp"), PathBuf::from);
-    let directory = std::path::absolute(directory)?;
+    let directory = daemon::runtime_dir()?;
     DirBuilder::new().recursive(true).mode(0o755).create(&directory).map_err(|error| {
         Failure::Refused(format!("cannot make the runtime directory {}: {error}", directory.display()))
     })?;

@@ -28,9 +28,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Parser;
 use dlmp_daemon::capabilities::{self, Capability};
-use dlmp_daemon::{ControlSocket, Server, control_socket};
+use dlmp_daemon::{ControlSocket, Server, Stream};
 use dlmp_netlink::{LinkEvent, LinkEvents};
-use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, Notify, mpsc};
 
@@ -65,7 +64,7 @@ struct Arguments {
     #[arg(long, env = "DLMP_CONFIG", default_value = "/etc/dlmp/dlmpd.toml")]
     config: PathBuf,
     /// Directory for what lasts until the next boot; a bpffs at RUNTIME_DIR/bpf is used if there is one
-    #[arg(long, env = "DLMP_RUNTIME_DIR", default_value = "/run/dlmp")]
+    #[arg(long, env = "DLMP_RUNTIME_DIR", default_value = dlmp_api::socket::RUNTIME_DIR)]
     runtime_dir: PathBuf,
     /// Write every input of the failure detection, and what it did, to this new file
     #[arg(long, env = "DLMP_RECORD")]
@@ -104,8 +103,8 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     dlmp_daemon::tell_of_hang_ups("dlmpd")?;
     let cookie = dlmp_netlink::namespace::cookie()
         .context("cannot tell the network namespace (SO_NETNS_COOKIE needs Linux 5.14)")?;
-    // The socket first: it is what keeps a second daemon out of this namespace.
-    let listener = control_socket(SOCKET)?;
+    // The sockets first: they are what keeps a second daemon out of this namespace.
+    let listeners = SOCKET.listen(&arguments.runtime_dir, cookie)?;
     let config = config::ConfigFile::open(&arguments.config)?;
     let state = state::StateFile::open(&arguments.runtime_dir, cookie, state::FILE)
         .with_context(|| format!("cannot use the runtime directory {}", arguments.runtime_dir.display()))?;
@@ -131,10 +130,10 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     control.restore().await;
     let control = Rc::new(Mutex::new(control));
 
-    let mut server = Server::new(listener)?;
+    let mut server = Server::new(listeners);
     let serve = {
         let control = control.clone();
-        move |stream: UnixStream| Service::serve(stream, control.clone(), monitor.clone(), attachment, vnets.clone())
+        move |stream: Stream| Service::serve(stream, control.clone(), monitor.clone(), attachment, vnets.clone())
     };
     // A task of its own: it waits for the control while a request has it.
     let events = tokio::task::spawn_local(follow(control.clone(), links, dhcp_events, names));

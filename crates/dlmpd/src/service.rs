@@ -8,11 +8,9 @@ use dlmp_api::{
     InterfacesReply, NewAddress, NewAggregation, NewVnic, ObjectReply, PortChange, ProbeReply, PropertiesReply,
     PropertyRequest, StateReply, StatisticsReply, VnicsReply,
 };
-use dlmp_daemon::{in_parts, may_change};
+use dlmp_daemon::{HasCaller, Stream as ControlStream, in_parts, may_change};
 use futures_util::Stream;
-use tokio::net::UnixStream;
 use tokio::sync::Mutex;
-use zlink::connection::socket::FetchPeerCredentials;
 use zlink::{ReadyListener, Reply, service};
 
 use crate::control::Control;
@@ -41,14 +39,13 @@ impl Service {
     /// # Errors
     /// The connection cannot be waited on.
     pub fn serve(
-        stream: UnixStream,
+        stream: ControlStream,
         control: Rc<Mutex<Control>>,
         monitor: Monitor,
         attachment: &'static str,
         vnets: Rc<Listener>,
     ) -> io::Result<impl Future<Output = zlink::Result<()>> + 'static> {
         let client = Rc::new(Client::new(&stream)?);
-        let stream = zlink::tokio::unix::Stream::try_from(stream).map_err(io::Error::other)?;
         let service = Self { control, monitor, attachment, vnets, client };
         Ok(async move { zlink::Server::new(ReadyListener::new(stream), service).run().await })
     }
@@ -69,7 +66,7 @@ impl Service {
 )]
 impl<Sock> Service
 where
-    Sock::ReadHalf: FetchPeerCredentials,
+    Sock::ReadHalf: HasCaller,
 {
     async fn get_info(&mut self) -> Result<InfoReply, Error> {
         let info = DaemonInfo {

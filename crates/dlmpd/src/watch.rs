@@ -19,7 +19,7 @@ impl Client {
     ///
     /// # Errors
     /// Those of dup(2) and epoll_ctl(2).
-    pub fn new(stream: &UnixStream) -> io::Result<Self> {
+    pub fn new(stream: &impl AsFd) -> io::Result<Self> {
         let own = std::os::unix::net::UnixStream::from(stream.as_fd().try_clone_to_owned()?);
         UnixStream::from_std(own).map(Self)
     }

@@ -31,9 +31,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Parser;
 use dlmp_daemon::capabilities::{self, Capability};
-use dlmp_daemon::{ConfigError, ControlSocket, Server, control_socket};
+use dlmp_daemon::{ConfigError, ControlSocket, Server, Stream};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc};
 
@@ -63,7 +62,7 @@ struct Arguments {
     #[arg(long, env = "LDMD_CONFIG", default_value = "/etc/dlmp/ldmd.toml")]
     config: PathBuf,
     /// Directory for what lasts until the next boot
-    #[arg(long, env = "DLMP_RUNTIME_DIR", default_value = "/run/dlmp")]
+    #[arg(long, env = "DLMP_RUNTIME_DIR", default_value = dlmp_api::socket::RUNTIME_DIR)]
     runtime_dir: PathBuf,
 }
 
@@ -87,21 +86,24 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     capabilities::check("ldmd", &NEEDED)?;
     raise_limit_of_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    tokio::task::LocalSet::new().block_on(&runtime, serve(arguments))
+    let result = tokio::task::LocalSet::new().block_on(&runtime, serve(arguments));
+    // Without waiting for name services that are still being asked.
+    runtime.shutdown_background();
+    result
 }
 
 async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     dlmp_daemon::tell_of_hang_ups("ldmd")?;
-    // The socket first: it is what keeps a second daemon out of this namespace.
-    let listener = control_socket(SOCKET)?;
+    let cookie = dlmp_netlink::namespace::cookie()
+        .context("cannot tell the network namespace (SO_NETNS_COOKIE needs Linux 5.14)")?;
+    // The sockets first: they are what keeps a second daemon out of this namespace.
+    let listeners = SOCKET.listen(&arguments.runtime_dir, cookie)?;
     let config = config::ConfigFile::open(&arguments.config)?;
     let damaged = |reason| ConfigError::Damaged { path: arguments.config.clone(), reason };
     config.1.check().map_err(damaged)?;
     for twins in config.1.twins() {
         tracing::error!(file = %arguments.config.display(), "{twins}");
     }
-    let cookie = dlmp_netlink::namespace::cookie()
-        .context("cannot tell the network namespace (SO_NETNS_COOKIE needs Linux 5.14)")?;
     let state = config::StateFile::open(&arguments.runtime_dir, cookie, "ldmd.toml")
         .with_context(|| format!("cannot use the runtime directory {}", arguments.runtime_dir.display()))?;
     let (carriers, changes) = Carriers::start()?;
@@ -120,10 +122,10 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     control.restore().await;
     let control = Rc::new(Mutex::new(control));
 
-    let mut server = Server::new(listener)?;
+    let mut server = Server::new(listeners);
     let serve = {
         let control = control.clone();
-        move |stream: UnixStream| Service::serve(stream, control.clone())
+        move |stream: Stream| Service::serve(stream, control.clone())
     };
     // Tasks of their own: they wait for the control while a request has it.
     let events = [

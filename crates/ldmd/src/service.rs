@@ -8,14 +8,13 @@ use dlmp_api::ldm::{
     AttachReply, DomainsReply, Error, InfoReply, LdmdInfo, ManagerReply, NetdevsReply, NewDomain, NewSwitch, NewVnet,
     Setting, SwitchesReply, VnetsReply,
 };
-use dlmp_daemon::{in_parts, may_change};
+use dlmp_daemon::{HasCaller, Stream as ControlStream, in_parts, may_change};
 use dlmp_manager::Refusal;
 use dlmp_wire::MacAddr;
 use futures_util::Stream;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
-use zlink::connection::socket::FetchPeerCredentials;
 use zlink::{ReadyListener, Reply, service};
 
 use crate::control::{Blocked, Control};
@@ -34,12 +33,11 @@ impl Service {
     /// # Errors
     /// The connection cannot be waited on.
     pub fn serve(
-        stream: UnixStream,
+        stream: ControlStream,
         control: Rc<Mutex<Control>>,
     ) -> io::Result<impl Future<Output = zlink::Result<()>> + 'static> {
         let client = std::os::unix::net::UnixStream::from(stream.as_fd().try_clone_to_owned()?);
         let client = UnixStream::from_std(client)?;
-        let stream = zlink::tokio::unix::Stream::try_from(stream).map_err(io::Error::other)?;
         Ok(async move { zlink::Server::new(ReadyListener::new(stream), Self { control, client }).run().await })
     }
 
@@ -106,7 +104,7 @@ fn allocation_failed(what: &str, refusal: &Refusal) -> Error {
 )]
 impl<Sock> Service
 where
-    Sock::ReadHalf: FetchPeerCredentials,
+    Sock::ReadHalf: HasCaller,
 {
     async fn get_info(&mut self) -> Result<InfoReply, Error> {
         let info = LdmdInfo {
