@@ -6,6 +6,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use dlmp_testbed::{Environment, Namespace, Pins};
 use dlmp_tests::{Guest, Peer, VirtualHost, refused, run, typed, wait_for};
@@ -32,6 +34,12 @@ fn sockets(dlmp: &Environment) -> PathBuf {
 
 fn vnics(guest: &Guest) -> String {
     typed(&guest.dlmp, "dladm show-vnic -p -o link")
+}
+
+fn resident_kib(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 #[test]
@@ -279,4 +287,71 @@ fn sockets_from_systemd_are_served_and_one_for_everybody_is_for_looking() {
     assert_eq!(vnics(&guest), "v1\n");
     assert!(!ask(&closed, 0, "DeleteVnic", delete).contains("NotPermitted"));
     assert_eq!(vnics(&guest), "");
+}
+
+/// How long root's commands may take while others do their worst: far longer than they do, far less
+/// than it would take if they waited for the others.
+const QUICK: Duration = Duration::from_secs(5);
+
+#[test]
+fn nobody_fills_the_daemon_with_messages_or_keeps_root_waiting_by_connections() {
+    let guest = Guest::with_aggregation(Pins::None);
+    let [daemon] = guest.dlmp.daemons()[..] else { panic!("not one daemon") };
+    for (wrapper, line) in [
+        ("env", "--count 40 flood"),
+        ("env", "--count 1500 --user 1234 idle"),
+        (WITHOUT, "--count 40 --user 0 flood"),
+        (WITHOUT, "--count 1500 --user 0 idle"),
+    ] {
+        let before = resident_kib(daemon);
+        let _user = Peer::local_user(&guest.namespace, &format!("prlimit --nofile=4096 {wrapper}"), line);
+        let end = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < end {
+            let start = Instant::now();
+            typed(&guest.dlmp, "dladm create-vnic -l aggr0 v1");
+            typed(&guest.dlmp, "dladm show-aggr -x");
+            typed(&guest.dlmp, "dladm delete-vnic v1");
+            assert!(start.elapsed() < QUICK * 3, "{line}: {:?}", start.elapsed());
+            thread::sleep(Duration::from_millis(100));
+        }
+        let grown = resident_kib(daemon).saturating_sub(before);
+        assert!(grown < 32 << 10, "{line}: {grown} KiB more");
+    }
+    let log = fs::read_to_string(guest.dlmp.runtime_dir().join("dlmpd.log")).unwrap();
+    let lines = log.lines().filter(|line| line.contains("control socket:")).count();
+    assert!((1..10).contains(&lines), "{lines} lines in the log");
+}
+
+#[test]
+fn a_message_that_does_not_end_is_not_waited_for() {
+    let guest = Guest::with_aggregation(Pins::None);
+    let mut users = [
+        Peer::local_user(&guest.namespace, "env", "drip"),
+        Peer::local_user(&guest.namespace, WITHOUT, "--user 0 drip"),
+    ];
+    for user in &mut users {
+        assert_eq!(user.next_line(), "closed");
+    }
+    typed(&guest.dlmp, "dladm show-aggr");
+}
+
+#[test]
+fn who_has_too_many_connections_is_told_so_and_others_are_served() {
+    let guest = Guest::with_aggregation(Pins::None);
+    let program = std::env::temp_dir().join(format!("{}-crowd", guest.namespace.name()));
+    fs::copy(guest.dlmp.bin().join("dlmp"), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let look = |user: u32| {
+        let line = format!("setpriv --reuid={user} --regid={user} --clear-groups {} show-aggr", program.display());
+        run(&mut guest.dlmp.line(&line))
+    };
+    for user in [65534, 1234] {
+        let crowd = Peer::local_user(&guest.namespace, "env", &format!("--user {user} --count 200 idle"));
+        wait_for("the user has too many", || look(user).code == 1);
+        assert_eq!(look(user + 1).code, 0, "another user is served");
+        wait_for("it is told why", || look(user).message.contains("no user may have more"));
+        drop(crowd);
+        wait_for("the user is served again", || look(user).code == 0);
+    }
+    fs::remove_file(program).unwrap();
 }

@@ -33,6 +33,8 @@ pub struct ControlSocket {
     pub name: &'static str,
     /// The daemon.
     pub daemon: &'static str,
+    /// Its varlink interface.
+    pub interface: &'static str,
     /// A command that shows that another one serves already.
     pub remedy: &'static str,
 }
@@ -40,7 +42,7 @@ pub struct ControlSocket {
 /// The listening sockets of a daemon.
 #[derive(Debug)]
 pub struct Listeners {
-    socket: ControlSocket,
+    pub(crate) socket: ControlSocket,
     pub(crate) place: Rc<Place>,
     by_name: Option<UnixListener>,
     by_file: Option<FileSocket>,

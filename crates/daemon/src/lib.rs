@@ -3,6 +3,7 @@
 pub mod capabilities;
 mod config;
 mod control_socket;
+mod crowd;
 mod files;
 mod lock;
 mod parts;
@@ -17,6 +18,7 @@ mod terminal;
 
 pub use config::{ConfigFile, Error as ConfigError};
 pub use control_socket::{ControlSocket, Listeners};
+pub use crowd::raise_limit_of_files;
 pub use parts::in_parts;
 pub use permission::{Caller, Denied, HasCaller, may_change};
 pub use server::Server;

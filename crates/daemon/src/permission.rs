@@ -70,6 +70,22 @@ impl Caller {
         Self { user: peer.user, weakness, place }
     }
 
+    /// The user.
+    pub(crate) fn user(&self) -> u32 {
+        self.user
+    }
+
+    /// Whether it may change things.
+    pub(crate) fn may_change(&self) -> bool {
+        self.weakness.is_none()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_test(user: u32, may_change: bool) -> Self {
+        let weakness = (!may_change).then(|| "it may not".into());
+        Self { user, weakness, place: Rc::new(Place::new(dlmp_api::socket::DLMPD, Path::new("/none"), 1)) }
+    }
+
     /// The refusal, when it may not.
     async fn denied(&self, weakness: &str) -> Denied {
         let path = self.place.path.display();

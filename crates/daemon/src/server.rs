@@ -2,15 +2,17 @@
 //! waits for something, or that does not read what is streamed to it, holds nobody else up.
 
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write};
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 
 use crate::control_socket::Listeners;
+use crate::crowd::Crowd;
 use crate::peer::Peer;
-use crate::permission::{Caller, Way};
+use crate::permission::{Caller, Denied, Way};
 use crate::stream::Stream;
 
 /// How long nobody is accepted after that failed, such as for too many open files.
@@ -22,13 +24,15 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct Server {
     listeners: Listeners,
     connections: JoinSet<()>,
+    crowd: Crowd,
 }
 
 impl Server {
     /// Nobody is accepted before [`run`](Self::run).
     #[must_use]
     pub fn new(listeners: Listeners) -> Self {
-        Self { listeners, connections: JoinSet::new() }
+        let crowd = Crowd::new(listeners.socket.daemon);
+        Self { listeners, connections: JoinSet::new(), crowd }
     }
 
     /// Accepts, without end, and has `serve` serve each connection.
@@ -40,8 +44,11 @@ impl Server {
         loop {
             tokio::select! {
                 (way, accepted) = self.listeners.accept() => {
-                    match accepted.and_then(|stream| self.known(stream, way)).and_then(&serve) {
-                        Ok(served) => {
+                    let accepted = accepted.and_then(|stream| self.admit(stream, way));
+                    match accepted.and_then(|stream| stream.map(&serve).transpose()) {
+                        // Too many of this user's are there.
+                        Ok(None) => {}
+                        Ok(Some(served)) => {
                             self.connections.spawn_local(async move {
                                 if let Err(error) = served.await {
                                     tracing::debug!(%error, "a connection to the control socket broke");
@@ -49,7 +56,7 @@ impl Server {
                             });
                         }
                         Err(error) => {
-                            tracing::warn!(%error, "a connection to the control socket is not served");
+                            self.crowd.warn(&format!("a connection is not served: {error}"));
                             tokio::time::sleep(PAUSE).await;
                         }
                     }
@@ -60,9 +67,19 @@ impl Server {
         }
     }
 
-    fn known(&self, stream: UnixStream, way: Way) -> io::Result<Stream> {
+    fn admit(&self, stream: UnixStream, way: Way) -> io::Result<Option<Stream>> {
         let caller = Caller::new(&Peer::of(&stream)?, way, self.listeners.place.clone());
-        Stream::new(stream, caller)
+        match self.crowd.admit(&caller) {
+            Ok(seat) => Stream::new(stream, caller, seat).map(Some),
+            Err(Denied { reason, remedy }) => {
+                // As the answer to what it is about to ask; whoever reads nothing is not waited
+                // for.
+                let error = format!("{}.NotPermitted", self.listeners.socket.interface);
+                let answer = json!({ "error": error, "parameters": { "reason": reason, "remedy": remedy } });
+                let _ = stream.into_std().and_then(|mut stream| stream.write_all(format!("{answer}\0").as_bytes()));
+                Ok(None)
+            }
+        }
     }
 
     /// Serves nobody any more: what was not begun is not carried out.

@@ -50,8 +50,12 @@ const NEEDED: [Capability; 3] = [
 ];
 
 /// The socket that commands reach the daemon by.
-const SOCKET: ControlSocket =
-    ControlSocket { name: dlmp_api::socket::DLMPD, daemon: "dlmpd", remedy: "dladm show-aggr" };
+const SOCKET: ControlSocket = ControlSocket {
+    name: dlmp_api::socket::DLMPD,
+    daemon: "dlmpd",
+    interface: "io.dlmp.Aggregation",
+    remedy: "dladm show-aggr",
+};
 
 /// How long the daemon stays when its last object is gone.
 const IDLE: Duration = Duration::from_millis(200);
@@ -92,6 +96,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         bail!("dlmpd changes the network: start it as root");
     }
     capabilities::check("dlmpd", &NEEDED)?;
+    dlmp_daemon::raise_limit_of_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = tokio::task::LocalSet::new().block_on(&runtime, serve(arguments));
     // Without waiting for name servers that are still being asked.

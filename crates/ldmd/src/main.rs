@@ -32,7 +32,6 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use dlmp_daemon::capabilities::{self, Capability};
 use dlmp_daemon::{ConfigError, ControlSocket, Server, Stream};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc};
 
@@ -52,7 +51,12 @@ const NEEDED: [Capability; 4] = [
 ];
 
 /// The socket that commands reach the daemon by.
-const SOCKET: ControlSocket = ControlSocket { name: dlmp_api::socket::LDMD, daemon: "ldmd", remedy: "ldm list" };
+const SOCKET: ControlSocket = ControlSocket {
+    name: dlmp_api::socket::LDMD,
+    daemon: "ldmd",
+    interface: "io.dlmp.VirtualNetwork",
+    remedy: "ldm list",
+};
 
 /// The daemon of virtual networks, one for each host.
 #[derive(Debug, Parser)]
@@ -84,7 +88,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         bail!("ldmd changes the network: start it as root");
     }
     capabilities::check("ldmd", &NEEDED)?;
-    raise_limit_of_files();
+    dlmp_daemon::raise_limit_of_files();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = tokio::task::LocalSet::new().block_on(&runtime, serve(arguments));
     // Without waiting for name services that are still being asked.
@@ -195,14 +199,5 @@ async fn settle_guards(control: Rc<Mutex<Control>>) {
         while control.lock().await.settle_guard().await {
             tokio::time::sleep(PAUSE).await;
         }
-    }
-}
-
-/// Each domain takes a few descriptors, and there may be hundreds.
-fn raise_limit_of_files() {
-    let raised =
-        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
-    if let Err(error) = raised {
-        tracing::warn!(%error, "the limit of open files stays");
     }
 }
