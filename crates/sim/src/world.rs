@@ -338,6 +338,14 @@ impl World {
         self.is_open(link) && self.leads_to(self.links[link.0].ends[1], link, host)
     }
 
+    /// Whether frames come from a host to a port, whatever becomes of those that go back.
+    #[must_use]
+    pub fn hears(&self, port: usize, host: HostId) -> bool {
+        let Some(&link) = self.port_links.get(&PortIndex(port as u8)) else { return false };
+        let near = self.links[link.0].ends[1];
+        self.carries(near, link) && self.leads_back(near, link, host)
+    }
+
     /// The port to which switches bring what a host sends to a client; nothing if one of them has not
     /// learned the client, or has it where it is not.
     #[must_use]
@@ -404,6 +412,23 @@ impl World {
         switch.onward(by).any(|link| {
             let [one, other] = self.links[link.0].ends;
             self.is_open(link) && self.leads_to(if one == node { other } else { one }, link, host)
+        })
+    }
+
+    /// Whether a link carries what this end of it sends.
+    fn carries(&self, from: Node, link: LinkId) -> bool {
+        let link = &self.links[link.0];
+        link.carrier && !link.cut[usize::from(link.ends[0] != from)]
+    }
+
+    /// Whether what a host sends comes to a node, by another link than this one.
+    fn leads_back(&self, node: Node, by: LinkId, host: HostId) -> bool {
+        let Node::Switch(switch) = node else { return matches!(node, Node::Host(index) if index == host.0) };
+        let switch = &self.switches[switch];
+        switch.onward(by).any(|link| {
+            let [one, other] = self.links[link.0].ends;
+            let next = if one == node { other } else { one };
+            self.carries(next, link) && self.leads_back(next, link, host)
         })
     }
 

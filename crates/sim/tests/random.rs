@@ -35,6 +35,7 @@ impl Site {
             let delay = Duration::from_micros(random.u64(1..400));
             world.delay(link, delay, delay * random.u32(0..3));
         }
+        world.limit_sources(random.u16(1..10));
         let given = hosts.iter().map(|&host| world.address(host)).collect();
         let fdt = [10, 100, 1000, 1000, 1000, 5000].map(Duration::from_millis)[random.usize(..6)];
         world.configure(&Setup { clients: random.u16(1..10), fdt: Some(fdt), given, routers: vec![] });

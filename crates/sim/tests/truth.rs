@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use dlmp_engine::Detection;
-use dlmp_sim::{Direction, HostId, LinkId, Setup, World};
+use dlmp_sim::{Behaviour, Direction, HostId, LinkId, Setup, World};
 
 /// Networks that are tried; DLMP_SIM_RUNS tries more, DLMP_SIM_SEED one of them again.
 const RUNS: u64 = 60;
@@ -20,6 +20,8 @@ struct Site {
     fdt: Duration,
     ports: usize,
     clients: u16,
+    /// The hosts answer ARP to nobody without an address, and so many clients have one.
+    wary: Option<u16>,
     breakable: Vec<LinkId>,
     hosts: Vec<HostId>,
     faults: Vec<String>,
@@ -39,10 +41,15 @@ impl Site {
         let named = hosts.iter().map(|&host| world.address(host)).collect();
         let (given, routers) = if random.bool() { (named, vec![]) } else { (vec![], named) };
         let clients = random.u16(1..10);
+        let wary = random.bool().then(|| random.u16(1..=3));
+        if let Some(sources) = wary {
+            world.limit_sources(sources);
+            hosts.iter().for_each(|&host| world.behave(host, Behaviour::WARY));
+        }
         world.configure(&Setup { clients, fdt: Some(fdt), given, routers });
         // Every port has reached the targets once.
         world.run(fdt * 5);
-        Self { world, random, fdt, ports, clients, breakable, hosts, faults: Vec::new() }
+        Self { world, random, fdt, ports, clients, wary, breakable, hosts, faults: Vec::new() }
     }
 
     fn fault(&mut self) {
@@ -61,6 +68,17 @@ impl Site {
         }
     }
 
+    fn hears(&self, port: usize) -> bool {
+        self.hosts.iter().any(|&host| self.world.hears(port, host))
+    }
+
+    /// A verdict, and if that was that no path lives, a turn of every port as prober, before which nobody may have
+    /// heard others for a second if a source has to be lent.
+    fn patience(&self) -> Duration {
+        let turns = self.fdt * (self.ports as u32 + 1) / 5;
+        self.fdt + turns + if self.wary.is_some() { Duration::from_secs(1) + turns } else { Duration::ZERO }
+    }
+
     fn live(&self) -> Vec<usize> {
         (0..self.ports).filter(|&port| self.hosts.iter().all(|&host| self.world.reaches(port, host))).collect()
     }
@@ -71,8 +89,14 @@ impl Site {
         if self.world.detection() == Detection::NoTargets {
             return;
         }
+        let lost = matches!(self.world.detection(), Detection::Prober(_));
         for client in (0..self.clients).filter(|_| !live.is_empty()) {
             let place = self.world.place(client);
+            // Who still hears others is not lent to another port to ask from there: his own may be well.
+            let sources = 0..self.wary.unwrap_or_default();
+            if lost && sources.into_iter().any(|source| self.hears(self.world.place(source))) {
+                continue;
+            }
             assert!(
                 live.contains(&place),
                 "at {:?}, {:?}: client {client} sits on {place}, paths live on {live:?}, active are {:?}, {:?}; {:#?}",
@@ -93,8 +117,7 @@ fn run(seed: u64) {
         for _ in 0..site.random.usize(1..3) {
             site.fault();
         }
-        // A verdict, and if that was that no path lives, a turn of every port as prober.
-        site.world.run(site.fdt + site.fdt * (site.ports as u32 + 1) / 5);
+        site.world.run(site.patience());
         site.check();
         let rest = site.fdt.mul_f64(site.random.f64() * 4.0);
         site.world.run(rest);

@@ -1,11 +1,12 @@
 //! Whom to ask and from where, from what the kernel has: the addresses on an aggregation and its VNICs, whoever
 //! configured them, and the routes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use dlmp_engine::{SlotIndex, Source};
-use dlmp_netlink::{Address, Link, Route};
+use dlmp_netlink::{Address, Link, Neighbour, Route};
+use dlmp_wire::MacAddr;
 
 use crate::plan::{ProbePlan, SourceMatch};
 
@@ -18,6 +19,8 @@ pub struct Ground {
     pub addresses: Vec<Address>,
     /// The unicast routes of the main table.
     pub routes: Vec<Route>,
+    /// Where other hosts are.
+    pub neighbours: Vec<Neighbour>,
 }
 
 /// What a plan comes to on this ground.
@@ -33,13 +36,22 @@ pub struct Followed {
     pub routers: Vec<IpAddr>,
     /// Addresses that match but cannot be sources: IPv6 ones that are not link-local (in.dlmpd(1M)).
     pub ignored: Vec<IpAddr>,
+    /// This host's own addresses: all of the namespace, and those that answer from one of its clients' MAC
+    /// addresses, as a VNIC does that is in another namespace.
+    pub own: BTreeSet<IpAddr>,
 }
 
 /// Finds sources and targets for an aggregation. `clients` are the links in this namespace whose addresses can
-/// be sources, by index: its own and its VNICs', each with its slot.
-pub fn follow(plan: &ProbePlan, clients: &[(u32, SlotIndex)], ground: &Ground) -> Followed {
-    let own: Vec<IpAddr> = ground.addresses.iter().map(|address| address.address).collect();
-    let mut followed = Followed::default();
+/// be sources, by index: its own and its VNICs', each with its slot; `macs` are the MAC addresses of all its clients.
+pub fn follow(
+    plan: &ProbePlan,
+    clients: &[(u32, SlotIndex)],
+    macs: &BTreeSet<MacAddr>,
+    ground: &Ground,
+) -> Followed {
+    let behind_us = ground.neighbours.iter().filter(|neighbour| macs.contains(&neighbour.mac));
+    let own = (ground.addresses.iter().map(|address| address.address)).chain(behind_us.map(|behind| behind.address));
+    let mut followed = Followed { own: own.collect(), ..Followed::default() };
     for &(link, slot) in clients {
         let name = ground.links.iter().find(|candidate| candidate.index == link).map(|link| link.name.as_str());
         for address in ground.addresses.iter().filter(|address| address.index == link) {
@@ -65,7 +77,7 @@ pub fn follow(plan: &ProbePlan, clients: &[(u32, SlotIndex)], ground: &Ground) -
     let is_ours = |route: &&Route| clients.iter().any(|&(link, _)| route.index == Some(link));
     for gateway in ground.routes.iter().filter(is_ours).filter_map(|route| route.gateway) {
         let near = followed.sources.iter().any(|source| source.is_near(gateway));
-        if near && !own.contains(&gateway) && !followed.routers.contains(&gateway) {
+        if near && !followed.routers.contains(&gateway) {
             followed.routers.push(gateway);
         }
     }
@@ -132,6 +144,7 @@ mod tests {
                 route("fe80::1", LINK),
                 route("10.1.0.1", LINK),
             ],
+            neighbours: Vec::new(),
         }
     }
 
@@ -146,24 +159,41 @@ mod tests {
 
     #[test]
     fn every_ready_address_of_the_link_is_a_source_but_ipv6_ones_must_be_link_local() {
-        let followed = follow(&plan(vec![SourceMatch::Any], &[]), &CLIENTS, &ground());
+        let followed = follow(&plan(vec![SourceMatch::Any], &[]), &CLIENTS, &BTreeSet::new(), &ground());
         assert_eq!(sources(&followed), [ip("10.1.0.5"), ip("10.2.0.5"), ip("fe80::5")]);
         assert_eq!(followed.ignored, [ip("2001:db8::5")]);
-        assert_eq!(followed.routers, [ip("10.1.0.1"), ip("fe80::1")]);
+        // That one of them is our own is the engine's to see.
+        assert_eq!(followed.routers, [ip("10.1.0.1"), ip("10.1.0.5"), ip("fe80::1")]);
+    }
+
+    #[test]
+    fn own_are_all_addresses_of_the_namespace_and_whoever_answers_from_a_client_of_ours() {
+        let [ours, foreign] = [MacAddr([2, 8, 0x20, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 9])];
+        let neighbour = |address, mac| Neighbour { index: LINK, address: ip(address), mac };
+        let neighbours = vec![
+            neighbour("10.1.0.1", foreign),
+            neighbour("10.1.0.8", ours),
+            neighbour("fe80::8", ours),
+            neighbour("fe80::9", foreign),
+        ];
+        let ground = Ground { neighbours, ..ground() };
+        let followed = follow(&plan(vec![SourceMatch::Any], &[]), &CLIENTS, &BTreeSet::from([ours]), &ground);
+        let own = ["10.1.0.5", "10.1.0.8", "10.2.0.5", "10.3.0.5", "10.4.0.5", "2001:db8::5", "fe80::5", "fe80::8"];
+        assert_eq!(followed.own, own.into_iter().map(ip).collect());
     }
 
     #[test]
     fn a_source_is_named_by_its_address_or_its_network() {
-        let one = follow(&plan(vec![SourceMatch::Address(ip("10.2.0.5"))], &[]), &CLIENTS, &ground());
+        let one = follow(&plan(vec![SourceMatch::Address(ip("10.2.0.5"))], &[]), &CLIENTS, &BTreeSet::new(), &ground());
         assert_eq!(sources(&one), [ip("10.2.0.5")]);
         assert!(one.routers.is_empty(), "{:?}", one.routers);
-        let network = follow(&plan(vec![SourceMatch::Network(ip("10.1.0.77"), 24)], &[]), &CLIENTS, &ground());
+        let network = follow(&plan(vec![SourceMatch::Network(ip("10.1.0.77"), 24)], &[]), &CLIENTS, &BTreeSet::new(), &ground());
         assert_eq!(sources(&network), [ip("10.1.0.5")]);
     }
 
     #[test]
     fn given_targets_are_taken_as_they_are_but_ipv6_ones_must_be_link_local() {
-        let followed = follow(&plan(vec![SourceMatch::Any], &["10.1.0.9", "2001:db8::1"]), &CLIENTS, &ground());
+        let followed = follow(&plan(vec![SourceMatch::Any], &["10.1.0.9", "2001:db8::1"]), &CLIENTS, &BTreeSet::new(), &ground());
         assert_eq!(followed.given, [ip("10.1.0.9")]);
         assert_eq!(followed.ignored, [ip("2001:db8::5"), ip("2001:db8::1")]);
     }
@@ -180,13 +210,13 @@ mod tests {
             ..Link::default()
         };
         let ground = Ground { links: vec![named(LINK, "aggr0"), named(9, "vnic1")], ..ground() };
-        let of_vnic = follow(&plan(vec![SourceMatch::Interface("vnic1".into())], &[]), &clients, &ground);
+        let of_vnic = follow(&plan(vec![SourceMatch::Interface("vnic1".into())], &[]), &clients, &BTreeSet::new(), &ground);
         assert_eq!(of_vnic.sources, [Source { address: ip("10.3.0.5"), prefix: 24, slot: SlotIndex(1) }]);
         assert_eq!(of_vnic.links, BTreeMap::from([(ip("10.3.0.5"), 9)]));
         assert!(of_vnic.routers.is_empty(), "{:?}", of_vnic.routers);
 
-        let of_all = follow(&plan(vec![SourceMatch::Any], &[]), &clients, &ground);
+        let of_all = follow(&plan(vec![SourceMatch::Any], &[]), &clients, &BTreeSet::new(), &ground);
         assert_eq!(sources(&of_all), [ip("10.1.0.5"), ip("10.2.0.5"), ip("fe80::5"), ip("10.3.0.5")]);
-        assert_eq!(of_all.routers, [ip("10.1.0.1"), ip("10.2.0.1"), ip("fe80::1")]);
+        assert_eq!(of_all.routers, [ip("10.1.0.1"), ip("10.1.0.5"), ip("10.2.0.1"), ip("fe80::1")]);
     }
 }

@@ -302,6 +302,7 @@ impl Task {
         let now = Instant::now();
         for running in self.running.values_mut().filter(|running| running.poll_timeout().is_some_and(|at| at <= now)) {
             running.hear(now);
+            running.count_taken(now);
             running.handle_timeout(now);
             running.act();
         }
@@ -309,11 +310,16 @@ impl Task {
 
     fn read_answers(&mut self) {
         let answers = self.tools.asker.borrow_mut().as_mut().map(Asker::read).unwrap_or_default();
+        let mut new = false;
         for answer in answers {
             if let Some(running) = self.running.get_mut(&answer.asked.aggregation) {
-                running.answered(&answer);
+                new |= running.answered(&answer);
                 running.act();
             }
+        }
+        // By now the kernel knows where they are.
+        if new {
+            self.look_at_ground();
         }
     }
 
@@ -472,5 +478,6 @@ async fn look(netlink: &Netlink) -> Ground {
         links: listed("links", netlink.links().await),
         addresses: listed("addresses", netlink.addresses().await),
         routes: listed("routes", netlink.routes().await),
+        neighbours: listed("neighbours", netlink.neighbours().await),
     }
 }

@@ -1,12 +1,12 @@
 //! Probing of one running aggregation: carrying out the engine's questions, handing it the answers, and
 //! following sources and routers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use dlmp_api::{Error, ProbeNews};
-use dlmp_datapath::{Datapath, PortIndex, Probing};
+use dlmp_datapath::{Counter, Datapath, PortIndex, Probing};
 use dlmp_engine::{Event, Question, Way};
 use dlmp_wire::transitive::{Key, Kind, Probe};
 
@@ -15,6 +15,9 @@ use super::clock;
 use super::following::{Followed, Ground, follow};
 use super::running::{Running, failed};
 use crate::plan::ProbePlan;
+
+/// How often it is looked at what ports have taken in.
+const TAKEN: Duration = Duration::from_millis(250);
 
 /// What an aggregation needs to be probed.
 #[derive(Debug, Default)]
@@ -26,6 +29,11 @@ pub(super) struct Probed {
     pub(super) failed_before: Vec<PortIndex>,
     /// The newest answer that the engine was told of, by asking and asked port.
     heard: BTreeMap<(PortIndex, PortIndex), u32>,
+    /// Who has answered an echo since hosts were last looked for: it was seen whether that is ourselves.
+    answered: BTreeSet<IpAddr>,
+    /// Frames for clients alone that each port has taken in, and when that is looked at again.
+    taken: BTreeMap<PortIndex, u64>,
+    next_taken: Option<Instant>,
 }
 
 impl Running {
@@ -63,7 +71,7 @@ impl Running {
     /// Takes sources and routers from what the kernel has now.
     pub fn follow(&mut self, ground: &Ground) {
         let Some(plan) = &self.probed.plan else { return };
-        let followed = follow(plan, &self.client_links(&ground.links, plan.vlan), ground);
+        let followed = follow(plan, &self.client_links(&ground.links, plan.vlan), &self.client_macs(), ground);
         if followed == self.probed.followed {
             return;
         }
@@ -71,7 +79,13 @@ impl Running {
         for address in news {
             tracing::warn!(aggregation = self.name, %address, "not probed: only link-local IPv6 addresses are");
         }
+        for address in followed.given.iter().filter(|address| followed.own.contains(address)) {
+            if !self.probed.followed.own.contains(address) || !self.probed.followed.given.contains(address) {
+                tracing::warn!(aggregation = self.name, %address, "no target any more: this host has the address itself");
+            }
+        }
         let now = Instant::now();
+        self.engine.handle_event(Event::OwnAddresses(followed.own.iter().copied().collect()), now);
         self.engine.handle_event(Event::Sources(followed.sources.clone()), now);
         let (given, routers) = (followed.given.clone(), followed.routers.clone());
         self.engine.handle_event(Event::Targets { given, routers }, now);
@@ -101,16 +115,33 @@ impl Running {
         }
     }
 
-    /// A question of ours was answered.
-    pub fn answered(&mut self, answer: &Answer) {
+    /// Tells the engine through which ports others reach our clients.
+    pub fn count_taken(&mut self, now: Instant) {
+        if !self.is_probed() || self.probed.next_taken.is_some_and(|next| now < next) {
+            return;
+        }
+        self.probed.next_taken = Some(now + TAKEN);
+        for &port in self.ports.keys() {
+            let Ok(counters) = self.bpf.counters(port) else { continue };
+            let taken = counters.get(Counter::RxPackets).saturating_sub(counters.get(Counter::RxGroup));
+            if self.probed.taken.insert(port, taken).is_some_and(|before| before < taken) {
+                self.engine.handle_event(Event::Received(port), now);
+            }
+        }
+    }
+
+    /// A question of ours was answered. Says whether by somebody who has not answered by echo before.
+    pub fn answered(&mut self, answer: &Answer) -> bool {
         let now = Instant::now();
         let asked = &answer.asked;
         let rtt = answer.at.saturating_sub(asked.sent);
         let Some(question) = asked.question else {
-            return self.engine.handle_event(Event::Found(answer.from), now);
+            self.engine.handle_event(Event::Found(answer.from), now);
+            return false;
         };
         self.engine.handle_event(Event::Answered { question, rtt }, now);
         self.tell_question(asked, Some(rtt));
+        asked.source.is_some() && self.probed.answered.insert(asked.target)
     }
 
     /// Asks a target.
@@ -144,6 +175,7 @@ impl Running {
 
     /// Looks for hosts.
     pub(super) fn discover(&mut self, source: IpAddr) {
+        self.probed.answered.clear();
         if let Some(asker) = self.asker.borrow_mut().as_mut()
             && let Err(error) = asker.discover(&self.name, source, self.link_of(source))
         {

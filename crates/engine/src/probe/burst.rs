@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::pairs::{Pair, Pairs, pair};
+use super::pairs::{Pair, Pairs};
 use super::ports::PortSet;
 use super::targets::{Class, Targets};
 use super::timing::ROUNDS;
@@ -134,7 +134,8 @@ impl Burst {
                 reached[place(target.class)] += 1;
             }
             let others = self.judged.without(ports);
-            let parted = ports.iter().any(|port| others.iter().any(|other| pairs.was_joined(pair(port, other))));
+            let before = ports.first().map(|port| pairs.once_joined_with(port)).unwrap_or_default();
+            let parted = !before.intersection(others).is_empty();
             // On trial is who has answered a while: then no answer says enough.
             let tested = enough(&self.telling) || ports.without(self.on_trial).is_empty();
             islands.push(Island { ports, reached, tested, parted });

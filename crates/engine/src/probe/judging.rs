@@ -65,8 +65,11 @@ impl Probing {
                     self.fail(port, cause, now);
                 }
                 for island in islands {
+                    let spared = island.reached == [0; 3];
                     for port in island.ports.intersection(live).iter() {
-                        self.ports.entry(port).and_modify(|port| port.spared = island.reached == [0; 3]);
+                        self.ports.entry(port).and_modify(|port| port.spared = spared);
+                        // It gets a source with its clients, and is asked at once.
+                        self.next_watch = if spared { now } else { self.next_watch };
                     }
                 }
                 for port in burst.on_trial.intersection(live).iter() {
@@ -76,8 +79,6 @@ impl Probing {
                 for port in burst.asking.intersection(live).iter().filter(|&port| !burst.has_answer(port)) {
                     self.ports.get_mut(&port).map(|port| port.answered.take());
                 }
-                // A port that lives for want of evidence gets a source with its clients: it is asked at once.
-                self.next_watch = now;
             }
             Verdict::Unknown => {}
             Verdict::TargetsSilent if self.is_whole(now) => {

@@ -133,6 +133,14 @@ impl Pairs {
         islands
     }
 
+    /// The ports that have ever reached this one since their links came up, if need be through others, itself
+    /// included.
+    pub(crate) fn once_joined_with(&self, port: PortIndex) -> PortSet {
+        let all = self.known.keys().flat_map(|&(one, other)| [one, other]).chain([port]).collect();
+        let islands = self.islands(all, |pairs, pair| pairs.was_joined(pair));
+        islands.into_iter().find(|island| island.contains(port)).unwrap_or_default()
+    }
+
     /// Forgets everything about a port.
     pub(crate) fn forget(&mut self, port: PortIndex) {
         self.known.retain(|&(one, other), state| {

@@ -59,24 +59,44 @@ impl Probing {
                 }
             }
         }
+        let torn = self.is_torn(now);
         for port in good.iter() {
-            if self.is_unproven(port, now) {
+            if torn || self.is_unproven(port, now) {
                 self.suspects.insert(port);
             }
         }
     }
 
-    /// Whether a port has had time to show something and shows nothing, though it can ask: it never did, or
-    /// it was spared for want of evidence, and no good port hears it.
+    /// Whether a port has had time to show something and has shown nothing at all, though it can ask; or was
+    /// spared for want of evidence, of which there is some now.
     fn is_unproven(&self, port: PortIndex, now: Instant) -> bool {
-        let Some(known) = self.ports.get(&port) else { return false };
-        if now.saturating_duration_since(known.up_since) < self.timing.fdt || !self.can_tell(port) {
+        if !self.has_had_time(port, now) {
             return false;
         }
         let never = self.good().len() > 1
             && self.pairs.last_answer(port).is_none()
             && !self.targets.all().any(|target| target.reached.contains(port));
-        never || (known.spared && !self.is_joined_with_good(port, now))
+        if never && self.can_tell(port) {
+            return true;
+        }
+        let spared = self.ports.get(&port).is_some_and(|port| port.spared) && !self.is_joined_with_good(port, now);
+        // It can ask by now, or another one can that it has lost its join with.
+        let asks = |others: PortSet| others.intersection(self.good()).iter().any(|other| self.can_tell(other));
+        spared && asks(self.pairs.once_joined_with(port))
+    }
+
+    /// Whether a port's link is up for as long as a path may take to show that it is dead.
+    fn has_had_time(&self, port: PortIndex, now: Instant) -> bool {
+        let up_since = self.ports.get(&port).map(|port| port.up_since);
+        up_since.is_some_and(|since| now.saturating_duration_since(since) >= self.timing.fdt)
+    }
+
+    /// Whether the targets were taken for dead, since all ports reached each other, and a port has come since that
+    /// reaches none of them.
+    fn is_torn(&self, now: Instant) -> bool {
+        let out = || self.up().without(self.good());
+        matches!(self.phase, Phase::TargetsSilent)
+            && out().iter().any(|port| self.has_had_time(port, now) && !self.is_joined_with_good(port, now))
     }
 
     /// Starts a burst over the good ports and those on trial.

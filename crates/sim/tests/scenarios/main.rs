@@ -10,3 +10,5 @@ mod disturbances;
 mod repair;
 mod site;
 mod targets;
+mod two_hosts;
+mod wary;
