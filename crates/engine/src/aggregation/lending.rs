@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Aggregation;
 use crate::probe::Probing;
-use crate::{Action, Notice, PortIndex, SlotIndex};
+use crate::{Action, LinkState, Notice, PortIndex, SlotIndex};
 
 /// A client that got something within this time is not lent: its port may be well, and the target dead.
 const QUIET: Duration = Duration::from_secs(1);
@@ -68,8 +68,8 @@ impl Aggregation {
     fn loan_to(&self, to: PortIndex, now: Instant) -> Option<Loan> {
         let probing = self.probing.as_ref()?;
         let quiet = |port: PortIndex| {
-            let received = self.ports.get(&port).and_then(|port| port.received);
-            received.is_none_or(|at| now.saturating_duration_since(at) >= QUIET)
+            let up = self.ports.get(&port).filter(|port| port.link == LinkState::Up);
+            up.and_then(|port| port.received).is_none_or(|at| now.saturating_duration_since(at) >= QUIET)
         };
         let useful = self.sources.iter().filter(|source| probing.can_echo_from(source));
         let seated: Vec<(SlotIndex, PortIndex)> =

@@ -56,6 +56,6 @@ impl Aggregation {
             }
         }
         let counted = probing.arrive(now);
-        probing.set_seats(seats, counted);
+        probing.set_seats(seats, now, counted);
     }
 }

@@ -189,12 +189,14 @@ impl Probing {
         }
     }
 
-    /// Which sources sit on which port.
-    pub(crate) fn set_seats(&mut self, seats: BTreeMap<PortIndex, Vec<Source>>, now: Instant) {
+    /// Which sources sit on which port, from this time by the clock on.
+    pub(crate) fn set_seats(&mut self, seats: BTreeMap<PortIndex, Vec<Source>>, clock: Instant, now: Instant) {
         if self.seats != seats {
             self.seats = seats;
-            // While all have failed they change with every turn, and there is nothing to learn.
-            if !matches!(self.phase, Phase::AllFailed(_)) {
+            // While all have failed they change with every turn: there is nothing to learn, and no time to lose.
+            if matches!(self.phase, Phase::AllFailed(_)) {
+                self.next = self.next.min(clock);
+            } else {
                 self.learn_anew(now);
             }
         }
@@ -337,8 +339,9 @@ impl Probing {
     pub(crate) fn detection(&self) -> Detection {
         match self.phase {
             Phase::AllFailed(search) => Detection::Prober(search.prober),
-            Phase::TargetsSilent => Detection::TargetsSilent,
+            // Also while they are silent: with every link away since a target last answered, nobody is judged.
             _ if self.targets.vouching().next().is_none() => Detection::NoTargets,
+            Phase::TargetsSilent => Detection::TargetsSilent,
             Phase::Watching | Phase::Burst(_) => Detection::Probes,
         }
     }

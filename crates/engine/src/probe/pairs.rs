@@ -34,6 +34,8 @@ struct State {
     open: VecDeque<(u32, Instant)>,
     /// When the newest probe that was answered had been sent.
     answered: Option<Instant>,
+    /// They reached each other through a third port, which is gone.
+    met: bool,
     /// Answers since the pair was last silent for too long, and when the first of them came.
     row: Option<(u32, Instant)>,
     rtt: Rtt,
@@ -82,17 +84,20 @@ impl Pairs {
         true
     }
 
-    /// Whether this pair has ever been joined since its ports' links came up.
-    pub(crate) fn was_joined(&self, pair: Pair) -> bool {
-        self.known.get(&pair).is_some_and(|state| state.answered.is_some())
+    /// Whether this pair has ever been joined since its ports' links came up, if need be through a third port.
+    fn was_joined(&self, pair: Pair) -> bool {
+        self.known.get(&pair).is_some_and(|state| state.answered.is_some() || state.met)
+    }
+
+    /// Whether this pair was joined once, and what was asked since is unanswered for too long.
+    pub(crate) fn is_broken(&self, pair: Pair, silence: Duration, now: Instant) -> bool {
+        self.was_joined(pair) && self.known.get(&pair).is_some_and(|state| !state.is_patient(silence, now))
     }
 
     /// Whether this pair is joined: it has been, and is silent for no longer than `silence` beside
     /// its round-trip time.
     pub(crate) fn is_joined(&self, pair: Pair, silence: Duration, now: Instant) -> bool {
-        let Some(state) = self.known.get(&pair).filter(|state| state.answered.is_some()) else { return false };
-        let patience = silence + state.rtt.bound().unwrap_or_default().min(silence * 10);
-        state.open.front().is_none_or(|&(_, sent)| now.saturating_duration_since(sent) < patience)
+        self.known.get(&pair).is_some_and(|state| state.answered.is_some() && state.is_patient(silence, now))
     }
 
     /// Whether a probe sent at `since` or later was answered.
@@ -141,8 +146,14 @@ impl Pairs {
         islands.into_iter().find(|island| island.contains(port)).unwrap_or_default()
     }
 
-    /// Forgets everything about a port.
+    /// Forgets everything about a port, but not who reached each other through it.
     pub(crate) fn forget(&mut self, port: PortIndex) {
+        let mut others = self.once_joined_with(port);
+        others.remove(port);
+        for pair in mesh(others) {
+            let begin = self.begin;
+            self.known.entry(pair).or_insert_with(|| State { sequence: begin, ..State::default() }).met = true;
+        }
         self.known.retain(|&(one, other), state| {
             // The numbers go on: an answer to an old probe must not pass for one to a new one.
             if one == port || other == port {
@@ -161,6 +172,14 @@ impl Pairs {
 
     fn of(&self, port: PortIndex) -> impl Iterator<Item = (&Pair, &State)> {
         self.known.iter().filter(move |&(&(one, other), _)| one == port || other == port)
+    }
+}
+
+impl State {
+    /// Whether nothing has been unanswered for longer than `silence` beside the round-trip time.
+    fn is_patient(&self, silence: Duration, now: Instant) -> bool {
+        let patience = silence + self.rtt.bound().unwrap_or_default().min(silence * 10);
+        self.open.front().is_none_or(|&(_, sent)| now.saturating_duration_since(sent) < patience)
     }
 }
 
@@ -228,6 +247,24 @@ mod tests {
             pairs.ask(AB, 30 * MS, start + beat * 10 * MS);
         }
         assert_eq!(pairs.row(AB), None);
+    }
+
+    #[test]
+    fn who_reached_each_other_through_a_port_that_is_gone_is_missed_when_silent() {
+        let start = Instant::now();
+        let mut pairs = Pairs::default();
+        let [a, b, c] = [0, 1, 2].map(PortIndex);
+        for other in [b, c] {
+            let sequence = pairs.ask(pair(a, other), 30 * MS, start);
+            pairs.answered(pair(a, other), sequence, MS / 100, start);
+        }
+        pairs.forget(a);
+        assert_eq!((pairs.once_joined_with(a), pairs.once_joined_with(b)), (set(&[0]), set(&[1, 2])));
+        assert!(!pairs.is_joined(pair(b, c), 30 * MS, start), "it has not shown that itself");
+        pairs.ask(pair(b, c), 30 * MS, start);
+        assert!(!pairs.is_broken(pair(b, c), 30 * MS, start + 20 * MS));
+        assert!(pairs.is_broken(pair(b, c), 30 * MS, start + 31 * MS));
+        assert!(!pairs.is_broken(pair(a, b), 30 * MS, start + 31 * MS), "nobody missed it");
     }
 
     #[test]

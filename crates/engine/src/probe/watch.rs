@@ -53,7 +53,7 @@ impl Probing {
         let good = self.good();
         if let Some(hub) = self.hub.filter(|&hub| good.contains(hub)) {
             for pair in star(hub, good) {
-                if self.pairs.was_joined(pair) && !self.pairs.is_joined(pair, self.timing.silence, now) {
+                if self.pairs.is_broken(pair, self.timing.silence, now) {
                     self.suspects.insert(pair.0);
                     self.suspects.insert(pair.1);
                 }
