@@ -175,7 +175,7 @@ impl Changes {
 }
 
 /// Tells that a link has joined or left IP multicast groups; which ones it has now is to be looked at
-/// ([`multicast_lists`](crate::multicast_lists)).
+/// ([`MulticastReader`](crate::MulticastReader)).
 ///
 /// Nothing is told of addresses that come otherwise: by packet sockets, `ip maddress add`, or links above.
 pub struct GroupEvents {

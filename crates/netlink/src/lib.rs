@@ -32,7 +32,7 @@ pub use error::{Error, Result};
 pub use events::{Changes, GroupEvents, LinkEvent, LinkEvents};
 pub use link::{Link, LinkStatistics};
 pub use multicast::{MulticastFilter, Outcome};
-pub use multicast_list::{MulticastLists, added_multicast, multicast_lists};
+pub use multicast_list::{MulticastList, MulticastReader};
 pub use namespace::Namespace;
 pub use neighbour::Neighbour;
 pub use route::Route;

@@ -9,10 +9,12 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, Ne
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use nix::net::if_::if_indextoname;
 use rtnetlink::LinkUnspec;
 
 use crate::Netlink;
 use crate::error::{Error, Result};
+use crate::sys::{self, Interface};
 
 /// Messages in one system call. If the kernel refuses all of them, its answers still fit the socket's
 /// buffer: each counts for less than 1 KiB of the usual 208 KiB (net.core.rmem_default).
@@ -63,7 +65,8 @@ impl MulticastFilter {
     ///
     /// The kernel counts the users of an address, but an addition by this way does not count where there is a user
     /// already, while each removal does (dev_mc_add_excl and dev_mc_del in net/core/dev_addr_lists.c). So take out only
-    /// what [`added_multicast`](crate::added_multicast) lists, or the host's own groups lose theirs.
+    /// what was added, or the host's own groups lose theirs; of what nobody knows any more,
+    /// [`take_out_added`](Self::take_out_added) finds that out.
     ///
     /// # Errors
     /// `ENODEV` when there is no such link (any more); those of send(2) and recv(2). Then some of the
@@ -75,6 +78,30 @@ impl MulticastFilter {
             self.change_batch(index, batch, &mut outcome).map_err(|error| Error::new(what(), error))?;
         }
         Ok(outcome)
+    }
+
+    /// Takes those groups out of the filter of a link that were added to it, by this or another process, and leaves what the
+    /// host has joined or links above want. Returns how many there were.
+    ///
+    /// One system call a group (`SIOCDELMULTI`, dev_mc_del_global in net/core/dev_addr_lists.c), and nobody is notified.
+    ///
+    /// # Errors
+    /// `ENODEV` when there is no such link (any more), and what the driver refuses. Then some may have been taken out.
+    pub fn take_out_added(&mut self, index: u32, groups: &[MacAddr]) -> Result<usize> {
+        let what = || format!("take groups out of the filter of link {index}");
+        let failed = |error: io::Error| Error::new(what(), error);
+        let name = if_indextoname(index).map_err(|_| failed(io::Error::from_raw_os_error(libc::ENODEV)))?;
+        let interface = Interface::new(&name.to_string_lossy()).map_err(failed)?;
+        let socket = sys::datagram_socket().map_err(failed)?;
+        let mut added = 0;
+        for group in groups {
+            match sys::delete_multicast(&socket, &interface, group.0) {
+                Ok(()) => added += 1,
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(added)
     }
 
     fn change_batch(&mut self, index: u32, batch: &[(MacAddr, bool)], outcome: &mut Outcome) -> io::Result<()> {

@@ -182,6 +182,24 @@ pub(crate) fn ethtool<R: EthtoolRequest>(socket: &UdpSocket, interface: &Interfa
     Ok(())
 }
 
+/// `SIOCDELMULTI`: takes a group out of the filter of an interface if it was added there by hand.
+pub(crate) fn delete_multicast(socket: &UdpSocket, interface: &Interface, mac: [u8; 6]) -> io::Result<()> {
+    // SAFETY: ifreq is plain data, for which zeroes are valid.
+    let mut ifreq: libc::ifreq = unsafe { std::mem::zeroed() };
+    ifreq.ifr_name = interface.0;
+    let mut data = [0; 14];
+    for (to, from) in data.iter_mut().zip(mac) {
+        *to = from as libc::c_char;
+    }
+    ifreq.ifr_ifru.ifru_hwaddr = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: data };
+    // SAFETY: the socket is open, and ifreq, all that the kernel reads here, lives through the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCDELMULTI as libc::Ioctl, &raw mut ifreq) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// A UDP socket that is bound to nothing: std makes only bound ones, for which an address must be up.
 pub(crate) fn datagram_socket() -> io::Result<UdpSocket> {
     // SAFETY: no pointers are involved.

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use common::{in_namespace, ip, run};
-use dlmp_netlink::{GroupEvents, MulticastFilter, Netlink, added_multicast, multicast_lists};
+use dlmp_netlink::{GroupEvents, MulticastFilter, MulticastList, MulticastReader, Netlink};
 use dlmp_wire::MacAddr;
 
 /// Group addresses that nobody else uses, all different.
@@ -25,9 +25,13 @@ fn all(groups: &[MacAddr], wanted: bool) -> Vec<(MacAddr, bool)> {
     groups.iter().map(|&group| (group, wanted)).collect()
 }
 
+fn read(index: u32, most: usize) -> MulticastList {
+    MulticastReader::open().and_then(|mut reader| reader.read(index, most)).expect("the kernel lists")
+}
+
 /// The kernel's list of a link.
 fn list(index: u32) -> HashSet<MacAddr> {
-    multicast_lists().expect("/proc/thread-self/net/dev_mcast").remove(&index).unwrap_or_default().into_iter().collect()
+    read(index, usize::MAX).groups.into_iter().collect()
 }
 
 #[test]
@@ -65,18 +69,64 @@ fn changes_are_made_in_their_order() {
 }
 
 #[test]
-fn what_was_added_is_told_from_what_the_host_joined() {
+fn only_what_was_added_is_taken_out_whoever_added_it() {
     in_namespace(|| async {
         ip("link add net0 index 50 type veth peer name net1");
         ip("link set net0 up");
         // Every IPv4 link that is up has it.
         let joined: MacAddr = "01:00:5e:00:00:01".parse().unwrap();
+        ip("link add link net0 name macvlan0 type macvlan");
+        ip("link set macvlan0 up");
+        ip("maddress add 33:33:00:0a:0b:0c dev macvlan0");
+        ip("maddress add 33:33:00:01:02:03 dev net0");
+        let [above, other]: [MacAddr; 2] = ["33:33:00:0a:0b:0c", "33:33:00:01:02:03"].map(|mac| mac.parse().unwrap());
         let added = groups(1)[0];
         let mut filter = MulticastFilter::open().unwrap();
         let outcome = filter.change(50, &all(&[joined, added], true)).unwrap();
         assert_eq!(outcome.present, [joined]);
-        assert!(list(50).is_superset(&HashSet::from([joined, added])));
-        assert_eq!(added_multicast().unwrap().remove(&50), Some(vec![added]));
+        let before = list(50);
+        assert!(before.is_superset(&HashSet::from([joined, above, other, added])));
+        let taken = filter.take_out_added(50, &before.iter().copied().collect::<Vec<_>>()).unwrap();
+        assert_eq!(taken, 2);
+        assert_eq!(list(50), &before - &HashSet::from([other, added]));
+        assert_eq!(filter.take_out_added(4711, &[added]).unwrap_err().errno(), Some(libc::ENODEV));
+    });
+}
+
+#[test]
+fn of_a_long_list_no_more_is_read_than_is_asked_for() {
+    in_namespace(|| async {
+        ip("link add net0 index 50 type veth peer name net1");
+        ip("link add net2 index 52 type veth peer name net3");
+        let (mut filter, added) = (MulticastFilter::open().unwrap(), groups(3000));
+        filter.change(50, &all(&added, true)).unwrap();
+        filter.change(52, &all(&added[..200], true)).unwrap();
+        let groups = read(50, usize::MAX).groups;
+        let mut reader = MulticastReader::open().unwrap();
+        for _ in 0..3 {
+            let few = reader.read(50, 100).unwrap();
+            assert_eq!((few.groups.len(), few.more), (100, true));
+            let most = reader.read(50, groups.len() - 1).unwrap();
+            assert_eq!((most.groups.len(), most.more, most.piecemeal), (groups.len() - 1, true, true));
+            let whole = reader.read(50, groups.len()).unwrap();
+            assert_eq!((&whole.groups, whole.more, whole.piecemeal), (&groups, false, true));
+            let other = reader.read(52, 3000).unwrap();
+            assert!(other.groups.ends_with(&added[..200]) && !other.more && !other.piecemeal);
+            assert_eq!(reader.read(4711, 10).unwrap(), MulticastList::default());
+        }
+    });
+}
+
+#[test]
+fn the_list_of_a_port_of_a_bridge_has_nothing_of_the_bridges() {
+    in_namespace(|| async {
+        ip("link add net0 index 50 type veth peer name net1");
+        ip("link add br0 type bridge");
+        ip("link set net0 master br0");
+        run("bridge fdb add 02:00:00:00:00:01 dev net0 master static");
+        ip("maddress add 33:33:00:01:02:03 dev net0");
+        assert!(list(50).contains(&"33:33:00:01:02:03".parse().unwrap()));
+        assert!(list(50).iter().all(|mac| mac.is_group()));
     });
 }
 
@@ -133,7 +183,7 @@ fn the_lists_are_those_of_the_threads_own_namespace() {
 
         let other = std::thread::spawn(|| {
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-            multicast_lists().unwrap().contains_key(&50)
+            !list(50).is_empty()
         });
         assert!(!other.join().unwrap());
         assert!(list(50).contains(&"33:33:00:01:02:03".parse().unwrap()));
