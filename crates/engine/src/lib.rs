@@ -22,7 +22,10 @@ mod spread;
 pub use aggregation::Aggregation;
 pub use health::{Health, LinkState, PortView};
 pub use input::{Action, Event, Notice};
-pub use multicast::{Asker, GroupAction, GroupEvent, GroupPort, Membership, Multicast, Reception};
+pub use multicast::{
+    AGGREGATION_GROUPS, Asker, CLIENT_GROUPS, Excess, FILTER_GROUPS, GroupAction, GroupEvent, GroupPort, Membership,
+    Multicast, Reception,
+};
 pub use place::{ClientAddress, Placement, PortIndex, SlotIndex};
 pub use probe::{Cause, Detection};
 pub use question::{Question, QuestionId, Source, Way};

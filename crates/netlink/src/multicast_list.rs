@@ -128,7 +128,8 @@ fn take_in(mut rest: &[u8], sequence: u32, index: u32, groups: &mut Vec<MacAddr>
         match kind {
             NLMSG_DONE => return Ok(true),
             NLMSG_ERROR => {
-                let code = message.get(HEADER..).and_then(<[u8]>::first_chunk).map_or(0, |code| i32::from_ne_bytes(*code));
+                let code =
+                    message.get(HEADER..).and_then(<[u8]>::first_chunk).map_or(0, |code| i32::from_ne_bytes(*code));
                 return Err(io::Error::from_raw_os_error(code.saturating_neg()));
             }
             RTM_NEWNEIGH => groups.extend(own_group(&message[HEADER..], index)),

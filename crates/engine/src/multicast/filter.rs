@@ -8,6 +8,15 @@ use super::GroupAction;
 use super::table::Table;
 use crate::{Action, PortIndex};
 
+/// How many groups a port is given whose room is not known. Cards with a table of their own hold 16 to a few hundred and
+/// drop others in silence, or take all by themselves; those that filter by a hash of 64 to 4096 bits let through what
+/// nobody asked for as well, the more, the more groups there are: every sixteenth with 256 groups and 4096 bits. A
+/// limit that is set or measured counts instead.
+pub const FILTER_GROUPS: usize = 256;
+/// A filter that was too small is exact again when this part of its room is free, so that one group more or less does
+/// not have it written over and over.
+const FREE: usize = 8;
+
 /// What a port's own filter lets through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reception {
@@ -31,10 +40,13 @@ pub(super) struct Filter {
     all: bool,
     /// Groups that it can hold; absent: as many as are wanted.
     limit: Option<usize>,
-    /// It has refused one more than this, or an earlier daemon put no more into it and had it take all groups.
+    /// It has refused one more than this.
     full_at: Option<usize>,
-    /// It does not take all groups, whatever it is told.
-    cannot_take_all: bool,
+    /// It was too small for the groups when they were last looked at.
+    too_small: bool,
+    /// Whether it takes all groups when it is told to: an untrusted virtual function does not, and says nothing. Absent as
+    /// long as that is not known.
+    takes_all: Option<bool>,
 }
 
 /// The groups in a filter.
@@ -53,26 +65,28 @@ impl Default for Held {
 }
 
 impl Filter {
-    /// What a port has in it already. It goes on receiving that until it is known what the port is for. One that `overflowed`
-    /// holds no more than this, as far as is known.
-    pub(super) fn restore(&mut self, groups: &[MacAddr], all: bool, overflowed: bool) {
+    /// What a port has in it already. It goes on receiving that until it is known what the port is for.
+    pub(super) fn restore(&mut self, groups: &[MacAddr], all: bool) {
         self.serves = true;
         self.held = Held::Some(groups.iter().copied().collect());
         self.all = all;
-        if overflowed && self.limit.is_none() {
-            self.full_at = Some(groups.len());
-        }
+    }
+
+    /// The link is gone, and so is what was in its filter.
+    pub(super) fn lose(&mut self) {
+        *self = Self { limit: self.limit, ..Self::default() };
     }
 
     /// Says how many groups it can hold.
     pub(super) const fn set_limit(&mut self, limit: Option<usize>) {
         self.limit = limit;
         self.full_at = None;
+        self.too_small = false;
     }
 
     /// Says whether it can take all groups.
     pub(super) const fn set_takes_all(&mut self, takes_all: bool) {
-        self.cannot_take_all = !takes_all;
+        self.takes_all = Some(takes_all);
     }
 
     /// Says whether it is to receive the groups. [`settle`](Self::settle) does it.
@@ -108,10 +122,10 @@ impl Filter {
 
     /// What it lets through if it serves.
     pub(super) fn reception(&self, table: &Table, all_wanted: bool) -> Reception {
-        match (self.must_take_all(table, all_wanted), self.cannot_take_all) {
+        match (self.must_take_all(table, all_wanted), self.takes_all) {
             (false, _) => Reception::Exact,
-            (true, false) => Reception::All,
-            (true, true) => Reception::Short,
+            (true, Some(false)) => Reception::Short,
+            (true, _) => Reception::All,
         }
     }
 
@@ -133,7 +147,7 @@ impl Filter {
     ) {
         // The others lack some already; `settle` sees to them.
         let Held::Table = self.held else { return };
-        if self.fits(table) {
+        if self.is_written() && self.fits(table) {
             actions.extend(new.iter().map(|&group| Action::from(GroupAction::Add(port, group))));
         } else {
             self.held = Held::Some(table.groups().filter(|group| !new.contains(group)).collect());
@@ -158,26 +172,33 @@ impl Filter {
             Held::Table => table.groups().collect(),
             Held::Some(groups) => groups,
         };
-        groups.remove(&group);
-        self.full_at = Some(groups.len());
+        self.full_at = Some(match (groups.remove(&group), self.full_at) {
+            // One of several that it refused together: the rest was taken out when the first was heard of.
+            (false, Some(full_at)) => full_at.saturating_sub(1),
+            _ => groups.len(),
+        });
         self.held = Held::Some(groups);
         self.all = false;
         self.open(port, actions);
     }
 
     /// Has written what is missing and taken out what is too much. Whatever is let through before and after is
-    /// let through in between.
+    /// let through in between: all is told first, and taken back last.
+    ///
+    /// While a port takes all groups none is put into its filter, and those in it are taken out as soon as it is known that
+    /// it does as it is told.
     pub(super) fn settle(&mut self, port: PortIndex, table: &Table, all_wanted: bool, actions: &mut VecDeque<Action>) {
+        self.too_small = !self.fits(table);
         let all = self.serves && self.must_take_all(table, all_wanted);
         if all {
             self.open(port, actions);
         }
-        if !self.serves {
-            self.empty(port, table, actions);
-        } else if self.fits(table) {
-            self.fill(port, table, actions);
-        } else {
-            self.fill_up(port, table, actions);
+        match (all, self.takes_all) {
+            _ if !self.serves => self.empty(port, table, actions),
+            (false, _) => self.fill(port, table, actions),
+            (true, Some(true)) => self.empty(port, table, actions),
+            (true, Some(false)) => self.fill_up(port, table, actions),
+            (true, None) => self.trim(port, table, actions),
         }
         if self.all && !all {
             self.all = false;
@@ -185,8 +206,18 @@ impl Filter {
         }
     }
 
+    /// Whether groups are put into it now.
+    fn is_written(&self) -> bool {
+        !self.all || self.takes_all == Some(false)
+    }
+
+    fn room(&self) -> usize {
+        self.capacity().unwrap_or(FILTER_GROUPS)
+    }
+
     fn fits(&self, table: &Table) -> bool {
-        self.capacity().is_none_or(|capacity| table.len() <= capacity)
+        let room = self.room();
+        table.len() <= if self.too_small { room - room / FREE } else { room }
     }
 
     fn must_take_all(&self, table: &Table, all_wanted: bool) -> bool {
@@ -214,24 +245,32 @@ impl Filter {
 
     /// As many as it can hold of those that are wanted.
     fn fill_up(&mut self, port: PortIndex, table: &Table, actions: &mut VecDeque<Action>) {
-        let capacity = self.capacity().unwrap_or(usize::MAX);
+        self.trim(port, table, actions);
+        let room = self.room();
+        let Held::Some(groups) = &mut self.held else { return };
+        let free = room.saturating_sub(groups.len());
+        if free == 0 {
+            return;
+        }
+        let missing: Vec<MacAddr> = table.groups().filter(|group| !groups.contains(group)).take(free).collect();
+        for group in missing {
+            groups.insert(group);
+            actions.push_back(GroupAction::Add(port, group).into());
+        }
+    }
+
+    /// Takes out what is more than it can hold.
+    fn trim(&mut self, port: PortIndex, table: &Table, actions: &mut VecDeque<Action>) {
+        let (held, room) = (self.held(table), self.room());
+        if held <= room {
+            return;
+        }
         let mut groups = match std::mem::take(&mut self.held) {
             Held::Table => table.groups().collect(),
             Held::Some(groups) => groups,
         };
-        let excess: Vec<MacAddr> = groups.iter().rev().take(groups.len().saturating_sub(capacity)).copied().collect();
-        for group in excess {
-            groups.remove(&group);
-            actions.push_back(GroupAction::Remove(port, group).into());
-        }
-        let room = capacity - groups.len();
-        let missing: Vec<MacAddr> = match room {
-            0 => Vec::new(),
-            _ => table.groups().filter(|group| !groups.contains(group)).take(room).collect(),
-        };
-        for group in missing {
-            groups.insert(group);
-            actions.push_back(GroupAction::Add(port, group).into());
+        for _ in room..held {
+            actions.extend(groups.pop_last().map(|group| Action::from(GroupAction::Remove(port, group))));
         }
         self.held = Held::Some(groups);
     }

@@ -4,6 +4,7 @@ use dlmp_wire::MacAddr;
 use dlmp_wire::membership::Change;
 use serde::{Deserialize, Serialize};
 
+use super::Excess;
 use crate::{Action, PortIndex, SlotIndex};
 
 /// Something that happened to groups or to the ports' filters.
@@ -28,17 +29,23 @@ pub enum GroupEvent {
         /// What it says.
         changes: Vec<Change>,
     },
+    /// These clients report faster than is read: reports of theirs may have been missed, so every group is let in for them
+    /// until they report slower and have said anew what they want. Clients whose list is known need not.
+    TooFast(Vec<SlotIndex>),
     /// An earlier daemon had these groups, at a takeover. They are kept for a while for whoever asked.
     Restored(Vec<MacAddr>),
     /// Somebody above wants every group: a bridge, a multicast router, somebody who captures. Or nobody any more.
     AllWanted(bool),
     /// A port's filter holds this from an earlier daemon, at a takeover. [`Restored`](Self::Restored) comes before, and
-    /// [`AllWanted`](Self::AllWanted) if somebody wants every group.
+    /// [`AllWanted`](Self::AllWanted) if somebody wants every group. If one takes all or holds more, which groups that were
+    /// wanted is not known, and all that serve take all until whoever asked has asked again.
     FilterRestored {
         /// The port.
         port: PortIndex,
-        /// The groups in it.
+        /// The groups in it; none if it holds more than are read. Those that it holds are then taken out by others.
         groups: Vec<MacAddr>,
+        /// It holds more.
+        more: bool,
         /// It takes all groups.
         all: bool,
     },
@@ -74,6 +81,8 @@ pub enum GroupAction {
     Report(PortIndex),
     /// Ask guests to report what they want.
     Ask,
+    /// From now on every group is let in for a client, for this reason; nothing: no longer.
+    Exceeds(SlotIndex, Option<Excess>),
 }
 
 impl From<GroupAction> for Action {

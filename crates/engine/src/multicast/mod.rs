@@ -3,6 +3,7 @@
 //! Two ports have the groups in their filters: the *multicast port*, which takes group-addressed frames for the
 //! aggregation (rule 2), and its *successor*, which is ready to. So a failover waits for no driver (seed 001).
 
+mod excess;
 mod filter;
 mod input;
 mod table;
@@ -11,17 +12,20 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use dlmp_wire::MacAddr;
+use dlmp_wire::membership::Change;
 
 use crate::{Action, PortIndex, SlotIndex};
+pub use excess::Excess;
+use excess::Excesses;
 use filter::Filter;
-pub use filter::Reception;
+pub use filter::{FILTER_GROUPS, Reception};
 pub use input::{GroupAction, GroupEvent};
-pub use table::{Asker, Membership};
+pub use table::{AGGREGATION_GROUPS, Asker, CLIENT_GROUPS, Membership};
 use table::{Table, Turn};
 
-/// How long groups that an earlier daemon knew are kept for whoever asked for them to ask again: more than hosts
-/// take to answer a query, also in old versions (RFC 2236, 8.3 and RFC 2710, 7.3: 10 s).
-const RESTORED: Duration = Duration::from_secs(15);
+/// How long it takes until everybody has answered a query: more than hosts take, also in old versions (RFC 2236, 8.3
+/// and RFC 2710, 7.3: 10 s). So long groups are kept that an earlier daemon knew, for whoever asked to ask again.
+const ANSWERED: Duration = Duration::from_secs(15);
 /// So many groups are written about as fast as the one flag that lets all of them through.
 const QUICK: usize = 16;
 /// Reports are sent again after so long, since one can get lost (RFC 3376, 8.11).
@@ -33,6 +37,12 @@ pub struct Multicast {
     table: Table,
     /// Somebody above wants every group.
     all_wanted: bool,
+    /// Clients for which every group is let in, since theirs are not kept.
+    excesses: Excesses,
+    /// The datapath was told that every group is wanted.
+    told_all: bool,
+    /// What the ports' filters held for an earlier daemon is not known: all that serve take all.
+    restoring_all: bool,
     filters: BTreeMap<PortIndex, Filter>,
     port: Option<PortIndex>,
     successor: Option<PortIndex>,
@@ -66,15 +76,14 @@ impl Multicast {
     pub(crate) fn remove_port(&mut self, port: PortIndex, actions: &mut VecDeque<Action>) {
         if let Some(mut filter) = self.filters.remove(&port) {
             filter.set_serves(false);
-            filter.settle(port, &self.table, self.all_wanted, actions);
+            filter.settle(port, &self.table, false, actions);
         }
     }
 
     /// The link of a port is gone, and so is what was in its filter; what is known of the port stays.
     pub(crate) fn lose_port(&mut self, port: PortIndex) {
         if let Some(filter) = self.filters.get_mut(&port) {
-            filter.restore(&[], false, false);
-            filter.set_serves(false);
+            filter.lose();
         }
     }
 
@@ -91,24 +100,39 @@ impl Multicast {
             GroupEvent::Listed { slot, joined, left } => {
                 let turns = self.table.list(slot, &joined, &left);
                 self.carry_out(turns, actions);
+                self.is_in_bounds(slot, actions);
             }
             GroupEvent::Unlisted(slot) => self.forget_client(slot, actions),
             GroupEvent::Reported { slot, changes } => {
-                let turns = self.table.report(slot, &changes);
-                self.carry_out(turns, actions);
+                self.report(slot, &changes, now, actions);
                 // There can be thousands a second.
                 choose = self.told_short != short;
             }
+            GroupEvent::TooFast(slots) => {
+                for slot in slots {
+                    if !self.table.is_listed(slot) {
+                        self.exceed(slot, Excess::Rate, now, actions);
+                    }
+                }
+                choose = self.told_short != short;
+            }
             GroupEvent::Restored(groups) => {
-                self.forget_restored = Some(now + RESTORED);
+                self.forget_restored = Some(now + ANSWERED);
                 let turns = self.table.restore(&groups);
                 self.carry_out(turns, actions);
             }
-            GroupEvent::AllWanted(wanted) => self.want_all(wanted, actions),
-            GroupEvent::FilterRestored { port, groups, all } => {
+            GroupEvent::AllWanted(wanted) => {
+                self.all_wanted = wanted;
+                self.want_all(actions);
+            }
+            GroupEvent::FilterRestored { port, groups, more, all } => {
                 if let Some(filter) = self.filters.get_mut(&port) {
-                    // It took all because they did not fit, unless somebody wants all of them.
-                    filter.restore(&groups, all, all && !self.all_wanted);
+                    filter.restore(&groups, all);
+                }
+                if all || more {
+                    self.restoring_all = true;
+                    self.forget_restored = Some(now + ANSWERED);
+                    self.settle(actions);
                 }
             }
             GroupEvent::Limit(port, limit) => self.change(port, actions, |filter| filter.set_limit(limit)),
@@ -130,6 +154,37 @@ impl Multicast {
     pub(crate) fn forget_client(&mut self, slot: SlotIndex, actions: &mut VecDeque<Action>) {
         let turns = self.table.forget(Asker::Client(slot));
         self.carry_out(turns, actions);
+        self.is_in_bounds(slot, actions);
+    }
+
+    fn report(&mut self, slot: SlotIndex, changes: &[Change], now: Instant, actions: &mut VecDeque<Action>) {
+        // It gets every group, and is asked again.
+        if self.excesses.is_unheard(slot) {
+            return;
+        }
+        let (turns, excess) = self.table.report(slot, changes);
+        self.carry_out(turns, actions);
+        if let Some(why) = excess {
+            self.exceed(slot, why, now, actions);
+        }
+    }
+
+    /// Every group is let in for a client from now on, and then its own are forgotten.
+    fn exceed(&mut self, slot: SlotIndex, why: Excess, now: Instant, actions: &mut VecDeque<Action>) {
+        if self.excesses.enter(slot, why, now) {
+            actions.push_back(GroupAction::Exceeds(slot, Some(why)).into());
+            self.want_all(actions);
+        }
+        let turns = self.table.forget(Asker::Client(slot));
+        self.carry_out(turns, actions);
+    }
+
+    /// A client does not exceed any more, if it did.
+    fn is_in_bounds(&mut self, slot: SlotIndex, actions: &mut VecDeque<Action>) {
+        if self.excesses.leave(slot) {
+            actions.push_back(GroupAction::Exceeds(slot, None).into());
+            self.want_all(actions);
+        }
     }
 
     fn change(&mut self, port: PortIndex, actions: &mut VecDeque<Action>, change: impl FnOnce(&mut Filter)) {
@@ -141,14 +196,32 @@ impl Multicast {
         }
     }
 
-    fn want_all(&mut self, wanted: bool, actions: &mut VecDeque<Action>) {
-        self.all_wanted = wanted;
+    /// Whether every group is wanted: somebody above wants that, or a client's own groups are not kept.
+    #[must_use]
+    pub fn wants_all(&self) -> bool {
+        self.all_wanted || !self.excesses.is_empty()
+    }
+
+    /// The clients for which every group is let in, since theirs are not kept, and why.
+    pub fn excesses(&self) -> impl Iterator<Item = (SlotIndex, Excess)> + '_ {
+        self.excesses.iter()
+    }
+
+    /// Whether all filters that serve take all, whatever is wanted.
+    fn filters_open(&self) -> bool {
+        self.wants_all() || self.restoring_all
+    }
+
+    /// Brings everything in line with whether every group is wanted.
+    fn want_all(&mut self, actions: &mut VecDeque<Action>) {
+        let (before, wanted) = (self.told_all, self.wants_all());
+        self.told_all = wanted;
         // As for a single group: the datapath is the first to take it and the last to give it up.
-        if wanted {
+        if wanted && !before {
             actions.push_back(GroupAction::AdmitAll(true).into());
         }
         self.settle(actions);
-        if !wanted {
+        if before && !wanted {
             actions.push_back(GroupAction::AdmitAll(false).into());
         }
     }
@@ -157,9 +230,20 @@ impl Multicast {
     pub(crate) fn handle_timeout(&mut self, now: Instant, actions: &mut VecDeque<Action>) {
         if self.forget_restored.is_some_and(|at| at <= now) {
             self.forget_restored = None;
+            self.restoring_all = false;
             let turns = self.table.forget(Asker::Restored);
             self.carry_out(turns, actions);
+            self.settle(actions);
             actions.push_back(GroupAction::ForgetRestored.into());
+        }
+        for slot in self.excesses.calmed(now) {
+            actions.push_back(GroupAction::Exceeds(slot, None).into());
+        }
+        if self.told_all != self.wants_all() {
+            self.want_all(actions);
+        }
+        if self.excesses.hear(now) {
+            actions.push_back(GroupAction::Ask.into());
         }
         if self.report_again.is_some_and(|at| at <= now) {
             self.report_again = None;
@@ -168,7 +252,7 @@ impl Multicast {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.forget_restored.into_iter().chain(self.report_again).min()
+        self.forget_restored.into_iter().chain(self.report_again).chain(self.excesses.poll_timeout()).min()
     }
 
     /// Chooses the multicast port among the active ones, and its successor among all whose link is there, which
@@ -185,6 +269,7 @@ impl Multicast {
         actions: &mut VecDeque<Action>,
     ) {
         let before = self.port;
+        let open = self.filters_open();
         self.port = self.best(active, preferred).filter(|port| present.contains(port));
         if self.port != before
             && let Some(port) = self.port
@@ -195,7 +280,7 @@ impl Multicast {
             if self.table.len() > QUICK {
                 filter.open(port, actions);
             }
-            filter.settle(port, &self.table, self.all_wanted, actions);
+            filter.settle(port, &self.table, open, actions);
         }
         if self.port != before {
             actions.push_back(Action::SetMulticastPort(self.port));
@@ -238,7 +323,7 @@ impl Multicast {
         self.filters.iter().map(|(&port, filter)| GroupPort {
             port,
             reception: match filter.serves() {
-                true => filter.reception(&self.table, self.all_wanted),
+                true => filter.reception(&self.table, self.filters_open()),
                 false => Reception::None,
             },
             held: filter.held(&self.table),
@@ -283,7 +368,7 @@ impl Multicast {
 
     fn is_short(&self, port: PortIndex) -> bool {
         let filter = self.filters.get(&port);
-        filter.is_some_and(|filter| filter.reception(&self.table, self.all_wanted) == Reception::Short)
+        filter.is_some_and(|filter| filter.reception(&self.table, self.filters_open()) == Reception::Short)
     }
 
     /// The datapath takes what is wanted first, and gives up last what is not: what a filter lets through in
@@ -307,10 +392,11 @@ impl Multicast {
 
     /// Brings the filters in line with the table and with what the ports are for.
     fn settle(&mut self, actions: &mut VecDeque<Action>) {
+        let open = self.filters_open();
         // Those that serve before those that serve no more.
         for serves in [true, false] {
             for (&port, filter) in self.filters.iter_mut().filter(|(_, filter)| filter.serves() == serves) {
-                filter.settle(port, &self.table, self.all_wanted, actions);
+                filter.settle(port, &self.table, open, actions);
             }
         }
         let short = self.port.is_some_and(|port| self.is_short(port));

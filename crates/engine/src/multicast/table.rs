@@ -6,7 +6,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use dlmp_wire::MacAddr;
 use dlmp_wire::membership::{Change, Version};
 
+use super::Excess;
 use crate::SlotIndex;
+
+/// How many groups are kept of one client that reports them. A host with more is rare; a guest that reports more is
+/// likely a flood, and getting every group is no loss to either.
+pub const CLIENT_GROUPS: usize = 8192;
+/// How many are kept of all clients that report them: some 5 MiB, and a tenth of a second's work at a failover.
+pub const AGGREGATION_GROUPS: usize = 32_768;
 
 /// Who asked for a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +53,8 @@ pub(super) struct Table {
     groups: usize,
     /// Thirty-two IPv4 groups share an address (RFC 1112, 6.4), so the group itself is here as well.
     reported: BTreeMap<(SlotIndex, MacAddr, IpAddr), Version>,
+    /// How many of those there are of each client.
+    counts: BTreeMap<SlotIndex, usize>,
     /// Clients whose groups the kernel lists: a leave that they report is looked up there.
     listed: BTreeSet<SlotIndex>,
 }
@@ -58,30 +67,74 @@ impl Table {
         let mut turns: Vec<Turn> = joined.iter().filter_map(|&group| self.add(asker, group)).collect();
         for &group in left {
             let reported: Vec<_> = self.reported_as(slot, group).collect();
-            for key in reported {
-                self.reported.remove(&key);
-            }
+            reported.into_iter().for_each(|key| self.forget_reported(key));
             turns.extend(self.remove(asker, group));
         }
         turns
     }
 
-    /// A client has reported what it wants and what it does not want any more.
-    pub(super) fn report(&mut self, slot: SlotIndex, changes: &[Change]) -> Vec<Turn> {
-        changes.iter().filter_map(|change| self.report_one(slot, *change)).collect()
+    /// A client has reported what it wants and what it does not want any more. If that exceeds what is kept, the rest is
+    /// passed over, and it is said why.
+    ///
+    /// The groups of a client whose list is known are those of the list: reports of more groups are not kept, and nothing
+    /// is lost.
+    pub(super) fn report(&mut self, slot: SlotIndex, changes: &[Change]) -> (Vec<Turn>, Option<Excess>) {
+        let mut turns = Vec::new();
+        for &change in changes {
+            match self.report_one(slot, change) {
+                Ok(turn) => turns.extend(turn),
+                Err(_) if self.listed.contains(&slot) => {}
+                Err(why) => return (turns, Some(why)),
+            }
+        }
+        (turns, None)
     }
 
-    fn report_one(&mut self, slot: SlotIndex, Change { group, version, joined }: Change) -> Option<Turn> {
+    fn report_one(&mut self, slot: SlotIndex, change: Change) -> Result<Option<Turn>, Excess> {
+        let Change { group, version, joined } = change;
         let mac = MacAddr::group(group);
         if joined {
-            self.reported.insert((slot, mac, group), version);
-            return self.add(Asker::Client(slot), mac);
+            self.keep_reported((slot, mac, group), version)?;
+            return Ok(self.add(Asker::Client(slot), mac));
         }
-        self.reported.remove(&(slot, mac, group));
+        self.forget_reported((slot, mac, group));
         if self.listed.contains(&slot) || self.reported_as(slot, mac).next().is_some() {
-            return None;
+            return Ok(None);
         }
-        self.remove(Asker::Client(slot), mac)
+        Ok(self.remove(Asker::Client(slot), mac))
+    }
+
+    fn keep_reported(&mut self, key: (SlotIndex, MacAddr, IpAddr), version: Version) -> Result<(), Excess> {
+        if let Some(known) = self.reported.get_mut(&key) {
+            *known = version;
+            return Ok(());
+        }
+        if self.reported.len() >= AGGREGATION_GROUPS {
+            return Err(Excess::Aggregation);
+        }
+        let count = self.counts.entry(key.0).or_default();
+        if *count >= CLIENT_GROUPS {
+            return Err(Excess::Client);
+        }
+        *count += 1;
+        self.reported.insert(key, version);
+        Ok(())
+    }
+
+    fn forget_reported(&mut self, key: (SlotIndex, MacAddr, IpAddr)) {
+        if self.reported.remove(&key).is_some()
+            && let Some(count) = self.counts.get_mut(&key.0)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&key.0);
+            }
+        }
+    }
+
+    /// Whether the kernel's list of a client is known.
+    pub(super) fn is_listed(&self, slot: SlotIndex) -> bool {
+        self.listed.contains(&slot)
     }
 
     /// What a client has reported that has this address.
@@ -99,7 +152,12 @@ impl Table {
     pub(super) fn forget(&mut self, asker: Asker) -> Vec<Turn> {
         if let Asker::Client(slot) = asker {
             self.listed.remove(&slot);
-            self.reported.retain(|(reporter, ..), _| *reporter != slot);
+            let lowest = (slot, MacAddr([0; 6]), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+            let reported = self.reported.range(lowest..).map(|(&key, _)| key).take_while(|key| key.0 == slot);
+            for key in reported.collect::<Vec<_>>() {
+                self.reported.remove(&key);
+            }
+            self.counts.remove(&slot);
         }
         let of_asker = (asker, MacAddr([0; 6]))..=(asker, MacAddr([0xff; 6]));
         let groups: Vec<MacAddr> = self.by_asker.range(of_asker).map(|&(_, group)| group).collect();
