@@ -15,6 +15,7 @@
 #include "count.h"
 #include "frame.h"
 #include "switch_protocol.h"
+#include "bucket.h"
 #include "place.h"
 #include "event.h"
 #include "learn.h"

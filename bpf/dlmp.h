@@ -63,7 +63,7 @@ struct dlmp_port {
 	__u32 ifindex;
 	__u32 flags;
 	__u8 mac[6];
-	__u8 reserved[2];
+	__u16 room; /* 1 and how many groups its own filter was found to hold, 0 for unknown: for the next daemon */
 };
 
 /* The one entry of the map `own`: a bit for each hash of an address that has been in `addresses`. A
@@ -91,6 +91,23 @@ struct dlmp_groups {
 
 /* The mark (struct __sk_buff) of a report that is held, on its way to the daemon's socket at the lower end. */
 #define DLMP_HELD_MARK 0x68656c64 /* "held" */
+/*
+ * What it costs the daemon to read a report that is held, and what reports of one link may cost: all of a processor's
+ * time by these prices, which are about three times the true ones; all links together twice that. Reports past it
+ * leave at once, unread.
+ */
+#define DLMP_REPORT_NS 30000ULL
+#define DLMP_REPORT_BYTE_NS 2000ULL /* a byte of the message; a record has 8 and more */
+#define DLMP_REPORT_BURST_NS 1500000000ULL
+#define DLMP_REPORTER_LINK DLMP_MAX_VNICS /* the aggregation's own link, behind the VNICs by index */
+#define DLMP_REPORTER_ALL (DLMP_MAX_VNICS + 1)
+#define DLMP_REPORTERS (DLMP_MAX_VNICS + 2)
+
+/* The one entry of the map `reporting`: CLOCK_MONOTONIC until when a link's reports are paid for, 0 for a link that has
+ * sent none. */
+struct dlmp_reporting {
+	__u64 paid_ns[DLMP_REPORTERS];
+};
 
 /* Records of a report that are read. One of more makes every group wanted, until the daemon has read it. */
 #define DLMP_MAX_RECORDS 32
@@ -181,6 +198,7 @@ enum dlmp_counter {
 	DLMP_TX_REPORT,           /* rule 2: IGMP or MLD report sent through the multicast port */
 	DLMP_TX_REPORT_HELD,      /* rule 2: IGMP or MLD report given to the daemon, which sends it */
 	DLMP_TX_LOWER,            /* missed the program on the link itself: sent from the link's lower end */
+	DLMP_TX_REPORT_UNREAD,    /* rule 2: IGMP or MLD report past what the daemon reads: sent at once */
 	DLMP_TX_LOCAL,            /* rule 5: for another client of this aggregation: delivered here */
 	DLMP_TX_SAME_LINK,        /* rule 5: for a client behind the link that it came from: dropped */
 	DLMP_TX_LEARNED,          /* the first frame of a client that was learned by it */

@@ -65,6 +65,30 @@ static __always_inline bool is_daemon_alive(void)
 	return state && (__s64)(bpf_ktime_get_ns() - state->alive_ns) < (__s64)DLMP_ALIVE_NS;
 }
 
+/*
+ * Whether the daemon has the time to read a report that came through `from`, a VNIC's lower end or 0: each link may
+ * have it read so much, and all links together twice as much. The time is taken.
+ */
+static __noinline int may_be_read(struct __sk_buff *skb, __u32 at_message, __u32 from)
+{
+	struct dlmp_reporting *state = at(&reporting, 0);
+	__u32 index = DLMP_REPORTER_LINK;
+	__u32 *vnic;
+	__u64 cost;
+
+	if (!state || !skb)
+		return 0;
+	vnic = bpf_map_lookup_elem(&vnic_by_ifindex, &from);
+	if (vnic)
+		index = *vnic;
+	if (index >= DLMP_REPORTERS)
+		return 0;
+	cost = skb->len > at_message ? skb->len - at_message : 0;
+	cost = DLMP_REPORT_NS + cost * DLMP_REPORT_BYTE_NS;
+	return afford(&state->paid_ns[index], cost, DLMP_REPORT_BURST_NS) &&
+	       afford(&state->paid_ns[DLMP_REPORTER_ALL], cost / 2, DLMP_REPORT_BURST_NS);
+}
+
 /* A record of an IGMPv3 or MLDv2 report, up to its group. */
 struct record {
 	__u8 type;

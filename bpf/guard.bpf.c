@@ -14,6 +14,7 @@
 #include "guard_maps.h"
 #include "frame.h"
 #include "switch_protocol.h"
+#include "bucket.h"
 #include "guard_frame.h"
 #include "guard_learn.h"
 #include "guard_rate.h"

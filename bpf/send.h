@@ -35,14 +35,18 @@ static __always_inline int hold(struct __sk_buff *skb, const struct dlmp_aggrega
  * groups to a port that drops them (rule 2), and with that port's own address: the client's would
  * move the client in the switches.
  */
-static __always_inline int send_report(struct __sk_buff *skb, const struct dlmp_aggregation *aggr)
+static __always_inline int send_report(struct __sk_buff *skb, const struct dlmp_aggregation *aggr,
+				       const struct report *report, __u32 from)
 {
 	__u32 index = aggr->multicast_port;
 	struct seat seat = { .port = at(&ports, index), .index = index };
 	struct dlmp_counters *row = counters_of(index);
 
-	if (aggr->lower && is_daemon_alive())
-		return hold(skb, aggr);
+	if (aggr->lower && is_daemon_alive()) {
+		if (may_be_read(skb, report->at, from))
+			return hold(skb, aggr);
+		count(counters_of(DLMP_ROW_AGGREGATION), DLMP_TX_REPORT_UNREAD);
+	}
 	if (!seat.port)
 		return refuse(DLMP_TX_NO_PORT);
 	if (bpf_skb_store_bytes(skb, offsetof(struct ethernet, source), seat.port->mac,
@@ -100,7 +104,7 @@ static __always_inline int send(struct __sk_buff *skb, const struct dlmp_aggrega
 		if (find_report(skb, eth, &report)) {
 			admit_reported(skb, report.at, report.end, report.type);
 			if (aggr->multicast_port != DLMP_NO_PORT)
-				return send_report(skb, aggr);
+				return send_report(skb, aggr, &report, from);
 		}
 	} else if ((aggr->vnics || aggr->bridged) &&
 		   send_locally(skb, aggr, destination, from, &verdict)) {

@@ -62,6 +62,8 @@ pub enum Counter {
     TxReportHeld = abi::DLMP_TX_REPORT_HELD,
     /// Missed the program on the aggregation's link, and was taken at the link's lower end.
     TxLower = abi::DLMP_TX_LOWER,
+    /// Rule 2: IGMP or MLD report past what the daemon reads of its link, sent at once.
+    TxReportUnread = abi::DLMP_TX_REPORT_UNREAD,
     /// Rule 5: delivered to another client of the aggregation.
     TxLocal = abi::DLMP_TX_LOCAL,
     /// Rule 5: for a client behind the link that it came from.
@@ -113,6 +115,7 @@ impl Counter {
         (Self::TxReport, "tx-report"),
         (Self::TxReportHeld, "tx-report-held"),
         (Self::TxLower, "tx-lower"),
+        (Self::TxReportUnread, "tx-report-unread"),
         (Self::TxLocal, "tx-local"),
         (Self::TxSameLink, "tx-same-link"),
         (Self::TxLearned, "tx-learned"),

@@ -120,6 +120,16 @@ pub const ALIVE: Duration = Duration::from_nanos(abi::DLMP_ALIVE_NS as u64);
 
 /// The mark (SO_MARK) of a report that is held, where the daemon's socket sees it: at the lower end of the aggregation's link.
 pub const HELD_MARK: u32 = abi::DLMP_HELD_MARK;
+/// What it costs to read a report of group membership that is held (rule 2), by a price that is about three times the true
+/// one: this for each, and [`REPORT_BYTE`] for each byte of its IGMP or MLD message.
+pub const REPORT: Duration = Duration::from_nanos(abi::DLMP_REPORT_NS as u64);
+
+/// See [`REPORT`].
+pub const REPORT_BYTE: Duration = Duration::from_nanos(abi::DLMP_REPORT_BYTE_NS as u64);
+
+/// How much reports of one link, which may cost a second in each second, may cost at once after a silence; and those of
+/// all links together, twice as much.
+pub const REPORT_BURST: Duration = Duration::from_nanos(abi::DLMP_REPORT_BURST_NS as u64);
 
 /// How transitive probes are told from forged ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

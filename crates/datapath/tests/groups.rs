@@ -8,8 +8,11 @@
 
 mod both;
 
+use std::time::Instant;
+
+use dlmp_datapath::bpf::Entry;
 use dlmp_datapath::model::{Model, Verdict};
-use dlmp_datapath::{Counter, Datapath, PortIndex, Vnic, VnicIndex};
+use dlmp_datapath::{Above, Counter, Datapath, PortIndex, REPORT, REPORT_BURST, REPORT_BYTE, Vnic, VnicIndex};
 use dlmp_testbed::Namespace;
 use dlmp_wire::MacAddr;
 use proptest::prelude::*;
@@ -327,6 +330,62 @@ fn at_the_lower_end_reports_are_held_once_and_everything_else_is_sent() {
             "what the link itself sends is not"
         );
     });
+}
+
+#[test]
+fn reports_past_what_the_daemon_reads_of_a_link_leave_at_once_and_join_all_the_same() {
+    let held = |exhausted: Option<Above>| {
+        let mut held = [false; 2];
+        scene(|pair| {
+            pair.add_vnic(0);
+            pair.set_alive(true);
+            assert_eq!(pair.bpf.too_fast().unwrap(), []);
+            pair.bpf.exhaust_reports(exhausted).unwrap();
+            pair.model.exhaust_reports(exhausted);
+            let verdicts =
+                [pair.egress(&igmp_old(CLIENT, 0x16, 7)), pair.vnic(VNIC, &mld_v2(VNIC_MAC, &[record(ALLOW, 1, 8)]))];
+            held = verdicts.map(|verdict| verdict == Verdict::Hold);
+            assert!(verdicts.iter().all(|&verdict| verdict == Verdict::Hold || verdict == report_sent()));
+            let unread = held.iter().filter(|&&held| !held).count() as u64;
+            assert_eq!(pair.aggregation(Counter::TxReportUnread), unread);
+            assert_eq!(pair.counted(NET0, Counter::TxReport), unread);
+            assert!(pair.takes(NET0, mac4(7)) && pair.takes(NET0, mac6(8)));
+            let all = [Above::Link, Above::Vnic(VNIC)];
+            let too_fast = exhausted.map_or(all.to_vec(), |above| vec![above]);
+            assert_eq!(pair.bpf.too_fast().unwrap(), too_fast);
+            // Without a daemon nothing is to be read.
+            pair.set_alive(false);
+            pair.egress(&igmp_old(CLIENT, 0x16, 7));
+            assert_eq!(pair.aggregation(Counter::TxReportUnread), unread);
+        });
+        held
+    };
+    assert_eq!(held(Some(Above::Link)), [false, true]);
+    assert_eq!(held(Some(Above::Vnic(VNIC))), [true, false]);
+    assert_eq!(held(None), [false, false]);
+}
+
+#[test]
+fn a_flood_is_held_for_no_longer_than_it_may_cost() {
+    for (report, bytes) in [
+        (igmp_old(CLIENT, 0x16, 7), 22),
+        (igmp_v3(CLIENT, &(0..180).map(|group| record(TO_EXCLUDE, 0, group)).collect::<Vec<_>>()), 8 + 180 * 8),
+        (mld_v2(CLIENT, &(0..70).map(|group| record(TO_EXCLUDE, 0, group)).collect::<Vec<_>>()), 8 + 70 * 20),
+    ] {
+        scene(|pair| {
+            pair.set_alive(true);
+            let start = Instant::now();
+            pair.bpf.test_run(Entry::Link, &report, 100_000).unwrap();
+            let cost = REPORT + REPORT_BYTE * bytes;
+            let most = (REPORT_BURST + start.elapsed()).div_duration_f64(cost) + 2.0;
+            let held = pair.aggregation(Counter::TxReportHeld);
+            assert!(held as f64 <= most, "{held} of {most} reports of {bytes} bytes");
+            assert!(held as f64 >= REPORT_BURST.div_duration_f64(cost), "{held} reports of {bytes} bytes");
+            // The run goes on with the frame as it left, which nobody here has sent.
+            assert_eq!(pair.aggregation(Counter::TxReportUnread), 1);
+            assert_eq!(pair.bpf.too_fast().unwrap(), [Above::Link]);
+        });
+    }
 }
 
 #[test]

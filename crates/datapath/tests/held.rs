@@ -159,6 +159,21 @@ fn a_new_daemon_takes_groups_over_and_forgets_those_that_nobody_claims() {
 }
 
 #[test]
+fn a_new_daemon_knows_how_many_groups_ports_were_found_to_hold() {
+    scene(async |netlink, aggr0, dlmp0| {
+        let mut old = datapath(&aggr0, &dlmp0);
+        old.attach_link(&netlink).await.unwrap();
+        for (noted, known) in [(Some(0), Some(0)), (Some(64), Some(64)), (Some(1_000_000), Some(65_534)), (None, None)]
+        {
+            old.note_room(NET0, noted).unwrap();
+            let new = datapath(&aggr0, &dlmp0);
+            let previous = new.previous(&netlink).await.unwrap().expect("the old programs are attached");
+            assert_eq!(previous.rooms.get(&dlmp0.index).copied(), known);
+        }
+    });
+}
+
+#[test]
 fn a_new_daemon_takes_over_that_every_group_is_wanted() {
     scene(async |netlink, aggr0, dlmp0| {
         let mut old = datapath(&aggr0, &dlmp0);

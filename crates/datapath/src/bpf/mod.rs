@@ -8,6 +8,7 @@ mod own;
 mod pairs;
 mod previous;
 mod programs;
+mod reporting;
 mod sys;
 mod test_run;
 mod write;
@@ -65,6 +66,7 @@ pub struct Bpf {
     own: sys::Words,
     slots: Array<MapData, dlmp_slot>,
     vnics: sys::Words,
+    reporting: sys::Words,
     vnic_by_ifindex: HashMap<MapData, u32, u32>,
     free_slots: Stack<MapData, u32>,
     seating: sys::Words,
@@ -97,6 +99,7 @@ impl Bpf {
             own: look_into(&object, "own", own::BYTES)?,
             seating: look_into(&object, "seating", size_of::<abi::dlmp_seating>())?,
             vnics: look_into(&object, "vnics", size_of::<abi::dlmp_vnics>())?,
+            reporting: look_into(&object, "reporting", size_of::<abi::dlmp_reporting>())?,
             aggregation: map(&mut object, "aggregation")?,
             ports: map(&mut object, "ports")?,
             port_by_ifindex: map(&mut object, "port_by_ifindex")?,

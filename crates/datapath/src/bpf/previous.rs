@@ -18,6 +18,8 @@ pub struct Previous {
     pub multicast_port: Option<u32>,
     /// The ports that were marked unusable, by ifindex.
     pub unusable: Vec<u32>,
+    /// How many groups ports' own filters were found to hold, by ifindex.
+    pub rooms: BTreeMap<u32, usize>,
     pub(super) groups: MapData,
     ports: BTreeMap<u32, u32>,
     counters: PerCpuArray<MapData, dlmp_counters>,
@@ -74,6 +76,11 @@ impl Previous {
                 .filter_map(|index| port_map.get(&index, 0).ok())
                 .filter(|port: &dlmp_port| port.ifindex != 0 && port.flags & abi::DLMP_PORT_USABLE == 0)
                 .map(|port| port.ifindex)
+                .collect(),
+            rooms: (0..MAX_PORTS as u32)
+                .filter_map(|index| port_map.get(&index, 0).ok())
+                .filter(|port: &dlmp_port| port.ifindex != 0 && port.room != 0)
+                .map(|port| (port.ifindex, usize::from(port.room) - 1))
                 .collect(),
             groups: maps.remove("groups")?,
             ports: (0..MAX_PORTS as u32).filter_map(|index| Some((by_index(index)?, index))).collect(),

@@ -11,7 +11,7 @@ impl Datapath for Bpf {
         self.clear_port(port)?;
         self.pairs.make_room(port)?;
         let index = u32::from(port.0);
-        let value = dlmp_port { ifindex, flags: 0, mac: mac.0, reserved: [0; 2] };
+        let value = dlmp_port { ifindex, flags: 0, mac: mac.0, room: 0 };
         (self.ports.set(index, value, 0)).map_err(|error| failed("set a port", &error))?;
         self.know_address(key(mac, 0), port_owner(port))?;
         self.offer(port, true, false);
@@ -51,6 +51,7 @@ impl Datapath for Bpf {
             // An absent entry is what is wanted.
             let _ = self.vnic_by_ifindex.remove(&old.lower);
             self.write_vnic(index, None);
+            self.forget_reporting(index);
             self.forget(old.client(), index.slot())?;
         }
         if let Some(vnic) = vnic {

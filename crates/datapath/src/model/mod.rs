@@ -5,6 +5,7 @@
 
 mod groups;
 mod probes;
+mod reporting;
 mod send;
 mod write;
 
@@ -20,6 +21,7 @@ use crate::{
 };
 use groups::Groups;
 use probes::{Pair, is_probe_answer};
+use reporting::Reporting;
 
 /// What becomes of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +105,7 @@ pub struct Model {
     groups: Groups,
     /// The daemon has given a sign of life lately.
     alive: bool,
+    reporting: Reporting,
     counters: BTreeMap<PortIndex, Counters>,
     /// Counts that belong to no port.
     aggregation: Counters,
@@ -127,6 +130,11 @@ impl Model {
     /// Says whether the daemon has given a sign of life lately: then reports are held for it (rule 2).
     pub fn set_alive(&mut self, alive: bool) {
         self.alive = alive;
+    }
+
+    /// Lets what is above have reported so much that nothing more of it is held for long; nothing: all together.
+    pub fn exhaust_reports(&mut self, above: Option<Above>) {
+        self.reporting.exhaust(above, self.now);
     }
 
     /// The counters of a port.

@@ -112,8 +112,11 @@ impl Model {
             }
             if let (true, Some(port)) = (is_report, self.multicast_port) {
                 if self.alive {
-                    self.aggregation.bump(Counter::TxReportHeld, 1);
-                    return Verdict::Hold;
+                    if self.reporting.may_be_read(from, bytes, self.now) {
+                        self.aggregation.bump(Counter::TxReportHeld, 1);
+                        return Verdict::Hold;
+                    }
+                    self.aggregation.bump(Counter::TxReportUnread, 1);
                 }
                 let Some(mac) = self.ports.get(&port).map(|port| port.mac) else {
                     return self.refuse(Counter::TxNoPort);

@@ -1,12 +1,14 @@
 //! Looks at the kernel's lists of the groups that links want. Many groups are never reported by IGMP or MLD: the
 //! all-hosts groups, whatever is no IP, what a program asks of a packet socket. And what a host's report says it has
 //! left, others on that host may still want.
+//!
+//! Only the lists of those links are read, never those of ports or of anybody else, and no more of them than is kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::{Duration, Instant};
 
-use dlmp_netlink::multicast_lists;
+use dlmp_netlink::{MulticastList, MulticastReader};
 use dlmp_wire::MacAddr;
 use tokio::sync::mpsc;
 
@@ -16,6 +18,9 @@ const EACH: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_millis(2);
 /// A look takes at most this part of the time, however long the lists are.
 const SHARE: u32 = 30;
+/// How many groups are kept of all lists together: what programs of the host and containers with macvlans join, some
+/// 15 MiB. A link whose list does not fit gets every group.
+pub(super) const LISTED: usize = 131_072;
 
 /// When to look, and what was seen last.
 pub(super) struct Looks {
@@ -36,7 +41,7 @@ pub(super) struct Looked {
     lists: Lists,
     took: Duration,
     /// What has changed, by link.
-    pub(super) changes: io::Result<BTreeMap<u32, Change>>,
+    changes: io::Result<BTreeMap<u32, Change>>,
 }
 
 /// How a link's list has changed.
@@ -44,11 +49,27 @@ pub(super) struct Looked {
 pub(super) struct Change {
     pub(super) joined: Vec<MacAddr>,
     pub(super) left: Vec<MacAddr>,
+    /// It is longer than is kept, and taken for empty.
+    pub(super) too_long: bool,
 }
 
-/// What the kernel listed for the links that were asked for, in order of addresses.
+/// What the kernel listed for the links that were asked for.
 #[derive(Debug, Default)]
-struct Lists(BTreeMap<u32, Vec<MacAddr>>);
+struct Lists {
+    /// Opened when it is first needed.
+    reader: Option<MulticastReader>,
+    links: BTreeMap<u32, List>,
+}
+
+/// The list of one link.
+#[derive(Debug, Default)]
+struct List {
+    /// In order of addresses.
+    groups: Vec<MacAddr>,
+    /// Those of them that the last look did not find in a list that is not of one moment: they may be there.
+    missed: BTreeSet<MacAddr>,
+    too_long: bool,
+}
 
 impl Looks {
     /// Nothing was seen yet; what is found goes to `results`, together with [`finish`](Self::finish).
@@ -78,10 +99,7 @@ impl Looks {
         let (results, doubtful) = (self.results.clone(), std::mem::take(&mut self.doubtful));
         tokio::task::spawn_blocking(move || {
             let began = Instant::now();
-            let changes = multicast_lists().map(|mut now| {
-                let now = links.into_iter().map(|link| (link, now.remove(&link).unwrap_or_default())).collect();
-                lists.replace(now, &doubtful)
-            });
+            let changes = lists.read(&links).map(|now| lists.replace(now, &doubtful));
             let _ = results.send(Looked { lists, took: began.elapsed(), changes });
         });
     }
@@ -89,34 +107,72 @@ impl Looks {
     /// A look is done.
     pub(super) fn finish(&mut self, looked: Looked) -> io::Result<BTreeMap<u32, Change>> {
         self.took = looked.took;
+        if looked.lists.links.values().any(|list| !list.missed.is_empty()) {
+            self.hasten([]);
+        }
         self.lists = Some(looked.lists);
         looked.changes
     }
 }
 
 impl Lists {
+    /// Reads the lists of these links.
+    fn read(&mut self, links: &[u32]) -> io::Result<BTreeMap<u32, MulticastList>> {
+        let mut reader = self.reader.take().map_or_else(MulticastReader::open, Ok)?;
+        let (mut lists, mut room) = (BTreeMap::new(), LISTED);
+        for &link in links {
+            let list = reader.read(link, room)?;
+            if !list.more {
+                room -= list.groups.len();
+            }
+            lists.insert(link, list);
+        }
+        self.reader = Some(reader);
+        Ok(lists)
+    }
+
     /// Takes in what is there now and says what has changed. A link that was not asked for before had nothing.
-    fn replace(&mut self, mut now: BTreeMap<u32, Vec<MacAddr>>, doubtful: &[(u32, MacAddr)]) -> BTreeMap<u32, Change> {
+    fn replace(&mut self, now: BTreeMap<u32, MulticastList>, doubtful: &[(u32, MacAddr)]) -> BTreeMap<u32, Change> {
         let mut changes: BTreeMap<u32, Change> = BTreeMap::new();
-        for (&link, list) in &mut now {
-            list.sort_unstable();
-            list.dedup();
-            let known = self.0.contains_key(&link);
-            let change = difference(self.0.get(&link).map_or(&[], Vec::as_slice), list);
-            if !known || change != Change::default() {
+        self.links.retain(|link, _| now.contains_key(link));
+        for (link, list) in now {
+            let known = self.links.get(&link).map(|list| list.too_long);
+            let change = self.links.entry(link).or_default().replace(list);
+            if known != Some(change.too_long) || !change.joined.is_empty() || !change.left.is_empty() {
                 changes.insert(link, change);
             }
         }
-        self.0 = now;
         for &(link, group) in doubtful {
-            let Some(list) = self.0.get(&link) else { continue };
-            let change = changes.entry(link).or_default();
-            match list.binary_search(&group) {
+            let Some(list) = self.links.get(&link) else { continue };
+            let change = changes.entry(link).or_insert_with(|| Change { too_long: list.too_long, ..Change::default() });
+            match list.groups.binary_search(&group) {
                 Ok(_) => change.joined.push(group),
                 Err(_) => change.left.push(group),
             }
         }
         changes
+    }
+}
+
+impl List {
+    fn replace(&mut self, now: MulticastList) -> Change {
+        let MulticastList { mut groups, more, piecemeal } = now;
+        if more {
+            groups.clear();
+        }
+        groups.sort_unstable();
+        groups.dedup();
+        let mut change = difference(&self.groups, &groups);
+        let mut missed = BTreeSet::new();
+        if piecemeal && !more {
+            // What is missing twice is not there.
+            missed = change.left.extract_if(.., |group| !self.missed.contains(group)).collect();
+            groups.extend(&missed);
+            groups.sort_unstable();
+        }
+        *self = Self { groups, missed, too_long: more };
+        change.too_long = more;
+        change
     }
 }
 
@@ -147,14 +203,18 @@ mod tests {
     }
 
     fn change(joined: &[u8], left: &[u8]) -> Change {
-        Change { joined: macs(joined), left: macs(left) }
+        Change { joined: macs(joined), left: macs(left), too_long: false }
+    }
+
+    fn list(last: &[u8]) -> MulticastList {
+        MulticastList { groups: macs(last), ..MulticastList::default() }
     }
 
     #[test]
     fn a_look_says_what_has_changed_since_the_last_one() {
         let mut lists = Lists::default();
         let mut look =
-            |now: &[(u32, &[u8])]| lists.replace(now.iter().map(|&(link, list)| (link, macs(list))).collect(), &[]);
+            |now: &[(u32, &[u8])]| lists.replace(now.iter().map(|&(link, last)| (link, list(last))).collect(), &[]);
         assert_eq!(
             look(&[(1, &[3, 1, 2]), (2, &[])]),
             BTreeMap::from([(1, change(&[1, 2, 3], &[])), (2, change(&[], &[]))])
@@ -168,9 +228,35 @@ mod tests {
     #[test]
     fn what_is_doubtful_is_said_whether_it_has_changed_or_not() {
         let mut lists = Lists::default();
-        lists.replace(BTreeMap::from([(1, macs(&[1, 2]))]), &[]);
+        lists.replace(BTreeMap::from([(1, list(&[1, 2]))]), &[]);
         let doubtful = [(1, macs(&[1])[0]), (1, macs(&[9])[0]), (5, macs(&[1])[0])];
-        let said = lists.replace(BTreeMap::from([(1, macs(&[1, 2]))]), &doubtful);
+        let said = lists.replace(BTreeMap::from([(1, list(&[1, 2]))]), &doubtful);
         assert_eq!(said, BTreeMap::from([(1, change(&[1], &[9]))]));
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_is_taken_for_empty_until_it_is_shorter() {
+        let mut lists = Lists::default();
+        let mut look = |now| lists.replace(BTreeMap::from([(1, now)]), &[]).remove(&1);
+        look(list(&[1, 2]));
+        let long = || MulticastList { more: true, piecemeal: true, ..list(&[1, 2, 3]) };
+        assert_eq!(look(long()), Some(Change { too_long: true, ..change(&[], &[1, 2]) }));
+        assert_eq!(look(long()), None);
+        assert_eq!(look(list(&[1, 3])), Some(change(&[1, 3], &[])));
+    }
+
+    #[test]
+    fn a_group_has_left_a_list_that_is_not_of_one_moment_when_it_is_missing_twice() {
+        let mut lists = Lists::default();
+        let mut look = |last: &[u8]| {
+            let now = MulticastList { piecemeal: true, ..list(last) };
+            lists.replace(BTreeMap::from([(1, now)]), &[]).remove(&1)
+        };
+        assert_eq!(look(&[1, 2, 3]), Some(change(&[1, 2, 3], &[])));
+        assert_eq!(look(&[1, 4]), Some(change(&[4], &[])));
+        assert_eq!(look(&[1, 2]), Some(change(&[], &[3])), "2 was only missed, 3 is missing twice, 4 once");
+        assert_eq!(look(&[1, 2, 4]), None);
+        assert_eq!(look(&[1, 2]), None);
+        assert_eq!(look(&[1, 2]), Some(change(&[], &[4])));
     }
 }
