@@ -4,12 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use dlmp_netlink::{MulticastFilter, Netlink};
 use dlmp_wire::MacAddr;
 use tokio::sync::{mpsc, oneshot};
 
 use super::frames::FrameSender;
+use super::sweep::Sweeps;
 use super::vlans::{Cards, Wish};
 
 /// At most so many chores are looked at together: what they change in the filters is written in few system calls.
@@ -35,6 +37,11 @@ pub(super) enum Chore {
     Vlans { link: u32, wish: Wish },
     /// Tells that everything before it is done.
     Tell(oneshot::Sender<()>),
+    /// These groups are in a port's filter, put there by an earlier daemon, by the host or by links above it: of them only
+    /// those are taken out again that were added to the filter itself.
+    Inherit { link: u32, groups: Vec<MacAddr> },
+    /// Takes out of a port's filter what an earlier daemon left there, a bit at a time.
+    Sweep { link: u32 },
     /// Sends a report of membership through a port, now that everything before it is done.
     Report { link: u32, frame: Vec<u8> },
 }
@@ -62,6 +69,7 @@ pub(super) fn start(
         changes: BTreeMap::new(),
         foreign: BTreeSet::new(),
         refusing: BTreeSet::new(),
+        inherited: BTreeSet::new(),
         refusals,
     };
     let frames = FrameSender::open()?;
@@ -69,7 +77,10 @@ pub(super) fn start(
     let thread = std::thread::Builder::new().name("chores".into()).spawn(move || {
         runtime.block_on(async move {
             match Netlink::connect() {
-                Ok(netlink) => Worker { netlink, frames, filters, cards, done: Vec::new() }.run(chores).await,
+                Ok(netlink) => {
+                    let sweeps = Sweeps::default();
+                    Worker { netlink, frames, filters, sweeps, cards, done: Vec::new() }.run(chores).await;
+                }
                 Err(error) => tracing::error!(%error, "nothing will be changed on links"),
             }
         });
@@ -81,6 +92,7 @@ struct Worker {
     netlink: Netlink,
     frames: FrameSender,
     filters: Filters,
+    sweeps: Sweeps,
     cards: Cards,
     /// Who waits for everything so far.
     done: Vec<oneshot::Sender<()>>,
@@ -89,11 +101,17 @@ struct Worker {
 impl Worker {
     async fn run(mut self, mut chores: mpsc::UnboundedReceiver<Chore>) {
         let mut waiting = Vec::new();
-        while chores.recv_many(&mut waiting, TOGETHER).await > 0 {
+        loop {
+            let due = self.sweeps.due();
+            tokio::select! {
+                biased;
+                count = chores.recv_many(&mut waiting, TOGETHER) => if count == 0 { return },
+                () = until(due) => self.sweeps.go_on(&mut self.filters.socket),
+            }
             for chore in waiting.drain(..) {
                 self.carry_out(chore).await;
             }
-            self.filters.write();
+            self.filters.write(&mut self.sweeps);
             self.cards.write(&self.netlink).await;
             for done in self.done.drain(..) {
                 // Who waited may have gone.
@@ -113,14 +131,18 @@ impl Worker {
             Chore::Tell(done) => return self.done.push(done),
             Chore::Group { link, group, wanted } => return self.filters.change(link, group, wanted),
             Chore::AllGroups { link, all } => {
-                self.filters.write();
+                self.filters.write(&mut self.sweeps);
                 if !self.filters.may_take_all(link, all) {
                     return;
                 }
                 netlink.set_all_multicast(link, all).await
             }
+            Chore::Inherit { link, groups } => {
+                return self.filters.inherited.extend(groups.into_iter().map(|group| (link, group)));
+            }
+            Chore::Sweep { link } => return self.sweeps.begin(link),
             Chore::Report { link, ref frame } => {
-                self.filters.write();
+                self.filters.write(&mut self.sweeps);
                 if let Err(error) = self.frames.send(frame, link) {
                     tracing::debug!(%error, link, "report not sent");
                 }
@@ -145,6 +167,8 @@ struct Filters {
     foreign: BTreeSet<(u32, MacAddr)>,
     /// Links that have refused a group since they were told to take all.
     refusing: BTreeSet<u32>,
+    /// Groups that were in a filter already when this daemon began.
+    inherited: BTreeSet<(u32, MacAddr)>,
     refusals: mpsc::UnboundedSender<Refusal>,
 }
 
@@ -160,8 +184,10 @@ impl Filters {
         all || !self.refusing.contains(&link)
     }
 
-    fn write(&mut self) {
-        for (link, changes) in std::mem::take(&mut self.changes) {
+    fn write(&mut self, sweeps: &mut Sweeps) {
+        for (link, mut changes) in std::mem::take(&mut self.changes) {
+            sweeps.note(link, &changes);
+            self.take_out_inherited(link, &mut changes);
             // Out first: the filter may be full.
             let mut changes: Vec<(MacAddr, bool)> = changes.into_iter().collect();
             changes.retain(|&(group, wanted)| wanted || !self.foreign.remove(&(link, group)));
@@ -178,13 +204,36 @@ impl Filters {
                     continue;
                 }
             };
-            self.foreign.extend(outcome.present.into_iter().map(|group| (link, group)));
+            if !sweeps.is_under_way(link) {
+                self.foreign.extend(outcome.present.into_iter().map(|group| (link, group)));
+            }
             for (group, error) in outcome.refused {
                 tracing::debug!(%error, link, %group, "the port refuses a group");
                 self.refusing.insert(link);
                 let _ = self.refusals.send(Refusal { link, group });
             }
         }
+    }
+}
+
+impl Filters {
+    /// Does those of the changes that take out what was there before this daemon.
+    fn take_out_inherited(&mut self, link: u32, changes: &mut BTreeMap<MacAddr, bool>) {
+        let inherited = changes.extract_if(.., |&group, &mut wanted| !wanted && self.inherited.remove(&(link, group)));
+        let groups: Vec<MacAddr> = inherited.map(|(group, _)| group).collect();
+        if !groups.is_empty()
+            && let Err(error) = self.socket.take_out_added(link, &groups)
+        {
+            tracing::debug!(%error, link, "groups of an earlier daemon stay in the port's filter");
+        }
+    }
+}
+
+/// Waits for a time; forever for none.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }
 

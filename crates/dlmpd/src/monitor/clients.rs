@@ -37,6 +37,8 @@ pub(super) struct Clients {
     /// The slots of the learned ones.
     slots: BTreeMap<ClientAddress, SlotIndex>,
     vlans: BTreeMap<SlotIndex, VlanDevice>,
+    /// A bridge sits above.
+    bridged: bool,
     /// Counts of the datapath at the last look.
     events_lost: u64,
     refused: u64,
@@ -50,6 +52,7 @@ impl Default for Clients {
             learned: BTreeMap::new(),
             slots: BTreeMap::new(),
             vlans: BTreeMap::new(),
+            bridged: false,
             events_lost: 0,
             refused: 0,
             last_look: None,
@@ -213,7 +216,8 @@ impl Running {
 
     /// Takes in what the aggregation's own link has become: whether a bridge is above it.
     pub(super) fn follow_link(&mut self, link: &Link) {
-        if let Err(error) = self.bpf.set_bridged(is_bridged(link)) {
+        self.clients.bridged = is_bridged(link);
+        if let Err(error) = self.bpf.set_bridged(self.clients.bridged) {
             tracing::error!(aggregation = self.name, %error, "guests of the bridge above may not be reached");
         }
     }
@@ -402,6 +406,16 @@ impl Running {
             Above::Link => None,
             Above::Vnic(index) => self.vnic_name(index.slot()),
         }
+    }
+
+    /// The clients that were learned behind a link.
+    pub(super) fn learned_above(&self, above: Above) -> impl Iterator<Item = SlotIndex> {
+        self.clients.learned.iter().filter(move |(_, client)| client.above == above).map(|(&slot, _)| slot)
+    }
+
+    /// Whether a bridge sits above.
+    pub(super) const fn is_bridged(&self) -> bool {
+        self.clients.bridged
     }
 
     /// Forgets the clients that were learned behind a VNIC.

@@ -42,7 +42,7 @@ impl Running {
             });
         let all = (self.groups.unsure_of_all.iter().copied())
             .filter(|port| active.contains(port))
-            .filter_map(|port| Some((port, Question::TakesAll { held: multicast.held(port).next()? })));
+            .map(|port| (port, Question::TakesAll { held: multicast.held(port).next() }));
         let Some((port, question)) = capacity.chain(all).next() else { return };
         let Some(&other) = active.iter().find(|&&other| other != port) else { return };
         let device = |port: PortIndex| self.ports.get(&port).and_then(|port| port.device);
@@ -105,6 +105,12 @@ impl Running {
     pub(super) fn find_limit(&mut self, port: PortIndex) {
         let Some(name) = self.ports.get(&port).map(|port| port.name.clone()) else { return };
         let limit = self.limits.borrow_mut().of(&name);
+        if self.ports.get(&port).is_some_and(|port| port.device.is_some()) {
+            let measured = self.limits.borrow().measured(&name);
+            if let Err(error) = self.bpf.note_room(port, measured) {
+                tracing::warn!(aggregation = self.name, port = name, %error, "the next daemon has to measure the port again");
+            }
+        }
         self.tell_groups(GroupEvent::Limit(port, limit), Instant::now());
     }
 }

@@ -24,7 +24,8 @@ impl Running {
                 .collect(),
             askedby,
         };
-        let reasons: Vec<String> = self.groups.all.values().flatten().cloned().collect();
+        let wanted = self.groups.all.values().flatten().chain(self.groups.too_long.values()).cloned();
+        let reasons: Vec<String> = wanted.chain(self.excess_reasons()).collect();
         let mut rows: Vec<Group> = Vec::new();
         if !reasons.is_empty() {
             rows.push(row(None, reasons));
@@ -41,7 +42,7 @@ impl Running {
         rows
     }
 
-    fn asker_name(&self, asker: Asker) -> String {
+    pub(super) fn asker_name(&self, asker: Asker) -> String {
         let Asker::Client(slot) = asker else { return "earlier".to_owned() };
         let address = || self.client_address(slot).map_or_else(|| "?".to_owned(), |client| client.mac.to_string());
         self.client_name(slot).map_or_else(address, str::to_owned)

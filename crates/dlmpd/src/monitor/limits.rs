@@ -47,6 +47,11 @@ impl Limits {
         }
     }
 
+    /// What was measured of a link.
+    pub(super) fn measured(&self, link: &str) -> Option<usize> {
+        self.measured.get(link).copied()
+    }
+
     /// The limit of a link that need not be measured.
     pub(super) fn known(&mut self, link: &str) -> Option<usize> {
         self.set.get(link).copied().or_else(|| self.driver_limit(link))

@@ -40,10 +40,11 @@ pub(super) enum Question {
         /// Some of those, [`TRIED`] at most.
         sample: Vec<MacAddr>,
     },
-    /// Whether the port, which was told to, takes all groups. This one it has in its filter.
+    /// Whether the port, which was told to, takes all groups.
     TakesAll {
-        /// A group that comes in whether it does or not.
-        held: MacAddr,
+        /// A group that comes in whether it does or not, since it is in the port's filter. Without one, another is put there
+        /// for a moment.
+        held: Option<MacAddr>,
     },
 }
 
@@ -129,7 +130,20 @@ impl Measurement {
         })
     }
 
-    fn takes_all(&self, held: MacAddr) -> io::Result<Option<Finding>> {
+    fn takes_all(&self, held: Option<MacAddr>) -> io::Result<Option<Finding>> {
+        if let Some(held) = held {
+            return self.takes_more_than(held);
+        }
+        let (mut filter, known) = (MulticastFilter::open()?, random_groups(1)?[0]);
+        let mut change = |wanted: bool| filter.change(self.port.ifindex, &[(known, wanted)]).map_err(io::Error::other);
+        change(true)?;
+        let finding = self.takes_more_than(known);
+        change(false)?;
+        finding
+    }
+
+    /// Whether other groups come in besides one that does.
+    fn takes_more_than(&self, held: MacAddr) -> io::Result<Option<Finding>> {
         let mut groups = random_groups(CONTROL)?;
         let strange: BTreeSet<MacAddr> = groups.iter().copied().collect();
         groups.extend([held; CONTROL]);

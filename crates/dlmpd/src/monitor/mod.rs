@@ -16,6 +16,7 @@ mod chores;
 mod clients;
 mod clock;
 mod command;
+mod excess;
 mod filters;
 mod following;
 mod forward;
@@ -30,7 +31,9 @@ mod news;
 mod ports;
 mod probing;
 mod recorded;
+mod restoring;
 mod running;
+mod sweep;
 mod tell;
 mod view;
 mod vlans;
@@ -248,6 +251,13 @@ impl Task {
         }
         let before = self.pulse.replace(now);
         self.running.values().for_each(Running::sign_of_life);
+        let mut fast = false;
+        for running in self.running.values_mut() {
+            fast |= running.find_too_fast(now);
+        }
+        if fast {
+            self.looks.hasten([]);
+        }
         // Reports went out past us meanwhile.
         if before.is_some_and(|last| now >= last + ALIVE) {
             self.running.values().for_each(Running::ask_for_reports);

@@ -5,35 +5,40 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
-use dlmp_datapath::bpf::Previous;
 use dlmp_datapath::{ClientAddress, Datapath, PortIndex, SlotIndex};
-use dlmp_engine::{Event, GroupAction, GroupEvent, Membership};
-use dlmp_netlink::{Link, added_multicast};
+use dlmp_engine::{Asker, Event, GroupAction, GroupEvent, Membership};
+use dlmp_netlink::Link;
 use dlmp_wire::ethernet::Frame;
 use dlmp_wire::membership::{self, Sender, Version};
 use dlmp_wire::{MacAddr, ndp};
 
 use super::chores::Chore;
 use super::clients::is_bridged;
-use super::lists::Change;
+use super::excess::Told;
+use super::lists::{Change, LISTED};
 use super::running::Running;
 use crate::state::Before;
 
-/// Every host is in these from the moment on that its link is up, and nobody reports them (RFC 1112, 4; RFC 4291, 2.8).
-const ALL_HOSTS: [IpAddr; 2] =
-    [IpAddr::V4(Ipv4Addr::new(224, 0, 0, 1)), IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1))];
+/// At a failover so many reports of the old versions, which name one group each, are sent before anything else is done.
+const AT_ONCE: usize = 256;
 
 /// What is known of groups beside what the engine knows.
 #[derive(Debug, Default)]
 pub(super) struct Groups {
     /// Why every group is wanted, by the link that says so.
     pub(super) all: BTreeMap<u32, Vec<String>>,
+    /// Links whose lists are longer than is kept, and that in words.
+    pub(super) too_long: BTreeMap<u32, String>,
+    /// What was said of clients whose groups are not kept.
+    pub(super) told: Told,
     /// The links of clients in this namespace, whose lists can be seen.
-    listed: BTreeMap<u32, SlotIndex>,
+    pub(super) listed: BTreeMap<u32, SlotIndex>,
     /// Ports that took all multicast before they were ports.
-    took_all: BTreeSet<PortIndex>,
+    pub(super) took_all: BTreeSet<PortIndex>,
     /// Groups of an earlier daemon are still taken.
-    restoring: bool,
+    pub(super) restoring: bool,
+    /// Links of ports that hold more for an earlier daemon than was read, to be cleared.
+    pub(super) unswept: Vec<u32>,
     /// Ports of whose filters it is to be measured how many groups they hold, and from when on.
     pub(super) unmeasured: BTreeMap<PortIndex, Instant>,
     /// Ports that take all groups, if they do as they were told.
@@ -43,48 +48,12 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    fn all_wanted(&self) -> bool {
-        self.all.values().any(|reasons| !reasons.is_empty())
+    pub(super) fn all_wanted(&self) -> bool {
+        !self.too_long.is_empty() || self.all.values().any(|reasons| !reasons.is_empty())
     }
 }
 
 impl Running {
-    /// The groups that hosts are in without a word.
-    pub(super) fn begin_groups(
-        &mut self,
-        previous: Option<&Previous>,
-        now: Instant,
-    ) -> Result<(), dlmp_datapath::Error> {
-        self.groups.listed.insert(self.link, SlotIndex::PRIMARY);
-        let joined = ALL_HOSTS.map(MacAddr::group).to_vec();
-        self.tell_groups(GroupEvent::Listed { slot: SlotIndex::PRIMARY, joined, left: Vec::new() }, now);
-        let Some(previous) = previous else { return Ok(()) };
-        self.bpf.restore_groups(previous)?;
-        self.groups.restoring = true;
-        let filters = added_multicast().unwrap_or_else(|error| {
-            tracing::error!(%error, "cannot see what is in the ports' filters");
-            std::collections::HashMap::new()
-        });
-        let ports: Vec<_> = self.ports.iter().filter_map(|(&port, known)| Some((port, known.device?))).collect();
-        let known: BTreeSet<MacAddr> =
-            ports.iter().filter_map(|(_, device)| filters.get(&device.ifindex)).flatten().copied().collect();
-        self.tell_groups(GroupEvent::Restored(known.into_iter().collect()), now);
-        for (port, device) in ports {
-            let groups = filters.get(&device.ifindex).cloned().unwrap_or_default();
-            let all = device.all_multicast && !self.groups.took_all.contains(&port);
-            self.tell_groups(GroupEvent::FilterRestored { port, groups, all }, now);
-        }
-        self.ask_for_reports();
-        Ok(())
-    }
-
-    /// The programs of the earlier daemon have learned of these groups until they were replaced.
-    pub(super) fn catch_up_groups(&mut self, previous: &Previous) {
-        if let Err(error) = self.bpf.restore_groups(previous) {
-            tracing::error!(aggregation = self.name, %error, "groups that were joined just now may be missing");
-        }
-    }
-
     /// Notes what a port was like before it was one.
     pub(super) fn note_before(&mut self, port: PortIndex, before: Before) {
         self.vlans.note_before(port, before);
@@ -106,9 +75,18 @@ impl Running {
     }
 
     /// The kernel's list of a link has changed.
-    pub(super) fn list_changed(&mut self, link: u32, Change { joined, left }: Change) {
+    pub(super) fn list_changed(&mut self, link: u32, Change { joined, left, too_long }: Change) {
         let Some(&slot) = self.groups.listed.get(&link) else { return };
+        if too_long && !self.groups.too_long.contains_key(&link) {
+            let name = self.asker_name(Asker::Client(slot));
+            let reason = format!("{name} is in more groups than are kept of such lists ({LISTED})");
+            tracing::warn!(aggregation = self.name, link = name, "{reason}: every group is let in for it");
+            self.want_all(|groups| drop(groups.too_long.insert(link, reason)));
+        }
         self.tell_groups(GroupEvent::Listed { slot, joined, left }, Instant::now());
+        if !too_long {
+            self.want_all(|groups| drop(groups.too_long.remove(&link)));
+        }
         self.act();
     }
 
@@ -133,21 +111,25 @@ impl Running {
         if link.all_multicast {
             reasons.push(format!("{} takes all multicast", link.name));
         }
-        self.want_all(link.index, reasons);
+        self.want_all(|groups| drop(groups.all.insert(link.index, reasons)));
     }
 
     /// A link is gone, to nowhere or to another namespace.
     pub(super) fn forget_groups(&mut self, link: u32) {
         let Some(slot) = self.groups.listed.remove(&link) else { return };
-        self.want_all(link, Vec::new());
+        self.want_all(|groups| {
+            groups.all.remove(&link);
+            groups.too_long.remove(&link);
+        });
         if slot != SlotIndex::PRIMARY {
             self.tell_groups(GroupEvent::Unlisted(slot), Instant::now());
         }
     }
 
-    fn want_all(&mut self, link: u32, reasons: Vec<String>) {
+    /// Tells the engine whether every group is wanted, if this changes it.
+    fn want_all(&mut self, change: impl FnOnce(&mut Groups)) {
         let before = self.groups.all_wanted();
-        self.groups.all.insert(link, reasons);
+        change(&mut self.groups);
         let now = self.groups.all_wanted();
         if now != before {
             self.tell_groups(GroupEvent::AllWanted(now), Instant::now());
@@ -179,7 +161,7 @@ impl Running {
         }
         // A report of more groups than a program reads lets it take all, until here.
         if !self.groups.restoring
-            && let Err(error) = self.bpf.set_all_multicast(self.groups.all_wanted())
+            && let Err(error) = self.bpf.set_all_multicast(self.engine.multicast().wants_all())
         {
             tracing::error!(aggregation = self.name, %error, "groups that nobody wants may be taken");
         }
@@ -218,7 +200,7 @@ impl Running {
             GroupAction::ForgetRestored => {
                 self.groups.restoring = false;
                 self.bpf.forget_restored_groups()?;
-                self.bpf.set_all_multicast(self.groups.all_wanted())?;
+                self.bpf.set_all_multicast(self.engine.multicast().wants_all())?;
             }
             GroupAction::FilterShort(short) => self.bpf.set_filter_short(short)?,
             GroupAction::Add(port, group) => self.filter(port, |link| Chore::Group { link, group, wanted: true }),
@@ -234,6 +216,7 @@ impl Running {
             }
             GroupAction::Report(port) => self.report_again(port),
             GroupAction::Ask => self.ask_for_reports(),
+            GroupAction::Exceeds(slot, why) => self.tell_excess(slot, why),
         }
         Ok(())
     }
@@ -249,12 +232,19 @@ impl Running {
     fn report_again(&self, port: PortIndex) {
         let Some(device) = self.ports.get(&port).and_then(|port| port.device) else { return };
         let mut current: BTreeMap<(u16, bool), Vec<IpAddr>> = BTreeMap::new();
+        let mut old = 0;
         let mut buffer: membership::Buffer = [0; _];
         for Membership { slot, group, version } in self.engine.multicast().memberships() {
             let vlan = self.client_address(slot).map_or(0, |client| client.vlan);
             if version == Version::Old {
                 let frame = reporter(device.mac, vlan, group.is_ipv4()).old_report(group, &mut buffer);
-                frame.into_iter().for_each(|frame| self.send_now(frame, device.ifindex));
+                let Some(frame) = frame else { continue };
+                old += 1;
+                match old <= AT_ONCE {
+                    true => self.send_now(frame, device.ifindex),
+                    // There can be tens of thousands, and this thread has more to do at a failover.
+                    false => self.chore(Chore::Report { link: device.ifindex, frame: frame.to_vec() }),
+                }
             } else {
                 current.entry((vlan, group.is_ipv4())).or_default().push(group);
             }

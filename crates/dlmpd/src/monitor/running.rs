@@ -149,7 +149,7 @@ impl Running {
     pub async fn start(spec: Spec, cookie: u64, attachment: Attachment, tools: &Tools) -> Result<Self, Error> {
         let Tools { netlink, .. } = tools;
         let (link, lower, made) = own_link(&spec, netlink).await?;
-        let result = Self::on_link(&spec, (&link, &lower), cookie, attachment, tools).await;
+        let result = Self::on_link(&spec, (&link, &lower, made), cookie, attachment, tools).await;
         if result.is_err() && made {
             // Takes the lower end and the egress program with it.
             undo(netlink.delete_link(link.index).await);
@@ -159,7 +159,7 @@ impl Running {
 
     async fn on_link(
         spec: &Spec,
-        (link, lower): (&Link, &Link),
+        (link, lower, made): (&Link, &Link, bool),
         cookie: u64,
         attachment: Attachment,
         tools: &Tools,
@@ -204,7 +204,7 @@ impl Running {
         running.set_learn_limit(spec.learn_limit)?;
         running.follow_link(link);
         running.follow_groups(link);
-        if let Err(error) = running.bring_up(spec, previous, netlink, watched).await {
+        if let Err(error) = running.bring_up(spec, previous, !made, netlink, watched).await {
             running.let_ports_go(&spec.before, netlink, watched).await;
             return Err(error);
         }
@@ -215,6 +215,7 @@ impl Running {
         &mut self,
         spec: &Spec,
         previous: Option<Previous>,
+        taken_over: bool,
         netlink: &Netlink,
         watched: &Watched,
     ) -> Result<(), Error> {
@@ -240,7 +241,7 @@ impl Running {
         }
         self.find_vlans(netlink).await?;
         self.seat_clients(previous.as_ref(), now)?;
-        self.begin_groups(previous.as_ref(), now).map_err(failed)?;
+        self.begin_groups(previous.as_ref(), taken_over, now).map_err(failed)?;
         if let Some(previous) = &previous {
             self.restore(previous, now)?;
         }
@@ -248,6 +249,7 @@ impl Running {
             self.believe(*port, link.lower_up, watched, now);
         }
         self.write_out()?;
+        self.sweep();
         self.attach_vnics(netlink).await;
         self.bpf.attach_link(netlink).await.map_err(failed)?;
         for (_, link) in &devices {
