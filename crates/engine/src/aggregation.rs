@@ -10,8 +10,8 @@ use crate::announce::Announcements;
 use crate::clients::{Clients, Move};
 use crate::multicast::Multicast;
 use crate::probe::{Detection, Probing, Standing, View};
-use lending::Loan;
 use crate::{Action, Event, Health, LinkState, Notice, PortIndex, PortView, SlotIndex, Source};
+use lending::Loan;
 
 /// At most so many clients whose port is fine move together to even the load. It is what one batch of
 /// announcements holds, so that switches hear of each of them at once.

@@ -151,7 +151,11 @@ impl World {
 
     /// Gives the host under test a further address, on a link that has nothing to do with its ports, or takes it away.
     pub fn own_address(&mut self, address: IpAddr, own: bool) {
-        if own { self.guest.own.insert(address) } else { self.guest.own.remove(&address) };
+        if own {
+            self.guest.own.insert(address)
+        } else {
+            self.guest.own.remove(&address)
+        };
         let all = self.guest.own.iter().copied().collect();
         self.guest.tell(Event::OwnAddresses(all), self.clock());
         self.step();

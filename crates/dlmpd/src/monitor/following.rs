@@ -43,12 +43,7 @@ pub struct Followed {
 
 /// Finds sources and targets for an aggregation. `clients` are the links in this namespace whose addresses can
 /// be sources, by index: its own and its VNICs', each with its slot; `macs` are the MAC addresses of all its clients.
-pub fn follow(
-    plan: &ProbePlan,
-    clients: &[(u32, SlotIndex)],
-    macs: &BTreeSet<MacAddr>,
-    ground: &Ground,
-) -> Followed {
+pub fn follow(plan: &ProbePlan, clients: &[(u32, SlotIndex)], macs: &BTreeSet<MacAddr>, ground: &Ground) -> Followed {
     let behind_us = ground.neighbours.iter().filter(|neighbour| macs.contains(&neighbour.mac));
     let own = (ground.addresses.iter().map(|address| address.address)).chain(behind_us.map(|behind| behind.address));
     let mut followed = Followed { own: own.collect(), ..Followed::default() };
@@ -187,13 +182,15 @@ mod tests {
         let one = follow(&plan(vec![SourceMatch::Address(ip("10.2.0.5"))], &[]), &CLIENTS, &BTreeSet::new(), &ground());
         assert_eq!(sources(&one), [ip("10.2.0.5")]);
         assert!(one.routers.is_empty(), "{:?}", one.routers);
-        let network = follow(&plan(vec![SourceMatch::Network(ip("10.1.0.77"), 24)], &[]), &CLIENTS, &BTreeSet::new(), &ground());
+        let network =
+            follow(&plan(vec![SourceMatch::Network(ip("10.1.0.77"), 24)], &[]), &CLIENTS, &BTreeSet::new(), &ground());
         assert_eq!(sources(&network), [ip("10.1.0.5")]);
     }
 
     #[test]
     fn given_targets_are_taken_as_they_are_but_ipv6_ones_must_be_link_local() {
-        let followed = follow(&plan(vec![SourceMatch::Any], &["10.1.0.9", "2001:db8::1"]), &CLIENTS, &BTreeSet::new(), &ground());
+        let followed =
+            follow(&plan(vec![SourceMatch::Any], &["10.1.0.9", "2001:db8::1"]), &CLIENTS, &BTreeSet::new(), &ground());
         assert_eq!(followed.given, [ip("10.1.0.9")]);
         assert_eq!(followed.ignored, [ip("2001:db8::5"), ip("2001:db8::1")]);
     }
@@ -210,7 +207,8 @@ mod tests {
             ..Link::default()
         };
         let ground = Ground { links: vec![named(LINK, "aggr0"), named(9, "vnic1")], ..ground() };
-        let of_vnic = follow(&plan(vec![SourceMatch::Interface("vnic1".into())], &[]), &clients, &BTreeSet::new(), &ground);
+        let of_vnic =
+            follow(&plan(vec![SourceMatch::Interface("vnic1".into())], &[]), &clients, &BTreeSet::new(), &ground);
         assert_eq!(of_vnic.sources, [Source { address: ip("10.3.0.5"), prefix: 24, slot: SlotIndex(1) }]);
         assert_eq!(of_vnic.links, BTreeMap::from([(ip("10.3.0.5"), 9)]));
         assert!(of_vnic.routers.is_empty(), "{:?}", of_vnic.routers);
