@@ -249,8 +249,8 @@ fn a_restart_loses_nothing_that_misses_our_program() {
 /// Longer than it takes a host to repeat a report (RFC 3376, 8.11: a second).
 const REPEATED: Duration = Duration::from_millis(1500);
 
-/// The reports for a group that a link receives, or sends, until it is quiet: their Ethernet sources.
-fn reports(socket: &FrameSocket, group: Ipv4Addr, sent: bool) -> Vec<[u8; 6]> {
+/// What a link receives, or sends, of IGMP, until it is quiet.
+fn igmp(socket: &FrameSocket, sent: bool) -> Vec<Vec<u8>> {
     let (mut all, mut frame) = (Vec::new(), vec![0; 65536]);
     loop {
         let (len, was_sent) = match socket.receive(&mut frame, REPEATED).unwrap() {
@@ -258,10 +258,8 @@ fn reports(socket: &FrameSocket, group: Ipv4Addr, sent: bool) -> Vec<[u8; 6]> {
             Look::Sent(len) => (len, true),
             Look::Nothing => return all,
         };
-        let is_igmp = frame[12..14] == [8, 0] && frame[23] == 2;
-        let for_group = frame[..len].windows(4).any(|window| window == group.octets());
-        if is_igmp && for_group && was_sent == sent {
-            all.push(frame[6..12].try_into().unwrap());
+        if frame[12..14] == [8, 0] && frame[23] == 2 && was_sent == sent {
+            all.push(frame[..len].to_vec());
         }
     }
 }
@@ -270,28 +268,35 @@ fn reports(socket: &FrameSocket, group: Ipv4Addr, sent: bool) -> Vec<[u8; 6]> {
 fn a_report_that_misses_our_program_is_held_and_sent_once() {
     let guest = Guest::with_aggregation(Pins::None);
     let ports = ["net0", "net1"].map(|port| FrameSocket::open_to_send(&guest.namespace, port).unwrap().address());
-    let foreign = Foreign::clsact(&guest.namespace, "aggr0").unwrap();
+    let _foreign = Foreign::clsact(&guest.namespace, "aggr0").unwrap();
+    let IpAddr::V4(own) = GUEST else { panic!() };
+    let member = guest.namespace.enter(|| UdpSocket::bind("0.0.0.0:0")).unwrap().unwrap();
     for (daemon_runs, last) in [(true, 1), (false, 2)] {
         if !daemon_runs {
             guest.end_daemon(Signal::SIGKILL);
             // Longer than reports are held for a daemon that is silent.
             thread::sleep(Duration::from_millis(300));
         }
-        let group = Ipv4Addr::new(239, 7, 7, last);
         let (sending, seen) =
             (FrameSocket::open(&guest.namespace, "aggr0").unwrap(), FrameSocket::open(&guest.host, "net0").unwrap());
-        let member = guest.namespace.enter(|| UdpSocket::bind("0.0.0.0:0")).unwrap().unwrap();
-        let IpAddr::V4(own) = GUEST else { panic!() };
-        member.join_multicast_v4(&group, &own).unwrap();
+        member.join_multicast_v4(&Ipv4Addr::new(239, 7, 7, last), &own).unwrap();
         let past = FrameSocket::open_past_tc(&guest.namespace, "aggr0").unwrap();
-        past.send(&igmp_report(past.address(), group, true).unwrap()).unwrap();
-        // What a packet socket sends past tc, no other one sees.
-        let sent = reports(&sending, group, true).len() + 1;
-        let arrived = reports(&seen, group, false);
-        assert_eq!(arrived.len(), sent, "daemon {daemon_runs}: each once");
-        assert!(sent > 1 && arrived.iter().all(|source| ports.contains(source)), "{arrived:02x?}");
+        let by_hand = igmp_report(past.address(), Ipv4Addr::new(239, 7, 8, last), true).unwrap();
+        past.send(&by_hand).unwrap();
+
+        // The daemon reports all groups again by itself, from nobody's address.
+        let is_guests = |frame: &&Vec<u8>| frame[26..30] == own.octets();
+        let sent = igmp(&sending, true).iter().filter(is_guests).count();
+        let arrived = igmp(&seen, false);
+        let guests: Vec<_> = arrived.iter().filter(is_guests).collect();
+        assert_eq!(guests.len(), sent, "daemon {daemon_runs}: each once");
+        assert!(
+            sent > 0 && guests.iter().all(|frame| ports.contains(&frame[6..12].try_into().unwrap())),
+            "{guests:02x?}"
+        );
+        let same: Vec<_> = arrived.iter().filter(|frame| frame[14..].starts_with(&by_hand[14..])).collect();
+        assert!(same.len() == 1 && ports.contains(&same[0][6..12].try_into().unwrap()), "{same:02x?}");
     }
-    drop(foreign);
 }
 
 /// Whether one of our programs hangs on the ingress of the lower end.
