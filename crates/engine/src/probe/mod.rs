@@ -97,14 +97,14 @@ struct Search {
     /// A source may be lent to the prober before this.
     lent_until: Instant,
     may_borrow: bool,
-    /// It has asked from a source in this turn.
-    echoed: bool,
+    /// How often it may still ask from a source in this turn.
+    echoes: u32,
 }
 
 impl Search {
     /// A search that goes on from this port to the next one at once.
     const fn new(from: PortIndex, now: Instant) -> Self {
-        Self { prober: from, until: now, lent_until: now, may_borrow: false, echoed: true }
+        Self { prober: from, until: now, lent_until: now, may_borrow: false, echoes: 0 }
     }
 }
 

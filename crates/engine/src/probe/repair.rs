@@ -12,6 +12,9 @@ use crate::{Action, PortIndex, Source, Way};
 
 /// Transitive probes that a port has to answer in a row (in.mpathd: NUM_PROBE_REPAIRS).
 const ROW: u32 = 10;
+/// Echoes that a target hears in one turn of a port while all have failed: switches may learn late where the source
+/// sits now, from a frame that it sent before.
+const ECHOES: u32 = 3;
 /// Answers of targets in a row where no port can be reached.
 const QUESTIONS: u32 = 3;
 
@@ -122,23 +125,23 @@ impl Probing {
         if now >= search.until {
             let Some(prober) = up.after(search.prober) else { return };
             let (until, lent_until) = (now + self.timing.turn, now + self.timing.loan);
-            search = Search { prober, until, lent_until, may_borrow: true, echoed: false };
+            search = Search { prober, until, lent_until, may_borrow: true, echoes: ECHOES };
             let targets: Vec<IpAddr> = self.targets.active().map(|target| target.address).collect();
             for target in targets {
                 self.ask_by(Way::Address, prober, target, Purpose::Other, now, actions);
             }
         }
         let prober = search.prober;
-        if !search.echoed {
+        search.may_borrow = now < search.lent_until;
+        if search.echoes > 0 && search.may_borrow {
             let by_echo = self.targets.active().filter(|target| target.wants_echo()).map(|target| target.address);
             let questions: Vec<_> =
                 by_echo.filter_map(|target| Some((self.source(prober, target)?.address, target))).collect();
-            search.echoed = !questions.is_empty();
+            search.echoes -= u32::from(!questions.is_empty());
             for (source, target) in questions {
                 self.ask_by(Way::Echo { source }, prober, target, Purpose::Other, now, actions);
             }
         }
-        search.may_borrow = now < search.lent_until;
         self.phase = Phase::AllFailed(search);
     }
 
