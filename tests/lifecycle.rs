@@ -8,9 +8,6 @@ use dlmp_testbed::Pins;
 use dlmp_tests::{Guest, ip_json, json, refused, run, typed, wait_for};
 use serde_json::Value;
 
-/// What the groups of IPv6 addresses begin with (RFC 4291, section 2.7.1).
-const SOLICITED_NODE: &str = "33:33:ff:";
-
 fn delete_everything(guest: &Guest) {
     typed(&guest.dlmp, "ipadm delete-ip aggr0");
     typed(&guest.dlmp, "dladm delete-aggr aggr0");
@@ -129,34 +126,12 @@ fn a_damaged_configuration_stops_the_start_and_stays_as_it_is() {
     assert!(ip_json(&guest.namespace, "link show dev aggr0").is_null());
 }
 
-/// What a link is like, as far as an aggregation might change it; lists in alphabetical order. Without the groups of its IPv6
-/// addresses: the kernel makes and drops those addresses in its own time.
-fn look_of(guest: &Guest, link: &str) -> Vec<String> {
-    let file = format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6");
-    [
-        format!("ip -o link show dev {link}"),
-        format!("tc qdisc show dev {link}"),
-        format!("tc filter show dev {link} ingress"),
-        format!("bridge fdb show dev {link}"),
-        format!("cat {file}"),
-    ]
-    .iter()
-    .flat_map(|line| {
-        let output = run(&mut guest.dlmp.line(line)).output;
-        let mut lines: Vec<_> =
-            output.lines().filter(|line| !line.starts_with(SOLICITED_NODE)).map(str::to_owned).collect();
-        lines.sort();
-        lines
-    })
-    .collect()
-}
-
 #[test]
 fn a_deleted_aggregation_leaves_its_ports_as_it_found_them() {
     for pins in [Pins::None, Pins::Mounted] {
         let guest = Guest::new(pins);
         guest.namespace.ip("link set dev net1 down").unwrap();
-        let look = || ["net0", "net1"].map(|port| look_of(&guest, port));
+        let look = || ["net0", "net1"].map(|port| guest.look_of(port));
         let before = look();
         let links_before = ip_json(&guest.namespace, "link").as_array().unwrap().len();
         typed(&guest.dlmp, "dladm create-aggr -l net0 -l net1 aggr0");
@@ -177,11 +152,11 @@ fn a_deleted_aggregation_leaves_its_ports_as_it_found_them() {
 #[test]
 fn a_removed_port_is_as_it_was_before() {
     let guest = Guest::new(Pins::None);
-    let before = look_of(&guest, "net1");
+    let before = guest.look_of("net1");
     typed(&guest.dlmp, "dladm create-aggr -l net0 -l net1 aggr0");
-    assert_ne!(look_of(&guest, "net1"), before);
+    assert_ne!(guest.look_of("net1"), before);
     typed(&guest.dlmp, "dladm remove-aggr -l net1 aggr0");
-    assert_eq!(look_of(&guest, "net1"), before);
+    assert_eq!(guest.look_of("net1"), before);
     guest.give_address("");
 
     typed(&guest.dlmp, "dladm add-aggr -l net1 aggr0");

@@ -8,6 +8,7 @@
 //! ```
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
@@ -24,6 +25,9 @@ use crate::command::{PATIENCE, ip_json, json, run, typed, wait_for};
 pub const HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1));
 /// The address that the guest gets on its aggregation.
 pub const GUEST: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 2));
+
+/// What the groups of IPv6 addresses begin with (RFC 4291, section 2.7.1).
+const SOLICITED_NODE: &str = "33:33:ff:";
 
 /// The guest's ports and the ports of the switch that they are connected to.
 const CONNECTIONS: [(&str, &str); 2] = [("net0", "p0"), ("net1", "p1")];
@@ -198,9 +202,16 @@ impl Guest {
         command.args(arguments);
         command.env("NOTIFY_SOCKET", &notify).stdin(Stdio::null()).stderr(log).spawn().unwrap();
         let mut message = [0; 64];
-        let length = socket.recv(&mut message).unwrap_or_else(|error| {
-            panic!("dlmpd does not get ready: {error}\n{}", fs::read_to_string(path).unwrap_or_default())
-        });
+        let length = loop {
+            match socket.recv(&mut message) {
+                // The end of another child.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Ok(length) => break length,
+                Err(error) => {
+                    panic!("dlmpd does not get ready: {error}\n{}", fs::read_to_string(path).unwrap_or_default())
+                }
+            }
+        };
         assert!(message[..length].starts_with(b"READY=1"), "{:?}", &message[..length]);
     }
 
@@ -221,6 +232,28 @@ impl Guest {
         self.namespace.boot().unwrap();
         self.connect_ports();
         self.start_daemon();
+    }
+
+    /// What a link is like, as far as an aggregation might change it; lists in alphabetical order. Without the groups of its
+    /// IPv6 addresses: the kernel makes and drops those addresses in its own time.
+    pub fn look_of(&self, link: &str) -> Vec<String> {
+        let file = format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6");
+        [
+            format!("ip -o link show dev {link}"),
+            format!("tc qdisc show dev {link}"),
+            format!("tc filter show dev {link} ingress"),
+            format!("bridge fdb show dev {link}"),
+            format!("cat {file}"),
+        ]
+        .iter()
+        .flat_map(|line| {
+            let output = run(&mut self.dlmp.line(line)).output;
+            let mut lines: Vec<_> =
+                output.lines().filter(|line| !line.starts_with(SOLICITED_NODE)).map(str::to_owned).collect();
+            lines.sort();
+            lines
+        })
+        .collect()
     }
 
     /// Whether a daemon runs in the guest.

@@ -70,7 +70,8 @@ pub struct Aggregation {
     pub detection: String,
     /// The port that group-addressed frames are taken from; absent while no port is usable.
     pub multicast_port: Option<String>,
-    /// What keeps it from being operable though it may work now, in words: of vnets among its ports or of their switches.
+    /// What keeps it from being operable though it may work now, in words: of vnets among its ports or of their switches, of
+    /// VLANs that a port's card drops, and of addresses that others put on ports.
     pub problems: Vec<String>,
     /// Its ports, in configuration order.
     pub ports: Vec<Port>,
@@ -211,7 +212,8 @@ pub struct Address {
     pub object: String,
     /// `static`, `dhcp` or `addrconf`.
     pub kind: String,
-    /// `ok`, `tentative` (DHCP still asking), `down`, `duplicate` or `inaccessible` (no such link).
+    /// `ok`, `tentative` (DHCP still asking), `down`, `disabled` (not on its link), `duplicate` or `inaccessible` (no such
+    /// link, or its traffic is led astray by what others put on a port).
     pub state: String,
     /// `address/prefix`, with `addrconf` the link-local one; absent while there is none.
     pub address: Option<String>,

@@ -1,20 +1,23 @@
 //! Requests: checked, carried out by the monitor, kept in the files, undone when any of that fails.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use dlmp_api::{Aggregation, Error, NewAggregation, PortChange};
 use dlmp_netlink::ethtool::{Ethtool, Settings, VLAN_FILTER};
-use dlmp_netlink::{Address, Link, Netlink, ipv6};
+use dlmp_netlink::{Address, Link, MulticastReader, Netlink, ipv6};
 use dlmp_wire::MacAddr;
 use tokio::sync::Notify;
 
 use crate::addresses::Addresses;
 use crate::config::AggregationConfig;
+use crate::foreign::Foreign;
 use crate::monitor::{Monitor, Spec};
 use crate::property::{Plans, Properties};
 use crate::state::Before;
 use crate::stores::Stores;
+use crate::unfinished;
 use crate::validate::{self, Ground};
 use crate::vnet;
 use crate::vnics::Lowers;
@@ -31,6 +34,10 @@ pub struct Control {
     pub(crate) plans: Plans,
     pub(crate) stores: Stores,
     pub(crate) lowers: Lowers,
+    /// What others have put on ports.
+    pub(crate) foreign: Foreign,
+    /// This namespace's directory on the bpffs, if there is one.
+    pub(crate) pins: Option<PathBuf>,
     /// Told when the last object went and the daemon is not needed any more.
     idle: Arc<Notify>,
 }
@@ -41,6 +48,8 @@ pub struct Live {
     pub addresses: Addresses,
     /// Plans of probing.
     pub plans: Plans,
+    /// This namespace's directory on the bpffs, if there is one.
+    pub pins: Option<PathBuf>,
 }
 
 impl Control {
@@ -57,6 +66,8 @@ impl Control {
             plans: live.plans,
             stores,
             lowers: Lowers::new(),
+            foreign: Foreign::default(),
+            pins: live.pins,
             idle,
         })
     }
@@ -65,6 +76,7 @@ impl Control {
     pub async fn restore(&mut self) {
         self.find_vnics().await;
         self.send_limits().await;
+        self.tell_ipv6_of_ports().await;
         for (name, (config, _)) in self.stores.aggregations() {
             for port in &config.ports {
                 self.note_before(port).await;
@@ -75,6 +87,10 @@ impl Control {
             }
         }
         self.restore_vnics().await;
+        // Not before the aggregations run: a port that was being taken out carries their traffic until they do.
+        self.settle_at_start().await;
+        // What is on a port is in the way of our own addresses and routes.
+        self.tidy_ports().await;
         self.restore_addresses().await;
         for (name, (config, _)) in self.stores.aggregations() {
             if let Err(error) = self.send_plan(&name, &config.properties).await {
@@ -97,7 +113,11 @@ impl Control {
         let mut all = self.monitor.list().await?;
         for aggregation in &mut all {
             aggregation.temporary = configured.get(&aggregation.name).is_some_and(|(_, temporary)| *temporary);
+            aggregation.problems.extend(self.foreign.problems(&aggregation.name).map(str::to_owned));
             for port in &mut aggregation.ports {
+                if self.foreign.problem_of(&port.name).is_some() {
+                    port.reason.push_str("; others put addresses on it (show-aggr)");
+                }
                 if port.state != "absent"
                     && let Ok(Some(link)) = self.netlink.link(&port.name).await
                     && let Some(Settings { speed, duplex }) = vnet::settings(&link, &self.ethtool)
@@ -125,9 +145,11 @@ impl Control {
     pub async fn create_aggregation(&mut self, request: NewAggregation) -> Result<(), Error> {
         let (links, addresses) = self.look().await?;
         let ground = self.ground(&links, &addresses);
+        self.no_orphan(&links, &request.name)?;
         validate::name(&ground, &request.name)?;
         self.not_an_aggregation(&request.name)?;
         self.not_a_vnic(&request.name)?;
+        self.no_orphan_vnic(&links, &request.name)?;
         let mac = match &request.mac {
             Some(text) => validate::mac(text)?,
             None => random_mac(|mac| !links.iter().any(|link| link.mac == Some(mac)))?,
@@ -136,24 +158,25 @@ impl Control {
         validate::ports(&ground, &request.name, &request.ports, &[], request.force)?;
 
         let config = AggregationConfig { mac, ports: request.ports, properties: Properties::default() };
-        for port in &config.ports {
-            self.note_before(port).await;
-        }
-        self.stores.save_state();
-        self.monitor.start_aggregation(self.spec(&request.name, &config)).await?;
         let name = request.name.clone();
-        let kept = self.stores.commit(|kept, state| {
-            state.absent.remove(&name);
-            let place = if request.temporary { &mut state.temporary } else { kept };
-            place.aggregations.insert(name, config);
-        });
-        if let Err(error) = kept {
-            let before = self.stores.state.ports.clone();
-            let _ = self.monitor.stop_aggregation(&request.name, before).await;
-            self.idle_if_empty();
-            return Err(error);
+        self.begin(Some((&name, mac)), &config.ports).await?;
+        let spec = self.spec(&name, &config);
+        let mut done = self.monitor.start_aggregation(spec).await;
+        if done.is_ok() {
+            let kept = self.stores.commit(|kept, state| {
+                state.absent.remove(&name);
+                let place = if request.temporary { &mut state.temporary } else { kept };
+                place.aggregations.insert(name, config);
+            });
+            if kept.is_err() {
+                let before = self.stores.state.ports.clone();
+                let _ = self.monitor.stop_aggregation(&request.name, before).await;
+                self.idle_if_empty();
+                done = kept;
+            }
         }
-        Ok(())
+        self.settle().await;
+        done
     }
 
     /// Removes an aggregation.
@@ -161,7 +184,15 @@ impl Control {
     /// # Errors
     /// Why not; nothing has changed then.
     pub async fn delete_aggregation(&mut self, name: &str, temporary: bool) -> Result<(), Error> {
-        let (config, _) = self.stores.known(name)?;
+        let (links, addresses) = self.look().await?;
+        let orphan = self.orphan(&links, name);
+        let (mac, ports) = match orphan {
+            Some(orphan) => (orphan.mac.unwrap_or_default(), self.ports_of_orphan(&links, orphan).await?),
+            None => {
+                let (config, _) = self.stores.known(name)?;
+                (config.mac, self.before(&config.ports))
+            }
+        };
         self.no_vnic_over(name)?;
         if self.addresses.has_interface(name) {
             return Err(Error::refused(
@@ -169,7 +200,6 @@ impl Control {
                 format!("ipadm delete-ip {name}"),
             ));
         }
-        let (links, addresses) = self.look().await?;
         if let Some(link) = links.iter().find(|link| link.name == name) {
             let address = (addresses.iter()).find(|address| address.index == link.index && !address.kernel_made);
             if let Some(address) = address {
@@ -180,9 +210,10 @@ impl Control {
                 ));
             }
         }
-        let before = self.before(&config.ports);
         // First the files: a file that cannot be written must leave the aggregation at work.
         self.stores.commit(|kept, state| {
+            state.unfinished.insert(name.to_owned(), mac);
+            state.ports.extend(ports.clone());
             state.temporary.aggregations.remove(name);
             if temporary && kept.aggregations.contains_key(name) {
                 state.absent.insert(name.to_owned());
@@ -191,14 +222,14 @@ impl Control {
                 // Those that were deleted until the next boot have nothing to come back to.
                 kept.vnics.retain(|_, vnic| vnic.link != name);
             }
-            for port in &config.ports {
-                state.ports.remove(port);
-            }
         })?;
-        let stopped = self.monitor.stop_aggregation(name, before).await;
+        if let Err(error) = self.monitor.stop_aggregation(name, ports).await {
+            tracing::warn!(aggregation = name, %error, "what stays of it is looked for");
+        }
         self.plans.forget(name);
+        self.settle().await;
         self.idle_if_empty();
-        stopped
+        self.is_gone(name)
     }
 
     /// Adds ports to an aggregation.
@@ -211,21 +242,20 @@ impl Control {
         self.not_in_an_aggregation(&request.ports)?;
         let ground = self.ground(&links, &addresses);
         validate::ports(&ground, &request.aggregation, &request.ports, &config.ports, request.force)?;
-        for port in &request.ports {
-            self.note_before(port).await;
+        self.begin(None, &request.ports).await?;
+        let before = self.before(&request.ports);
+        let mut done = self.monitor.add_ports(&request.aggregation, before.clone()).await;
+        if done.is_ok() {
+            done = self.stores.commit_change(&request.aggregation, request.temporary, |config| {
+                let new = request.ports.iter().filter(|port| !config.ports.contains(port)).cloned();
+                config.ports.extend(new.collect::<Vec<_>>());
+            });
+            if done.is_err() {
+                let _ = self.monitor.remove_ports(&request.aggregation, before).await;
+            }
         }
-        self.stores.save_state();
-        self.monitor.add_ports(&request.aggregation, self.before(&request.ports)).await?;
-        let added = self.stores.commit_change(&request.aggregation, request.temporary, |config| {
-            let new = request.ports.iter().filter(|port| !config.ports.contains(port)).cloned();
-            config.ports.extend(new.collect::<Vec<_>>());
-        });
-        if let Err(error) = added {
-            let before = self.before(&request.ports);
-            let _ = self.monitor.remove_ports(&request.aggregation, before).await;
-            return Err(error);
-        }
-        Ok(())
+        self.settle().await;
+        done
     }
 
     /// Takes ports out of an aggregation.
@@ -265,12 +295,9 @@ impl Control {
         self.stores.commit_change(name, request.temporary, |config| {
             config.ports.retain(|port| !request.ports.contains(port));
         })?;
-        self.monitor.remove_ports(name, before).await?;
-        for port in &request.ports {
-            self.stores.state.ports.remove(port);
-        }
-        self.stores.save_state();
-        Ok(())
+        let removed = self.monitor.remove_ports(name, before).await;
+        self.settle().await;
+        removed
     }
 
     /// Lets the daemon end when nothing is left that needs it.
@@ -332,19 +359,36 @@ impl Control {
 
     fn before(&self, ports: &[String]) -> BTreeMap<String, Before> {
         (ports.iter())
-            .map(|port| (port.clone(), self.stores.state.ports.get(port).copied().unwrap_or_default()))
+            .map(|port| (port.clone(), self.stores.state.ports.get(port).cloned().unwrap_or_default()))
             .collect()
+    }
+
+    /// Notes what is about to be made: a pair of links, and links that become ports. [`settle`](Self::settle) forgets it.
+    ///
+    /// # Errors
+    /// It cannot be written down, so nothing may be begun.
+    pub(crate) async fn begin(&mut self, pair: Option<(&str, MacAddr)>, ports: &[String]) -> Result<(), Error> {
+        for port in ports {
+            self.note_before(port).await;
+        }
+        self.stores.begin(pair)
     }
 
     /// Notes what a link is like before it becomes a port, unless that was noted already.
     async fn note_before(&mut self, port: &str) {
-        if self.stores.state.ports.contains_key(port) {
-            return;
-        }
         let Ok(Some(link)) = self.netlink.link(port).await else {
             return;
         };
+        if let Some(noted) = self.stores.state.ports.get_mut(port) {
+            // It went and came again since then.
+            noted.index = link.index;
+            return;
+        }
+        let list = MulticastReader::open().and_then(|mut reader| reader.read(link.index, unfinished::GROUPS));
         let before = Before {
+            index: link.index,
+            clsact: self.netlink.has_clsact(link.index).await.unwrap_or(false),
+            groups: list.map(|list| list.groups.into_iter().collect()).unwrap_or_default(),
             ipv6_disabled: ipv6::disabled(port).ok().flatten().unwrap_or(false),
             up: link.admin_up,
             all_multicast: link.all_multicast,

@@ -6,14 +6,17 @@
 mod addresses;
 mod config;
 mod control;
+mod foreign;
 mod monitor;
 mod object;
+mod pair;
 mod plan;
 mod property;
 mod service;
 mod state;
 mod stores;
 mod sys;
+mod unfinished;
 mod validate;
 mod vnet;
 mod vnics;
@@ -23,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Parser;
@@ -122,15 +125,16 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let vlan_filters = arguments.vlan_filters.iter().cloned().collect();
     let surroundings = Surroundings { cookie, bpffs, record: arguments.record.clone(), vlan_filters };
-    let attachment = surroundings.attachment("").name();
+    let (attachment, pins) = (surroundings.attachment("").name(), surroundings.pins());
 
     let (monitor, thread) = Monitor::start(surroundings).context("cannot start the monitor")?;
     let idle = Arc::new(Notify::new());
     let (dhcp_sender, dhcp_events) = mpsc::unbounded_channel();
     let links = LinkEvents::open()?;
+    let looks = foreign::Looks::open()?;
     let vnets = Listener::listen().context("cannot listen to the host of this machine")?;
     let (name_sender, names) = mpsc::unbounded_channel();
-    let live = Live { addresses: Addresses::new(dhcp_sender), plans: Plans::new(name_sender) };
+    let live = Live { addresses: Addresses::new(dhcp_sender), plans: Plans::new(name_sender), pins };
     let mut control = Control::new(monitor.clone(), stores, live, idle.clone())?;
     control.restore().await;
     let control = Rc::new(Mutex::new(control));
@@ -141,7 +145,7 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
         move |stream: Stream| Service::serve(stream, control.clone(), monitor.clone(), attachment, vnets.clone())
     };
     // A task of its own: it waits for the control while a request has it.
-    let events = tokio::task::spawn_local(follow(control.clone(), links, dhcp_events, names));
+    let events = tokio::task::spawn_local(follow(control.clone(), (links, looks), dhcp_events, names));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tracing::info!(config = %arguments.config.display(), attachment, "dlmpd {} is ready", env!("CARGO_PKG_VERSION"));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -183,7 +187,7 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<()> {
 /// Keeps addresses in line with what links and DHCP servers do.
 async fn follow(
     control: Rc<Mutex<Control>>,
-    mut links: LinkEvents,
+    (mut links, mut looks): (LinkEvents, foreign::Looks),
     mut dhcp_events: mpsc::UnboundedReceiver<(String, dlmp_dhcp::Event)>,
     mut names: mpsc::UnboundedReceiver<Resolved>,
 ) {
@@ -196,6 +200,13 @@ async fn follow(
             }
             Some(resolved) = names.recv() => control.lock().await.resolved(resolved).await,
             event = links.next() => link_event(&control, event).await,
+            () = looks.due() => {
+                let mut control = control.lock().await;
+                let began = Instant::now();
+                let next = control.tidy_ports().await;
+                control.route_leases().await;
+                looks.done(began, next);
+            }
         }
     }
 }

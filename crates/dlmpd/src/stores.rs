@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use dlmp_api::Error;
+use dlmp_wire::MacAddr;
 
 use crate::config::{AggregationConfig, Config, ConfigFile, VnicConfig};
 use crate::property::PortProperties;
@@ -136,6 +137,22 @@ impl Stores {
         self.commit(|kept, current| (*kept, *current) = (config, state))
     }
 
+    /// Notes a pair of links that is about to be made, and writes the state with everything else that was noted in it.
+    ///
+    /// # Errors
+    /// It could not be written, so nothing may be begun.
+    pub(crate) fn begin(&mut self, pair: Option<(&str, MacAddr)>) -> Result<(), Error> {
+        if let Some((name, mac)) = pair {
+            self.state.unfinished.insert(name.to_owned(), mac);
+        }
+        self.state_file.save(&self.state).map_err(|error| {
+            if let Some((name, _)) = pair {
+                self.state.unfinished.remove(name);
+            }
+            Error::failed(format!("what is begun cannot be noted in the state file, so it is not begun: {error}"))
+        })
+    }
+
     /// Writes the state, in which a change alone has no need to succeed.
     pub(crate) fn save_state(&self) {
         if let Err(error) = self.state_file.save(&self.state) {
@@ -150,7 +167,6 @@ mod tests {
     use std::collections::BTreeSet;
 
     use crate::property::VlanId;
-    use dlmp_wire::MacAddr;
 
     fn stores() -> (tempfile::TempDir, Stores) {
         let folder = tempfile::tempdir().unwrap();

@@ -131,6 +131,25 @@ impl Netlink {
         Ok(())
     }
 
+    /// Whether a link has a clsact qdisc.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub async fn has_clsact(&self, index: u32) -> Result<bool> {
+        let mut qdisc = TcMessage::with_index(index.cast_signed());
+        qdisc.header.parent = TcHandle::CLSACT;
+        let request = RouteNetlinkMessage::GetQueueDiscipline(qdisc);
+        match self.get(request, &format!("look for a clsact qdisc on link {index}")).await {
+            // One that was deleted leaves another of a different kind in its place.
+            Ok(RouteNetlinkMessage::NewQueueDiscipline(found)) => {
+                Ok(found.attributes.contains(&TcAttribute::Kind("clsact".into())))
+            }
+            Ok(_) => Ok(false),
+            Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::EINVAL | libc::ENODEV)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Removes the clsact qdisc and every filter on it; its absence is no error.
     ///
     /// # Errors

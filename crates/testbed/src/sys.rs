@@ -174,3 +174,23 @@ pub(crate) fn add_membership(socket: &OwnedFd, index: u32, group: [u8; 6]) -> io
     }
     Ok(())
 }
+
+/// A system call that a traced thread is about to make.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SystemCall {
+    /// Its number (syscalls(2)).
+    pub(crate) number: libc::c_long,
+    /// Its arguments.
+    pub(crate) arguments: [u64; 6],
+}
+
+/// The system call at whose entry a traced thread has stopped; `None` if it stopped elsewhere.
+pub(crate) fn entered(thread: nix::unistd::Pid) -> Option<SystemCall> {
+    let info = nix::sys::ptrace::syscall_info(thread).ok()?;
+    if info.op != libc::PTRACE_SYSCALL_INFO_ENTRY {
+        return None;
+    }
+    // SAFETY: `op` says that the kernel has filled in this member.
+    let entry = unsafe { info.u.entry };
+    Some(SystemCall { number: libc::c_long::try_from(entry.nr).ok()?, arguments: entry.args })
+}

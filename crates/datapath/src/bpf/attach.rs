@@ -98,7 +98,7 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn pin(&self, pins: &Path) -> PathBuf {
+    pub(super) fn pin(&self, pins: &Path) -> PathBuf {
         match self.hook {
             Hook::Ingress => pins.join(format!("ingress-{}", self.ifindex)),
             Hook::Egress => pins.join("egress"),
@@ -183,7 +183,7 @@ pub fn clear_stale_pins(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn read_dir(path: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn read_dir(path: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(path) {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),

@@ -8,6 +8,7 @@ mod own;
 mod pairs;
 mod previous;
 mod programs;
+mod remains;
 mod reporting;
 mod sys;
 mod test_run;
@@ -30,6 +31,7 @@ use attach::{Hook, Place};
 pub use observe::{Event, Events};
 use previous::read_row;
 pub use previous::{Previous, PreviousClient};
+pub use remains::{Owner, forget_pins, free_port, free_vnic};
 pub use sys::{Program, attach_program, attached_programs, detach_program, open_program, program};
 pub use test_run::Entry;
 
@@ -203,17 +205,10 @@ impl Bpf {
         for place in [self.egress(), self.lower()] {
             attach::detach(place, &self.attachment, netlink).await?;
         }
-        if let Attachment::Tcx(pins) = &self.attachment {
-            match std::fs::remove_dir_all(pins) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::new("remove its pins", error));
-                }
-                _ => {}
-            }
-            // That of the namespace; fails while another aggregation is in it, which is as it should be.
-            let _ = pins.parent().map(std::fs::remove_dir);
+        match &self.attachment {
+            Attachment::Tcx(pins) => forget_pins(pins).map_err(|error| Error::new("remove its pins", error)),
+            Attachment::Clsact => Ok(()),
         }
-        Ok(())
     }
 
     /// Whether our programs still hang where they were attached; names of the links where not. The ports and

@@ -42,11 +42,7 @@ pub struct PreviousClient {
 impl Previous {
     /// Reads the maps that a running program uses; `None` when they are of another layout.
     pub(super) fn read(program: &Program) -> Option<Self> {
-        let mut maps = BTreeMap::new();
-        for &id in &program.maps {
-            let data = MapData::from_id(id).ok()?;
-            maps.insert(data.info().ok()?.name_as_str()?.to_owned(), data);
-        }
+        let mut maps = named_maps(program)?;
         let aggregation: Array<_, dlmp_aggregation> = open(&mut maps, "aggregation")?;
         let aggregation = aggregation.get(&0, 0).ok()?;
         if aggregation.abi != abi::DLMP_ABI {
@@ -125,7 +121,17 @@ pub(super) fn read_row(
     Ok(sum)
 }
 
+/// The maps that a running program uses, by name.
+pub(super) fn named_maps(program: &Program) -> Option<BTreeMap<String, MapData>> {
+    let mut maps = BTreeMap::new();
+    for &id in &program.maps {
+        let data = MapData::from_id(id).ok()?;
+        maps.insert(data.info().ok()?.name_as_str()?.to_owned(), data);
+    }
+    Some(maps)
+}
+
 /// Takes a map out of those of a running program and gives it its type.
-fn open<M: TryFrom<Map>>(maps: &mut BTreeMap<String, MapData>, name: &str) -> Option<M> {
+pub(super) fn open<M: TryFrom<Map>>(maps: &mut BTreeMap<String, MapData>, name: &str) -> Option<M> {
     M::try_from(Map::from_map_data(maps.remove(name)?).ok()?).ok()
 }

@@ -1,10 +1,11 @@
 //! Address objects from DHCP: their clients, and putting leases to use.
 
+use std::net::Ipv4Addr;
 use std::time::SystemTime;
 
 use dlmp_api::Error;
 use dlmp_dhcp as dhcp;
-use dlmp_netlink::Lifetime;
+use dlmp_netlink::{Lifetime, Link, Route};
 
 use super::failed;
 use crate::control::Control;
@@ -15,6 +16,8 @@ pub struct Client {
     pub(super) dhcp: dhcp::Client,
     pub(super) lease: Option<dhcp::Lease>,
     pub(super) problem: Option<String>,
+    /// The lease's default route could not be added, and is to be.
+    unrouted: bool,
 }
 
 impl Control {
@@ -56,7 +59,7 @@ impl Control {
         };
         match dhcp::Client::start(interface_of(object), options, tell) {
             Ok(dhcp) => {
-                let client = Client { dhcp, lease: None, problem: None };
+                let client = Client { dhcp, lease: None, problem: None, unrouted: false };
                 self.addresses.clients.insert(object.to_owned(), client);
             }
             Err(error) => tracing::error!(object, %error, "cannot start a DHCP client"),
@@ -83,12 +86,62 @@ impl Control {
                 (self.netlink.delete_default_route(link.index, gateway).await).map_err(failed)?;
             }
         }
-        if let Some(&gateway) = lease.routers.first() {
-            (self.netlink.add_default_route(link.index, gateway).await).map_err(failed)?;
-        }
+        // The address is in use, whatever becomes of the route.
         self.stores.commit(|_, state| {
             state.leases.insert(object.to_owned(), lease.clone());
-        })
+        })?;
+        self.route_lease(object, &link, lease).await;
+        Ok(())
+    }
+
+    /// Tries again to add the default routes that something was in the way of.
+    pub async fn route_leases(&mut self) {
+        let unrouted = self.addresses.clients.iter().filter(|(_, client)| client.unrouted);
+        let unrouted: Vec<_> =
+            unrouted.filter_map(|(object, client)| Some((object.clone(), client.lease.clone()?))).collect();
+        for (object, lease) in unrouted {
+            if let Ok(Some(link)) = self.netlink.link(interface_of(&object)).await {
+                self.route_lease(&object, &link, &lease).await;
+            }
+        }
+    }
+
+    /// Adds the default route of a lease. Another one that is in the way stays: it is somebody else's, and this one is added
+    /// when that one goes.
+    async fn route_lease(&mut self, object: &str, link: &Link, lease: &dhcp::Lease) {
+        let problem = match lease.routers.first() {
+            Some(&gateway) => match self.netlink.add_default_route(link.index, gateway).await {
+                Ok(()) => None,
+                Err(error) if error.errno() == Some(libc::EEXIST) => Some(self.other_route(gateway).await),
+                Err(error) => Some(error.to_string()),
+            },
+            None => None,
+        };
+        let Some(client) = self.addresses.clients.get_mut(object) else { return };
+        match &problem {
+            Some(problem) if client.problem.as_ref() != Some(problem) => {
+                tracing::warn!(object, "the lease is in use without its default route: {problem}");
+            }
+            None if client.unrouted => tracing::info!(object, "the lease has its default route now"),
+            _ => {}
+        }
+        client.unrouted = problem.is_some();
+        client.problem = problem;
+    }
+
+    /// Says what is in the way of the default route through `gateway`.
+    async fn other_route(&self, gateway: Ipv4Addr) -> String {
+        let is_default = |route: &Route| route.destination == Ipv4Addr::UNSPECIFIED && route.prefix_len == 0;
+        let routes = self.netlink.routes().await.unwrap_or_default();
+        let other = routes.iter().find(|route| is_default(route) && route.metric == 0);
+        let links = self.netlink.links().await.unwrap_or_default();
+        let via = other.and_then(|route| route.gateway).map_or(String::new(), |other| format!(" via {other}"));
+        let link = other.and_then(|route| links.iter().find(|link| Some(link.index) == route.index));
+        let dev = link.map_or(String::new(), |link| format!(" dev {}", link.name));
+        format!(
+            "the default route{via}{dev}, which others made, is in the way of the one through {gateway}, which is added when that \
+             one goes; try: ip route delete default{via}{dev}"
+        )
     }
 
     /// Takes a lease out of use.

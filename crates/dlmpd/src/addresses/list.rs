@@ -1,5 +1,6 @@
 //! Address objects as displays show them.
 
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use dlmp_api::{Address, Error};
@@ -53,16 +54,33 @@ impl Control {
                     if let Some(lease) = client.and_then(|client| client.lease.as_ref())
                         && index.is_some()
                     {
-                        shown.state = "ok".into();
+                        let found =
+                            addresses.iter().find(|there| Some(there.index) == index && there.address == lease.address);
+                        shown.state = state(index, found, "disabled").into();
                         shown.address = Some(format!("{}/{}", lease.address, lease.prefix_len));
                         shown.lease = Some(lease.remaining(SystemTime::now()).as_secs().cast_signed());
                     }
                     shown.problem = client.and_then(|client| client.problem.clone());
                 }
             }
+            self.mark_cut_off(&mut shown);
             all.push(shown);
         }
         Ok(all)
+    }
+
+    /// An address that others have taken the traffic of is not in order.
+    fn mark_cut_off(&self, shown: &mut Address) {
+        let ip: Option<IpAddr> = shown.address.as_ref().and_then(|address| split(address).ok()).map(|(ip, _)| ip);
+        let interface = interface_of(&shown.object);
+        let aggregation =
+            self.stores.vnics().get(interface).map_or(interface.to_owned(), |(vnic, _)| vnic.link.clone());
+        if let Some(problem) = ip.and_then(|ip| self.foreign.cuts_off(&aggregation, ip))
+            && shown.state == "ok"
+        {
+            shown.state = "inaccessible".into();
+            shown.problem = Some(problem.to_owned());
+        }
     }
 }
 

@@ -6,13 +6,15 @@ use std::io;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use dlmp_netlink::{MulticastFilter, Netlink};
+use dlmp_netlink::{MulticastFilter, Netlink, ipv6};
 use dlmp_wire::MacAddr;
 use tokio::sync::{mpsc, oneshot};
 
 use super::frames::FrameSender;
+use super::running::undo;
 use super::sweep::Sweeps;
 use super::vlans::{Cards, Wish};
+use crate::state::Before;
 
 /// At most so many chores are looked at together: what they change in the filters is written in few system calls.
 const TOGETHER: usize = 4096;
@@ -44,6 +46,8 @@ pub(super) enum Chore {
     Sweep { link: u32 },
     /// Sends a report of membership through a port, now that everything before it is done.
     Report { link: u32, frame: Vec<u8> },
+    /// Makes a link that was a port what it was before: IPv6, and up or down. Last of all, since IPv6 joins groups of its own.
+    PutBack { link: u32, name: String, before: Before },
 }
 
 /// A port did not take a group into its filter.
@@ -147,6 +151,14 @@ impl Worker {
                     tracing::debug!(%error, link, "report not sent");
                 }
                 return;
+            }
+            Chore::PutBack { link, ref name, ref before } => {
+                self.filters.write(&mut self.sweeps);
+                undo(ipv6::set_disabled(name, before.ipv6_disabled));
+                if before.up {
+                    return;
+                }
+                netlink.set_up(link, false).await
             }
         };
         match done {

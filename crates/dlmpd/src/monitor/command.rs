@@ -23,7 +23,7 @@ impl Task {
                     self.running.insert(name, running);
                 });
                 self.look_at_ground();
-                let _ = reply.send(result);
+                self.reply_to_start(reply, result);
             }
             Command::Stop(name, before, reply) => {
                 let result = match self.running.remove(&name) {
@@ -39,7 +39,7 @@ impl Task {
                     None => Err(not_running(&name)),
                 };
                 self.act_on(&name);
-                let _ = reply.send(result);
+                self.reply_to_start(reply, result);
             }
             Command::RemovePorts(name, before, reply) => {
                 let result = match self.running.get_mut(&name) {
@@ -108,6 +108,14 @@ impl Task {
             let _ = all_done.await;
             let _ = reply.send(result);
         });
+    }
+
+    /// Answers whether links became ports: at once if they did.
+    fn reply_to_start(&self, reply: Reply<()>, result: Result<(), Error>) {
+        match result {
+            Ok(()) => drop(reply.send(Ok(()))),
+            Err(_) => self.reply_when_done(reply, result),
+        }
     }
 
     fn act_on(&mut self, name: &str) {

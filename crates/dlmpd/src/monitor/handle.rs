@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use dlmp_api::{Client, Error, Group, GroupPort, PortStatistics, ProbeNews, StateNews};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::clock;
 use super::news::News;
+use super::probing::nanoseconds;
 use super::{Spec, Surroundings, Task, VnicSpec, prefer_this_thread};
 use crate::plan::ProbePlan;
 use crate::state::Before;
@@ -141,6 +143,17 @@ impl Monitor {
     /// Every change of state from now on, of all aggregations, until the receiver is dropped.
     pub fn state_news(&self) -> broadcast::Receiver<StateNews> {
         self.news.states()
+    }
+
+    /// Tells whoever watches that something is wrong with a port, or no longer.
+    pub fn tell_problem(&self, aggregation: &str, link: &str, wrong: bool, reason: String) {
+        self.news.state(|| StateNews {
+            time: nanoseconds(clock::realtime()),
+            aggregation: aggregation.to_owned(),
+            port: Some(link.to_owned()),
+            state: if wrong { "problem" } else { "solved" }.to_owned(),
+            reason,
+        });
     }
 
     /// All aggregations, without speeds: those take the kernel's lock to read.

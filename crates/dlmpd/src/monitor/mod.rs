@@ -71,6 +71,7 @@ use measure::Measured;
 use news::News;
 pub use running::Spec;
 use running::{Observed, Reports, Running, Tools};
+pub use vlans::put_card_back;
 use vlans::{Cards, Outcome};
 pub use vnics::VnicSpec;
 
@@ -97,9 +98,12 @@ pub struct Surroundings {
 impl Surroundings {
     /// How the programs of an aggregation are attached here.
     pub fn attachment(&self, aggregation: &str) -> Attachment {
-        let pins =
-            (self.bpffs.as_ref()).map(|bpffs| bpffs.join("dlmp").join(self.cookie.to_string()).join(aggregation));
-        Attachment::choose(pins)
+        Attachment::choose(self.pins().map(|pins| pins.join(aggregation)))
+    }
+
+    /// The directory of this namespace's pins, one of each aggregation in it.
+    pub fn pins(&self) -> Option<PathBuf> {
+        self.bpffs.as_ref().map(|bpffs| bpffs.join("dlmp").join(self.cookie.to_string()))
     }
 }
 

@@ -56,12 +56,12 @@ impl Groups {
 impl Running {
     /// Notes what a port was like before it was one.
     pub(super) fn note_before(&mut self, port: PortIndex, before: Before) {
-        self.vlans.note_before(port, before);
         if before.all_multicast {
             self.groups.took_all.insert(port);
         } else {
             self.groups.took_all.remove(&port);
         }
+        self.vlans.note_before(port, before);
     }
 
     /// Whether the list of a link is looked at for this aggregation.

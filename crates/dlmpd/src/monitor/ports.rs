@@ -9,6 +9,7 @@ use dlmp_engine::{Event, LinkState};
 use dlmp_netlink::{Link, Netlink, ipv6};
 
 use super::carrier::{Seen, Watched};
+use super::chores::Chore;
 use super::running::{Device, Port, Running, failed, undo};
 use crate::state::Before;
 
@@ -124,7 +125,7 @@ impl Running {
         watched: &Watched,
     ) -> Result<(), Error> {
         let mut added = Vec::new();
-        for (name, &before) in new {
+        for (name, before) in new {
             match self.add_port(name, before, netlink, watched).await {
                 Ok(port) => added.push((port, before)),
                 Err(error) => {
@@ -142,7 +143,7 @@ impl Running {
     async fn add_port(
         &mut self,
         name: &str,
-        before: Before,
+        before: &Before,
         netlink: &Netlink,
         watched: &Watched,
     ) -> Result<PortIndex, Error> {
@@ -150,7 +151,7 @@ impl Running {
         let link = netlink.link(name).await.map_err(failed)?.ok_or_else(gone)?;
         let port = self.free_index()?;
         self.ports.insert(port, Port { name: name.to_owned(), device: None, vnet: None });
-        self.note_before(port, before);
+        self.note_before(port, before.clone());
         self.engine.handle_event(Event::PortAdded(port), Instant::now());
         let result = match self.enter(port, &link, netlink).await {
             Ok(()) => self.bpf.attach_port(link.index, name, netlink).await.map_err(failed),
@@ -178,14 +179,14 @@ impl Running {
         for (name, before) in before {
             let port = self.ports.iter().find(|(_, port)| port.name == *name);
             if let Some((&port, _)) = port {
-                self.remove_port(port, *before, netlink, watched).await;
+                self.remove_port(port, before, netlink, watched).await;
             }
         }
         self.follow_mtu();
         Ok(())
     }
 
-    async fn remove_port(&mut self, port: PortIndex, before: Before, netlink: &Netlink, watched: &Watched) {
+    async fn remove_port(&mut self, port: PortIndex, before: &Before, netlink: &Netlink, watched: &Watched) {
         // First the clients leave, then the port.
         self.engine.handle_event(Event::PortRemoved(port), Instant::now());
         self.act();
@@ -195,15 +196,13 @@ impl Running {
             return;
         };
         if let Some(device) = device {
-            undo(self.bpf.detach_port(device.ifindex, &name, netlink).await);
+            // The program last: while it is there, its maps tell the next daemon what else is to be undone.
             for mac in self.client_macs() {
                 undo(netlink.delete_filter(device.ifindex, mac).await);
             }
-            self.restore_card(device.ifindex, before);
-            undo(ipv6::set_disabled(&name, before.ipv6_disabled));
-            if !before.up {
-                undo(netlink.set_up(device.ifindex, false).await);
-            }
+            undo(self.bpf.detach_port(device.ifindex, &name, netlink).await);
+            self.restore_card(device.ifindex, before.clone());
+            self.chore(Chore::PutBack { link: device.ifindex, name, before: before.clone() });
         }
     }
 
@@ -216,7 +215,8 @@ impl Running {
         let ports: Vec<(PortIndex, String)> =
             self.ports.iter().map(|(&index, port)| (index, port.name.clone())).collect();
         for (port, name) in ports {
-            self.remove_port(port, before.get(&name).copied().unwrap_or_default(), netlink, watched).await;
+            let unknown = Before::default();
+            self.remove_port(port, before.get(&name).unwrap_or(&unknown), netlink, watched).await;
         }
     }
 

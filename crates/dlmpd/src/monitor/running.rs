@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use dlmp_api::{AGGREGATION_ALIAS, Error, LOWER_ALIAS, VnetAlias};
+use dlmp_api::{Error, VnetAlias};
 use dlmp_datapath::bpf::{self, Attachment, Bpf, Previous, Served};
 use dlmp_datapath::{ClientAddress, Datapath, PortIndex, SlotIndex};
 use dlmp_engine::{Action, Event, LinkState};
-use dlmp_netlink::{Link, Netlink, NewVeth, ipv6};
+use dlmp_netlink::{Link, Netlink};
 use dlmp_wire::MacAddr;
 use dlmp_wire::rarp::Announcement;
 use tokio::sync::mpsc;
@@ -29,6 +29,7 @@ use super::probing::Probed;
 use super::recorded::{Recorded, Recording};
 use super::vlans::Vlans;
 use super::vnics::{VnicSpec, Vnics};
+use crate::pair::{self, Lower, Use};
 use crate::state::Before;
 use crate::validate::is_aggregation;
 
@@ -159,7 +160,7 @@ impl Running {
 
     async fn on_link(
         spec: &Spec,
-        (link, lower, made): (&Link, &Link, bool),
+        (link, lower, made): (&Link, &Lower, bool),
         cookie: u64,
         attachment: Attachment,
         tools: &Tools,
@@ -225,7 +226,7 @@ impl Running {
         for name in &spec.ports {
             let port = self.free_index()?;
             self.ports.insert(port, Port { name: name.clone(), device: None, vnet: None });
-            self.note_before(port, spec.before.get(name).copied().unwrap_or_default());
+            self.note_before(port, spec.before.get(name).cloned().unwrap_or_default());
             self.engine.handle_event(Event::PortAdded(port), now);
             if let Some(link) = netlink.link(name).await.map_err(failed)? {
                 devices.push((port, link));
@@ -377,16 +378,18 @@ impl Running {
     }
 }
 
-/// The aggregation's own link and its lower end; whether they were made just now.
-async fn own_link(spec: &Spec, netlink: &Netlink) -> Result<(Link, Link, bool), Error> {
+/// The aggregation's own link and its lower end; whether they were made just now. A pair that an earlier daemon has only
+/// half made is finished.
+async fn own_link(spec: &Spec, netlink: &Netlink) -> Result<(Link, Lower, bool), Error> {
     if let Some(link) = netlink.link(&spec.name).await.map_err(failed)? {
-        let lower = match link.peer_index.filter(|_| is_aggregation(&link)) {
-            Some(lower) => netlink.link_by_index(lower).await.map_err(failed)?,
-            None => None,
-        };
-        let Some(lower) = lower else {
+        let links = netlink.links().await.map_err(failed)?;
+        let other_end = links.iter().find(|end| link.peer_index == Some(end.index)).map(Lower::from);
+        let found =
+            pair::find(&links, &spec.name, spec.mac).or_else(|| other_end.clone().filter(|_| is_aggregation(&link)));
+        let Some(lower) = found.filter(|lower| other_end.as_ref() == Some(lower)) else {
             return Err(Error::refused(format!("the name {} is taken by another link", spec.name), "dladm show-link"));
         };
+        (pair::dress(netlink, Some(&link), &lower, &spec.name, Use::Aggregation).await).map_err(failed)?;
         return Ok((link, lower, false));
     }
     let mut mtu = None;
@@ -395,18 +398,8 @@ async fn own_link(spec: &Spec, netlink: &Netlink) -> Result<(Link, Link, bool), 
             mtu = Some(mtu.map_or(link.mtu, |mtu: u32| mtu.min(link.mtu)));
         }
     }
-    let new = NewVeth { name: &spec.name, peer: "dlmp%d", mac: spec.mac, mtu: mtu.unwrap_or(1500) };
-    let (link, lower) = netlink.create_veth(new).await.map_err(failed)?;
-    let dressed = async {
-        netlink.set_alias(link.index, AGGREGATION_ALIAS).await?;
-        netlink.set_alias(lower.index, &format!("{LOWER_ALIAS} {}", spec.name)).await
-    };
-    if let Err(error) = dressed.await {
-        undo(netlink.delete_link(link.index).await);
-        return Err(failed(error));
-    }
-    // Nothing of its own is to leave the lower end and come out of the aggregation.
-    undo(ipv6::set_disabled(&lower.name, true));
+    let made = pair::make(netlink, (&spec.name, spec.mac), Use::Aggregation, mtu.unwrap_or(1500)).await;
+    let (link, lower) = made.map_err(failed)?;
     Ok((link, lower, true))
 }
 

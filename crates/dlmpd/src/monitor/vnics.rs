@@ -12,7 +12,7 @@ use dlmp_wire::MacAddr;
 
 use super::chores::Chore;
 use super::running::{Device, Running, failed, undo};
-use crate::vnics::Lower;
+use crate::pair::Lower;
 
 /// A VNIC whose links are there.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use dlmp_datapath::MAX_VNICS;
 use dlmp_netlink::{Address, Link};
 use dlmp_wire::MacAddr;
 
-use super::Lower;
+use crate::pair::Lower;
 use crate::property::VlanId;
 use crate::stores::Stores;
 use crate::validate::is_vnic;

@@ -3,10 +3,10 @@
 
 use dlmp_api::Error;
 
-use super::pair;
 use crate::config::VnicConfig;
 use crate::control::Control;
 use crate::monitor::VnicSpec;
+use crate::pair::{self, Use};
 
 impl Control {
     /// Finds the VNICs of an earlier daemon, before their aggregations are started with them.
@@ -15,10 +15,16 @@ impl Control {
             Ok(links) => links,
             Err(error) => return tracing::error!(%error, "cannot look for the links of VNICs"),
         };
-        for name in self.stores.vnics().into_keys() {
-            if let Some(lower) = pair::find(&links, &name) {
-                self.lowers.insert(name, lower);
+        for (name, (config, _)) in self.stores.vnics() {
+            let Some(lower) = pair::find(&links, &name, config.mac) else { continue };
+            if pair::marked(&links, &name).is_none() {
+                let upper = links.iter().find(|link| link.peer_index == Some(lower.index));
+                let dressed = pair::dress(&self.netlink, upper, &lower, &name, Use::Vnic(&config.link)).await;
+                if let Err(error) = dressed {
+                    tracing::error!(vnic = name, %error, "its links stay half made");
+                }
             }
+            self.lowers.insert(name, lower);
         }
     }
 
@@ -96,7 +102,8 @@ impl Control {
                 config.link
             )));
         };
-        let lower = pair::make(&self.netlink, &config.link, (name, config.mac), mtu).await?;
+        let made = pair::make(&self.netlink, (name, config.mac), Use::Vnic(&config.link), mtu).await;
+        let (_, lower) = made.map_err(|error| Error::failed(error.to_string()))?;
         let vlan = config.vlan.number();
         let spec = VnicSpec { name: name.to_owned(), mac: config.mac, vlan, lower: lower.clone() };
         if let Err(error) = self.monitor.add_vnic(&config.link, spec).await {

@@ -5,16 +5,16 @@
 
 mod check;
 mod keep;
-mod pair;
 
 use std::collections::BTreeMap;
 
 use dlmp_api::{Error, NewVnic, Vnic};
+use dlmp_netlink::{Address, Link};
 
 use crate::config::VnicConfig;
 use crate::control::{Control, random_mac};
+use crate::pair::{self, Lower};
 use crate::validate;
-pub use pair::Lower;
 
 /// The lower ends of the VNICs that are there, by the VNICs' names.
 pub type Lowers = BTreeMap<String, Lower>;
@@ -55,6 +55,8 @@ impl Control {
         let (links, addresses) = self.look().await?;
         check::aggregation(&self.stores, &links, &link, &name, temporary)?;
         self.not_a_vnic(&name)?;
+        self.no_orphan(&links, &name)?;
+        self.no_orphan_vnic(&links, &name)?;
         validate::name(&self.ground(&links, &addresses), &name)?;
         self.not_an_aggregation(&name)?;
         let vlan = check::vlan(vlan)?;
@@ -69,20 +71,23 @@ impl Control {
         };
 
         let config = VnicConfig { link, mac, random_mac: random_mac_wanted, vlan };
-        self.make_vnic(&name, &config).await?;
-        let kept = self.stores.commit(|kept, state| {
-            if temporary {
-                state.temporary.vnics.insert(name.clone(), config.clone());
-            } else {
-                state.absent_vnics.remove(&name);
-                kept.vnics.insert(name.clone(), config.clone());
+        self.begin(Some((&name, mac)), &[]).await?;
+        let mut done = self.make_vnic(&name, &config).await;
+        if done.is_ok() {
+            let kept = self.stores.commit(|kept, state| {
+                if temporary {
+                    state.temporary.vnics.insert(name.clone(), config.clone());
+                } else {
+                    state.absent_vnics.remove(&name);
+                    kept.vnics.insert(name.clone(), config.clone());
+                }
+            });
+            if kept.is_err() {
+                done = self.unmake_vnic(&name, &config).await.and(kept);
             }
-        });
-        if let Err(error) = kept {
-            self.unmake_vnic(&name, &config).await?;
-            return Err(error);
         }
-        Ok(())
+        self.settle().await;
+        done
     }
 
     /// Removes a VNIC, in whatever namespace its link is.
@@ -90,8 +95,9 @@ impl Control {
     /// # Errors
     /// Why not; nothing has changed then.
     pub async fn delete_vnic(&mut self, name: &str, temporary: bool) -> Result<(), Error> {
+        let (links, addresses) = self.look().await?;
         let Some((config, _)) = self.stores.vnics().remove(name) else {
-            return Err(Error::refused(format!("there is no VNIC {name}"), "dladm show-vnic"));
+            return self.delete_orphan_vnic(&links, &addresses, name).await;
         };
         if self.addresses.has_interface(name) {
             return Err(Error::refused(
@@ -99,12 +105,12 @@ impl Control {
                 format!("ipadm delete-ip {name}"),
             ));
         }
-        let (links, addresses) = self.look().await?;
         if let Some(lower) = self.lowers.get(name) {
             check::no_address(&links, &addresses, name, lower)?;
         }
         // First the files: a file that cannot be written must leave the VNIC at work.
         self.stores.commit(|kept, state| {
+            state.unfinished.insert(name.to_owned(), config.mac);
             state.temporary.vnics.remove(name);
             if temporary && kept.vnics.contains_key(name) {
                 state.absent_vnics.insert(name.to_owned());
@@ -113,7 +119,25 @@ impl Control {
                 state.absent_vnics.remove(name);
             }
         })?;
-        self.unmake_vnic(name, &config).await
+        if let Err(error) = self.unmake_vnic(name, &config).await {
+            tracing::warn!(vnic = name, %error, "what stays of it is looked for");
+        }
+        self.settle().await;
+        self.is_gone(name)
+    }
+
+    /// Removes a VNIC that is there and in no file.
+    async fn delete_orphan_vnic(&mut self, links: &[Link], addresses: &[Address], name: &str) -> Result<(), Error> {
+        let lower = pair::marked(links, name).filter(|_| self.orphan_vnics(links).any(|orphan| orphan == name));
+        let Some(lower) = lower else {
+            return Err(Error::refused(format!("there is no VNIC {name}"), "dladm show-vnic"));
+        };
+        let upper = links.iter().find(|link| link.peer_index == Some(lower.index));
+        let mac = upper.and_then(|upper| upper.mac).unwrap_or_default();
+        check::no_address(links, addresses, name, &Lower { index: lower.index, name: lower.name.clone() })?;
+        self.begin(Some((name, mac)), &[]).await?;
+        self.settle().await;
+        self.is_gone(name)
     }
 
     /// Refuses a name that belongs to a VNIC, though its link may be in another namespace.

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use dlmp_datapath::{PortIndex, SlotIndex};
 use dlmp_engine::{Event, LinkState};
-use dlmp_netlink::Link;
+use dlmp_netlink::{Link, Netlink};
+use tokio::sync::mpsc;
 
 use super::chores::Chore;
 use super::running::Running;
@@ -60,6 +61,15 @@ impl Vlans {
     pub(super) fn carrier_counts(&mut self, link: u32, carrier: bool) -> bool {
         self.opening.get_mut(&link).map(|known| *known = carrier).is_none()
     }
+}
+
+/// Has the card of a link be as it was before it was a port of an aggregation that does not run any more. What cannot be done is
+/// logged.
+pub async fn put_card_back(link: u32, before: Before, netlink: &Netlink) {
+    let (outcomes, _) = mpsc::unbounded_channel();
+    let mut cards = Cards::new(BTreeSet::new(), outcomes);
+    cards.wish(link, Wish { before, vlans: BTreeSet::new(), take_back: true, last: true });
+    cards.write(netlink).await;
 }
 
 impl Running {
@@ -194,7 +204,7 @@ impl Running {
 
     fn wish(&mut self, port: PortIndex, take_back: bool) {
         let Some(device) = self.ports.get(&port).and_then(|port| port.device) else { return };
-        let before = self.vlans.before.get(&port).copied().unwrap_or_default();
+        let before = self.vlans.before.get(&port).cloned().unwrap_or_default();
         let wish = Wish { before, vlans: self.vlans.wanted.clone(), take_back, last: false };
         self.chore(Chore::Vlans { link: device.ifindex, wish });
     }
