@@ -82,7 +82,7 @@ test-vm:
 	$(CARGO) build --workspace --all-targets
 	./scripts/vm $(CARGO) test --offline -p dlmp-tests -p dlmp-datapath -p dlmp-guard -p dlmp-netlink --no-fail-fast -- --test-threads=1
 
-# Failover between virtio-net cards, which filter addresses by themselves, in QEMU without KVM: some minutes.
+# Failover between cards of QEMU, virtio-net and e1000e, which filter addresses and VLANs by themselves, without KVM: some minutes.
 test-virtio: export DLMP_PACKAGES = $(BUILD_PACKAGES) $(RUN_PACKAGES) $(VIRTIO_PACKAGES)
 test-virtio:
 	./scripts/packages

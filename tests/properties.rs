@@ -92,10 +92,10 @@ fn what_can_be_no_source_or_target_is_refused_also_by_name() {
 #[test]
 fn a_watcher_that_reads_nothing_holds_nobody_up_and_is_forgotten_when_it_goes() {
     let guest = Guest::with_aggregation(Pins::None);
-    // Sockets of that name that are connected (SS_CONNECTED is 03, proc_net_unix): the daemon's ends.
+    // Sockets of that file that are connected (SS_CONNECTED is 03, proc_net_unix): the daemon's ends.
     let served = || {
         let sockets = run(guest.namespace.command("cat").arg("/proc/net/unix")).output;
-        sockets.lines().filter(|line| line.contains(" 03 ") && line.contains("@io.dlmp.dlmpd")).count()
+        sockets.lines().filter(|line| line.contains(" 03 ") && line.ends_with("/dlmpd.sock")).count()
     };
     wait_for("nobody is served", || served() == 0);
     // No news: its end is seen all the same.

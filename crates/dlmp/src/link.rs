@@ -286,6 +286,7 @@ pub mod tests {
             link(13, "dlmp1", Some("veth"), Some("dlmp lower end of vnic1")),
             Link { master: Some(6), ..link(7, "tap0", Some("tun"), None) },
             Link { peer_index: Some(3), ..link(8, "net1.5", Some("vlan"), None) },
+            Link { peer_index: Some(3), ..link(14, "dlmpv0", Some("vlan"), Some("dlmp VLAN let in by net1")) },
             Link { peer_index: Some(3), ..link(9, "mv0", Some("macvlan"), None) },
             Link { ethernet: false, ..link(10, "wg0", Some("wireguard"), None) },
         ]
@@ -361,7 +362,7 @@ pub mod tests {
 
     #[test]
     fn the_lower_end_and_the_loopback_are_no_links_to_show() {
-        for name in ["veth0", "dlmp1", "lo", "nothing"] {
+        for name in ["veth0", "dlmp1", "dlmpv0", "lo", "nothing"] {
             assert_eq!(shown(&links(), Some(name)).unwrap_err().exit_code(), 1, "{name}");
         }
     }

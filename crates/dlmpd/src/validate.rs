@@ -241,6 +241,37 @@ mod tests {
     }
 
     #[test]
+    fn only_our_own_devices_for_vlans_are_no_use_of_a_port() {
+        let link = |index, name: &str, kind: Option<&str>, alias: Option<&str>| Link {
+            index,
+            name: name.into(),
+            mac: Some(MacAddr([0, 0x14, 0x4f, 0xf8, 0, 1])),
+            ethernet: true,
+            kind: kind.map(Into::into),
+            alias: alias.map(Into::into),
+            peer_index: kind.map(|_| 2),
+            ..Link::default()
+        };
+        let ours = format!("{PORT_VLAN_ALIAS} net0");
+        for (name, kind, alias, is_ours) in [
+            ("dlmpv0", "vlan", Some(ours.as_str()), true),
+            ("renamed", "vlan", Some(ours.as_str()), true),
+            ("dlmpv12", "vlan", None, true),
+            ("dlmpv12", "vlan", Some("mine"), false),
+            ("dlmpvx", "vlan", None, false),
+            ("net0.7", "vlan", None, false),
+            ("dlmpv0", "macvlan", None, false),
+        ] {
+            let above = link(3, name, Some(kind), alias);
+            assert_eq!(is_port_vlan(&above), is_ours, "{above:?}");
+            let links = [link(2, "net0", None, None), above];
+            let ground = Ground { links: &links, addresses: &[], ethtool: &Ethtool::open().unwrap() };
+            let checked = ports(&ground, "aggr0", &["net0".into()], &[], true);
+            assert_eq!(checked.is_ok(), is_ours, "{checked:?}");
+        }
+    }
+
+    #[test]
     fn the_uplinks_of_vnets_have_the_same_speed_unless_forced() {
         let at = |speed: &str| format!("{READY} {speed}");
         assert_eq!(asked(&at("speed=1000"), &at("speed=1000"), false), Ok(()));

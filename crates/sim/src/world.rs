@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use dlmp_engine::{Detection, Event, LinkState, Notice, PortIndex, SlotIndex};
+use dlmp_engine::{Detection, Event, Health, LinkState, Notice, PortIndex, SlotIndex};
 use dlmp_wire::MacAddr;
 use dlmp_wire::ethernet::{Frame, ethertype};
 
@@ -327,6 +327,12 @@ impl World {
     #[must_use]
     pub fn active(&self) -> Vec<usize> {
         self.guest.active(self.clock()).iter().map(|port| usize::from(port.0)).collect()
+    }
+
+    /// Whether probes say nothing at all of a port that may carry traffic, and displays show that.
+    #[must_use]
+    pub fn is_unknown(&self, port: usize) -> bool {
+        self.guest.views(self.clock()).any(|view| usize::from(view.port.0) == port && view.health == Health::LinkUp)
     }
 
     /// What decides about the ports.

@@ -93,8 +93,12 @@ impl Site {
         for client in (0..self.clients).filter(|_| !live.is_empty()) {
             let place = self.world.place(client);
             // Who still hears others is not lent to another port to ask from there: his own may be well.
-            let sources = 0..self.wary.unwrap_or_default();
-            if lost && sources.into_iter().any(|source| self.hears(self.world.place(source))) {
+            let sources = || (0..self.wary.unwrap_or_default().min(self.clients)).map(|source| self.world.place(source));
+            if lost && sources().any(|port| self.hears(port)) {
+                continue;
+            }
+            // A port that came up while no target vouched, and that cannot ask itself: nothing is known of it.
+            if self.wary.is_some() && self.world.is_unknown(place) && sources().all(|port| port != place) {
                 continue;
             }
             assert!(

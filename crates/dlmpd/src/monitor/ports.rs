@@ -232,7 +232,7 @@ impl Running {
         }
         self.follow_vnet(port, Some(link));
         self.forget_filter(port);
-        self.vlans.change();
+        self.vlans.enter();
         ipv6::set_disabled(&link.name, true)
             .map_err(|error| Error::failed(format!("cannot switch IPv6 off on {}: {error}", link.name)))?;
         for mac in self.client_macs() {

@@ -4,6 +4,8 @@
 //! earlier one did is seen on the link, by what the link was like before it was a port.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
 
 use dlmp_api::PORT_VLAN_ALIAS;
 use dlmp_netlink::ethtool::{Ethtool, Feature, VLAN_FILTER};
@@ -16,6 +18,8 @@ use crate::validate::is_port_vlan;
 
 /// The names of the devices that register VLANs, with a number that is free.
 const NAME: &str = "dlmpv%d";
+/// There where the kernel has VLAN devices (`vlan_proc_init` in net/8021q/vlanproc.c).
+const VLANS: &str = "/proc/thread-self/net/vlan";
 
 /// What is wanted of a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +27,7 @@ pub(in crate::monitor) struct Wish {
     /// What it was like before it was a port.
     pub(in crate::monitor) before: Before,
     /// The VLANs that it is to let in.
-    pub(in crate::monitor) vlans: BTreeSet<u16>,
+    pub(in crate::monitor) vlans: Arc<BTreeSet<u16>>,
     /// Takes back what is not needed; else only lets more in.
     pub(in crate::monitor) take_back: bool,
     /// It is a port no more.
@@ -106,27 +110,26 @@ impl Cards {
 
     async fn fulfil(&mut self, link: u32, wish: &Wish, netlink: &Netlink) -> Result<Outcome> {
         let gone = || Error::new(format!("look at link {link}"), std::io::Error::from_raw_os_error(libc::ENODEV));
+        // The module may have been loaded since.
+        self.no_devices &= !wish.take_back;
         loop {
             let port = netlink.link_by_index(link).await?.ok_or_else(gone)?;
             let devices = self.devices(link, netlink).await?;
-            let feature = self.feature(&port.name);
+            let feature = self.feature(&port);
             let mut state = self.state(&port, &devices, feature, wish);
             let card = self.card(link, feature, &state);
             let (way, steps) = rule::plan(&wish.vlans, &state, card, wish.take_back);
             let not_ours = port.promiscuous_flag && !state.promiscuous;
-            let (mut made, mut refused) = (false, false);
+            let (mut made, mut refused) = (false, None);
             for step in steps {
                 match self.take(step, &port, &devices, netlink).await {
                     Ok(()) => {
                         note(&mut state, step);
                         made |= matches!(step, Step::Register(_));
                     }
-                    // A device that is being reset answers so, too.
-                    Err(error) if error.errno() == Some(libc::ENODEV) => return Err(error),
                     Err(error) if !step.opens() => tell(Err(error)),
                     Err(error) => {
-                        self.refuse(link, step, &state, &error);
-                        refused = true;
+                        refused = Some((step, error));
                         break;
                     }
                 }
@@ -136,8 +139,11 @@ impl Cards {
             if made || devices.iter().any(is_bare) {
                 dress(&port.name, &self.devices(link, netlink).await?, netlink).await;
             }
-            if !refused {
-                return Ok(Outcome { way, reason: self.reason(link, way, feature) });
+            match refused {
+                None => return Ok(Outcome { way, reason: self.reason(link, way, feature) }),
+                // Gone, or being reset, of which nothing is to be concluded.
+                Some((_, error)) if error.errno() == Some(libc::ENODEV) => return Err(error),
+                Some((step, error)) => self.refuse(link, step, (&wish.vlans & &state.ours).len(), &error),
             }
         }
     }
@@ -154,14 +160,17 @@ impl Cards {
     }
 
     /// What the card's filter of VLANs is like.
-    fn feature(&mut self, name: &str) -> Feature {
-        if self.filtering.contains(name) {
+    fn feature(&mut self, port: &Link) -> Feature {
+        if self.filtering.contains(&port.name) {
             return Feature { on: true, switchable: false };
         }
         if self.ethtool.is_none() {
             self.ethtool = Ethtool::open().ok();
         }
-        self.ethtool.as_ref().and_then(|ethtool| ethtool.feature(name, VLAN_FILTER).ok()).unwrap_or_default()
+        let feature = self.ethtool.as_ref().and_then(|ethtool| ethtool.feature(&port.name, VLAN_FILTER).ok());
+        let Feature { on, switchable } = feature.unwrap_or_default();
+        // A bond or team says no word of a VLAN to the cards below while its own filter is off, and those drop it.
+        Feature { on, switchable: switchable && port.kind.is_none() }
     }
 
     fn state(&mut self, port: &Link, devices: &[Link], feature: Feature, wish: &Wish) -> State {
@@ -217,13 +226,15 @@ impl Cards {
         }
     }
 
-    /// Remembers that a step cannot be taken.
-    fn refuse(&mut self, link: u32, step: Step, state: &State, error: &Error) {
+    /// Remembers that a step cannot be taken. So many of the wanted VLANs are registered.
+    fn refuse(&mut self, link: u32, step: Step, registered: usize, error: &Error) {
         tracing::debug!(%error, link, ?step, "refused");
         let known = self.known.entry(link).or_default();
+        // The kernel answers so for a card that can have no VLANs at all, too.
+        let no_devices = || error.errno() == Some(libc::EOPNOTSUPP) && !Path::new(VLANS).exists();
         match step {
-            Step::Register(_) if error.errno() == Some(libc::EOPNOTSUPP) => self.no_devices = true,
-            Step::Register(_) => known.most = Some((state.ours.len(), error.to_string())),
+            Step::Register(_) if no_devices() => self.no_devices = true,
+            Step::Register(_) => known.most = Some((registered, error.to_string())),
             Step::Filter(_) => known.stays_on = true,
             Step::Promiscuous(_) => known.stays_off = true,
             Step::Unregister(_) => {}

@@ -8,6 +8,7 @@ mod cards;
 mod rule;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dlmp_datapath::{PortIndex, SlotIndex};
@@ -27,9 +28,11 @@ const KEPT: Duration = Duration::from_secs(2);
 /// What is known of the ports' VLANs.
 #[derive(Debug, Default)]
 pub(super) struct Vlans {
-    wanted: BTreeSet<u16>,
+    wanted: Arc<BTreeSet<u16>>,
     /// Clients or probes have changed since.
     changed: bool,
+    /// A port is new: whatever it lets in is not known.
+    entered: bool,
     /// When what is not needed is taken back, if there may be such.
     take_back: Option<Instant>,
     before: BTreeMap<PortIndex, Before>,
@@ -45,6 +48,11 @@ impl Vlans {
     /// Notes that clients or probes are others.
     pub(super) const fn change(&mut self) {
         self.changed = true;
+    }
+
+    /// Notes that a port has a link that is new to us.
+    pub(super) const fn enter(&mut self) {
+        self.entered = true;
     }
 
     /// Notes what a port was like before it was one.
@@ -75,14 +83,18 @@ pub async fn put_card_back(link: u32, before: Before, netlink: &Netlink) {
 impl Running {
     /// Has every port let in what is wanted, if that has changed.
     pub(super) fn let_vlans_in(&mut self) {
-        if !std::mem::take(&mut self.vlans.changed) {
-            return;
+        let (changed, entered) = (std::mem::take(&mut self.vlans.changed), std::mem::take(&mut self.vlans.entered));
+        let before = self.vlans.wanted.clone();
+        if changed || entered {
+            self.find_wanted_vlans();
         }
-        let wanted = self.wanted_vlans();
-        // Not only when some are gone: a port may be new, with what an earlier daemon did.
-        self.vlans.take_back.get_or_insert_with(|| Instant::now() + KEPT);
-        self.vlans.wanted = wanted;
-        self.wish_everywhere(false);
+        // A port may come with what an earlier daemon did.
+        if entered || !before.is_subset(&self.vlans.wanted) {
+            self.vlans.take_back.get_or_insert_with(|| Instant::now() + KEPT);
+        }
+        if entered || before != self.vlans.wanted {
+            self.wish_everywhere(false);
+        }
     }
 
     /// Takes back what is wanted no more, when it is time.
@@ -103,7 +115,7 @@ impl Running {
     /// A link is to become a port of an aggregation that runs: first the VLANs, then clients.
     pub(super) fn open_first(&mut self, port: PortIndex) {
         let Some(device) = self.ports.get(&port).and_then(|port| port.device) else { return };
-        self.vlans.wanted = self.wanted_vlans();
+        self.find_wanted_vlans();
         if self.vlans.wanted.is_empty() {
             return;
         }
@@ -150,8 +162,10 @@ impl Running {
 
     /// A link is gone. If it was a VLAN device on a port, its VLAN may be let in no more.
     pub(super) fn forget_vlan_device(&mut self, link: u32) {
-        self.vlans.outcomes.remove(&link);
         self.vlans.opening.remove(&link);
+        if self.vlans.outcomes.remove(&link).is_some() {
+            self.find_problems();
+        }
         if self.vlans.devices.remove(&link) && !self.vlans.wanted.is_empty() {
             self.wish_everywhere(false);
         }
@@ -161,7 +175,7 @@ impl Running {
     pub(super) fn restore_card(&mut self, link: u32, before: Before) {
         self.vlans.outcomes.remove(&link);
         self.vlans.opening.remove(&link);
-        let wish = Wish { before, vlans: BTreeSet::new(), take_back: true, last: true };
+        let wish = Wish { before, vlans: Arc::default(), take_back: true, last: true };
         self.chore(Chore::Vlans { link, wish });
         self.find_problems();
     }
@@ -187,13 +201,15 @@ impl Running {
         })
     }
 
-    fn wanted_vlans(&self) -> BTreeSet<u16> {
+    fn find_wanted_vlans(&mut self) {
         let mut wanted: BTreeSet<u16> = self.learned_vlans().collect();
         wanted.extend(self.own_slots().filter_map(|slot: SlotIndex| Some(self.client_address(slot)?.vlan)));
         wanted.insert(self.probed_vlan());
         // Untagged frames; and VLAN 0 is a priority alone, which 802.1Q registers by itself (vlan_device_event).
         wanted.remove(&0);
-        wanted
+        if wanted != *self.vlans.wanted {
+            self.vlans.wanted = Arc::new(wanted);
+        }
     }
 
     fn wish_everywhere(&mut self, take_back: bool) {
