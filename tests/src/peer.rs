@@ -23,7 +23,6 @@ impl Peer {
         Self::start(namespace, &format!("router.py {group} {} {}", links[0], links[1]))
     }
 
-<<<<<<< ours
     /// A local user who means ill (`local_user.py`), started by way of `wrapper`, such as `setpriv` with options.
     pub fn local_user(namespace: &Namespace, wrapper: &str, line: &str) -> Self {
         Self::wrapped(namespace, wrapper, &format!("local_user.py {line}"))
@@ -37,12 +36,12 @@ impl Peer {
     /// The next line that it prints.
     pub fn next_line(&mut self) -> String {
         self.line()
-=======
+    }
+
     /// A router with these addresses on the link `net0` of its namespace that answers nobody without an address, and
     /// neighbour solicitations from `known` only.
     pub fn wary(namespace: &Namespace, addresses: &str, known: &str) -> Self {
         Self::start(namespace, &format!("wary.py --know {known} net0 {addresses}"))
->>>>>>> theirs
     }
 
     fn start(namespace: &Namespace, line: &str) -> Self {
