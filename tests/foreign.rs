@@ -59,19 +59,18 @@ fn assert_from_aggregation(guest: &Guest, seen: &[Vec<u8>]) {
 /// Asserts that TCP carries megabytes both ways.
 fn assert_tcp_works(guest: &Guest) {
     const BYTES: usize = 3 << 20;
+    const PATIENCE: Duration = Duration::from_secs(30);
     let listener = guest.host.enter(|| TcpListener::bind((HOST, 0))).unwrap().unwrap();
     let address = listener.local_addr().unwrap();
-    let patience = Some(Duration::from_secs(30));
     let answers = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(patience).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut received = Vec::new();
         stream.read_to_end(&mut received).unwrap();
         stream.write_all(&received).unwrap();
     });
-    let mut stream =
-        guest.namespace.enter(|| TcpStream::connect_timeout(&address, patience.unwrap())).unwrap().unwrap();
-    stream.set_read_timeout(patience).unwrap();
+    let mut stream = guest.namespace.enter(|| TcpStream::connect_timeout(&address, PATIENCE)).unwrap().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let sent: Vec<u8> = (0..BYTES).map(|at| (at / 7) as u8).collect();
     stream.write_all(&sent).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
