@@ -93,7 +93,8 @@ impl Site {
         for client in (0..self.clients).filter(|_| !live.is_empty()) {
             let place = self.world.place(client);
             // Who still hears others is not lent to another port to ask from there: his own may be well.
-            let sources = || (0..self.wary.unwrap_or_default().min(self.clients)).map(|source| self.world.place(source));
+            let sources =
+                || (0..self.wary.unwrap_or_default().min(self.clients)).map(|source| self.world.place(source));
             if lost && sources().any(|port| self.hears(port)) {
                 continue;
             }
