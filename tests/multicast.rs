@@ -88,6 +88,10 @@ fn four_thousand_groups_survive_failover_to_a_port_with_64_slots_and_back() {
 #[test]
 fn a_hundred_thousand_groups_survive_failover_between_large_ports() {
     let rig = MulticastGuest::new([LARGE, LARGE]);
+    // Nobody would believe it unasked.
+    for port in ["net0", "net1"] {
+        typed(&rig.guest.dlmp, &format!("dladm set-linkprop -p mcast-limit=1000000 {port}"));
+    }
     let _members = rig.join_quietly(&groups(100_000));
     assert_failovers_keep(&rig, groups(100_000), 30_000, 1);
     for row in rig.ports().values() {
@@ -159,8 +163,8 @@ fn a_restart_loses_nothing_through_ports_whose_measurement_the_next_daemon_canno
     rig.guest.start_daemon();
     rig.wait_until_table_is(&groups(90));
     wait_for("both ports serve", || rig.ports().values().all(|row| row.role != "--"));
-    // A measurement would be over by then.
-    thread::sleep(Duration::from_secs(3));
+    // A measurement would be over by then, and everybody has asked again.
+    thread::sleep(Duration::from_secs(16));
     let last = sender.rounds(5).end;
     let received = receiver.received(first..last, &groups(90)).unwrap();
     assert_eq!((received.lost, received.duplicated), (vec![], vec![]));

@@ -9,14 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dlmp_testbed::{
-    FrameSocket, GroupReceiver, GroupSender, Groups, Hardware, Look, Members, Namespace, Received, igmp_report, up,
-    veth,
+    FrameSocket, GroupReceiver, GroupSender, Groups, Hardware, Look, Members, Namespace, Received, igmp_report,
 };
-use dlmp_tests::{HOST, LARGE, MulticastGuest, ip_json, macs, typed, wait_for};
+use dlmp_tests::{CONTAINER, HOST, LARGE, MulticastGuest, ip_json, macs, typed, wait_for};
 use nix::sys::signal::Signal;
-
-/// The address of `eth0` of a container.
-const CONTAINER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 7);
 
 /// Groups of each family from `first` on.
 fn groups(first: u32, count: u32) -> [Groups; 2] {
@@ -28,19 +24,6 @@ fn large_and_small() -> MulticastGuest {
     MulticastGuest::new([LARGE, Hardware::with_slots(64)])
 }
 
-/// A container with the VNIC `vnic1` as its `eth0`.
-fn container(rig: &MulticastGuest) -> Namespace {
-    let container = Namespace::new("ee", "container").unwrap();
-    typed(&rig.guest.dlmp, "dladm create-vnic -l aggr0 vnic1");
-    rig.guest.namespace.ip(&format!("link set dev vnic1 netns {} name eth0", container.name())).unwrap();
-    container.ip(&format!("link set dev eth0 up\naddress add {CONTAINER}/24 dev eth0")).unwrap();
-    wait_for("its IPv6 address is checked", || {
-        let shown = ip_json(&container, "-6 address show dev eth0 scope link")[0]["addr_info"].clone();
-        shown.as_array().is_some_and(|all| !all.is_empty() && all.iter().all(|one| one["tentative"].is_null()))
-    });
-    container
-}
-
 /// Who has asked for a group.
 fn askers(rig: &MulticastGuest, groups: Groups) -> BTreeSet<Vec<String>> {
     let table = rig.table();
@@ -50,7 +33,7 @@ fn askers(rig: &MulticastGuest, groups: Groups) -> BTreeSet<Vec<String>> {
 #[test]
 fn a_group_is_there_once_with_everybody_who_asks_and_goes_with_the_last() {
     let rig = large_and_small();
-    let container = container(&rig);
+    let container = rig.container();
     let (shared, other) = (groups(0, 5), groups(5, 5));
     let host_members = rig.join(&shared);
     let guest_members = Members::join(&container, "eth0", &[shared, other].concat()).unwrap();
@@ -72,7 +55,7 @@ fn a_group_is_there_once_with_everybody_who_asks_and_goes_with_the_last() {
 #[test]
 fn a_vnic_that_goes_takes_its_groups_along() {
     let rig = large_and_small();
-    let container = container(&rig);
+    let container = rig.container();
     let _members = Members::join(&container, "eth0", &groups(0, 50)).unwrap();
     rig.wait_until_table_is(&groups(0, 50));
     typed(&rig.guest.dlmp, "dladm delete-vnic vnic1");
@@ -82,7 +65,7 @@ fn a_vnic_that_goes_takes_its_groups_along() {
 #[test]
 fn the_first_packet_after_the_report_of_a_container_arrives() {
     let rig = large_and_small();
-    let container = container(&rig);
+    let container = rig.container();
     rig.guest.host.ip("route add 224.0.0.0/4 dev net0").unwrap();
     let sender = rig.guest.host.enter(|| UdpSocket::bind((HOST, 0))).unwrap().unwrap();
     let outside = FrameSocket::open(&rig.guest.host, "net0").unwrap();
@@ -205,7 +188,7 @@ fn storm_of_sockets(guest: &Namespace, over: &AtomicBool) -> (Storm, [Groups; 2]
 #[test]
 fn ten_thousand_joins_and_leaves_a_second_during_a_failover_leave_the_table_right() {
     let rig = large_and_small();
-    let container = container(&rig);
+    let container = rig.container();
     let steady = groups(0, 45);
     let _members = rig.join(&steady);
     let stream = rig.stream(&steady, 1000);
@@ -250,7 +233,7 @@ fn ten_thousand_joins_and_leaves_a_second_during_a_failover_leave_the_table_righ
 #[test]
 fn a_killed_daemon_loses_nothing_and_the_next_one_has_the_table_right() {
     let rig = large_and_small();
-    let container = container(&rig);
+    let container = rig.container();
     let (host_groups, guest_groups, left, later) = (groups(0, 45), groups(100, 45), groups(200, 10), groups(300, 10));
     let _host_members = rig.join(&host_groups);
     let _guest_members = Members::join(&container, "eth0", &guest_groups).unwrap();
@@ -288,16 +271,7 @@ fn a_killed_daemon_loses_nothing_and_the_next_one_has_the_table_right() {
 #[test]
 fn groups_of_guests_behind_a_bridge_survive_a_failover_under_a_snooping_switch() {
     let rig = large_and_small();
-    rig.guest.namespace.ip("link add name br0 type bridge mcast_snooping 0\nlink set dev aggr0 master br0").unwrap();
-    up(&rig.guest.namespace, "br0").unwrap();
-    let vm = Namespace::new("ee", "vm").unwrap();
-    veth((&vm, "eth0"), (&rig.guest.namespace, "tap0")).unwrap();
-    vm.ip("link set dev eth0 address 52:54:00:00:00:0a\naddress add 10.9.0.10/24 dev eth0").unwrap();
-    rig.guest.namespace.ip("link set dev tap0 master br0").unwrap();
-    up(&rig.guest.namespace, "tap0").unwrap();
-    wait_for("the guest reaches the host", || {
-        vm.run(&["ping", "-q", "-c", "1", "-W", "1", &HOST.to_string()]).unwrap().status.success()
-    });
+    let vm = rig.guest_of_a_bridge();
     rig.switch_snoops();
 
     let wanted = groups(0, 45);

@@ -13,6 +13,6 @@ mod virtual_host;
 pub use capture::{Capture, Copies};
 pub use command::{Outcome, ip_json, json, refused, run, typed, wait_for};
 pub use guest::{GUEST, Guest, HOST, assert_whole};
-pub use multicast::{GroupRow, GroupStream, LARGE, MulticastGuest, PortRow, macs};
+pub use multicast::{CONTAINER, GroupRow, GroupStream, LARGE, MulticastGuest, PortRow, macs};
 pub use peer::{Peer, client, received};
 pub use virtual_host::{ADDRESS, VirtualHost, link, links};

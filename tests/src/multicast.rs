@@ -1,6 +1,7 @@
 //! A guest whose ports filter multicast as network cards do, and what `show-mcast` says of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,13 +11,16 @@ use dlmp_testbed::{
 use serde_json::Value;
 
 use crate::command::{ip_json, json, typed, wait_for};
-use crate::guest::Guest;
+use crate::guest::{Guest, HOST};
 
 /// How long a table of 100,000 groups may take to be right.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The groups' memory in the datapath has so many bits: as many of those that nobody wants get in as hit one
 /// that is set (docs/datapath.md).
 const BITS: f64 = 1_048_576.0;
+
+/// The address of `eth0` of [`MulticastGuest::container`].
+pub const CONTAINER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 7);
 
 /// A card with room for every group.
 pub const LARGE: Hardware = Hardware::with_slots(usize::MAX);
@@ -77,6 +81,35 @@ impl MulticastGuest {
         typed(&guest.dlmp, "dladm create-aggr -l net0 -l net1 aggr0");
         guest.give_address("");
         Self { filters, guest }
+    }
+
+    /// A container with the VNIC `vnic1` as its `eth0`, which has the address [`CONTAINER`].
+    pub fn container(&self) -> Namespace {
+        let container = Namespace::new("ee", "container").unwrap();
+        typed(&self.guest.dlmp, "dladm create-vnic -l aggr0 vnic1");
+        self.guest.namespace.ip(&format!("link set dev vnic1 netns {} name eth0", container.name())).unwrap();
+        container.ip(&format!("link set dev eth0 up\naddress add {CONTAINER}/24 dev eth0")).unwrap();
+        wait_for("its IPv6 address is checked", || {
+            let shown = ip_json(&container, "-6 address show dev eth0 scope link")[0]["addr_info"].clone();
+            shown.as_array().is_some_and(|all| !all.is_empty() && all.iter().all(|one| one["tentative"].is_null()))
+        });
+        container
+    }
+
+    /// A bridge above `aggr0`, and a virtual machine behind it with the address 52:54:00:00:00:0a.
+    pub fn guest_of_a_bridge(&self) -> Namespace {
+        let host = &self.guest.namespace;
+        host.ip("link add name br0 type bridge mcast_snooping 0\nlink set dev aggr0 master br0").unwrap();
+        up(host, "br0").unwrap();
+        let vm = Namespace::new("ee", "vm").unwrap();
+        veth((&vm, "eth0"), (host, "tap0")).unwrap();
+        vm.ip("link set dev eth0 address 52:54:00:00:00:0a\naddress add 10.9.0.10/24 dev eth0").unwrap();
+        host.ip("link set dev tap0 master br0").unwrap();
+        up(host, "tap0").unwrap();
+        wait_for("the guest reaches the host", || {
+            vm.run(&["ping", "-q", "-c", "1", "-W", "1", &HOST.to_string()]).unwrap().status.success()
+        });
+        vm
     }
 
     /// The filter before `net0` or `net1`.

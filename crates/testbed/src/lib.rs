@@ -40,7 +40,7 @@ pub use frames::{FrameSocket, Look};
 pub use group_stream::{GroupReceiver, GroupSender, Received};
 pub use groups::{Groups, Members, mac_of_group};
 pub use host::Host;
-pub use igmp::igmp_report;
+pub use igmp::{igmp_old_report, igmp_report, mld_report};
 pub use last_change::kill_before_change;
 pub use namespace::Namespace;
 pub use open_vswitch::OpenVswitch;

@@ -143,7 +143,7 @@ impl Cards {
                 None => return Ok(Outcome { way, reason: self.reason(link, way, feature) }),
                 // Gone, or being reset, of which nothing is to be concluded.
                 Some((_, error)) if error.errno() == Some(libc::ENODEV) => return Err(error),
-                Some((step, error)) => self.refuse(link, step, (&wish.vlans & &state.ours).len(), &error),
+                Some((step, error)) => self.refuse(link, step, wish.vlans.intersection(&state.ours).count(), &error),
             }
         }
     }
