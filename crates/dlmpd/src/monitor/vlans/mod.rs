@@ -76,7 +76,7 @@ impl Vlans {
 pub async fn put_card_back(link: u32, before: Before, netlink: &Netlink) {
     let (outcomes, _) = mpsc::unbounded_channel();
     let mut cards = Cards::new(BTreeSet::new(), outcomes);
-    cards.wish(link, Wish { before, vlans: BTreeSet::new(), take_back: true, last: true });
+    cards.wish(link, Wish { before, vlans: Arc::default(), take_back: true, last: true });
     cards.write(netlink).await;
 }
 
