@@ -24,7 +24,7 @@ pub(super) fn suspect(link: &str) -> (String, String) {
         let name = fs::read_to_string(entry.path().join("comm")).ok()?;
         let (name, remedy) = KNOWN.iter().find(|(known, _)| *known == name.trim())?;
         let namespace = fs::metadata(entry.path().join("ns/net")).ok()?;
-        (own == Some((namespace.dev(), namespace.ino()))).then(|| (*name, pid, *remedy))
+        (own == Some((namespace.dev(), namespace.ino()))).then_some((*name, pid, *remedy))
     });
     // A DHCP client that names the link is a better guess than a manager of all links.
     let names_it = |pid: u32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| names(&line, link));
