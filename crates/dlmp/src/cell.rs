@@ -3,6 +3,8 @@
 use dlmp_wire::MacAddr;
 use serde_json::{Map, Value, json};
 
+use crate::failure::{Failure, Result};
+
 /// One value of a table.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cell {
@@ -122,6 +124,23 @@ fn scaled(number: u64) -> String {
         letter = next;
     }
     format!("{}.{:02}{letter}", number / unit, number % unit / (unit / 100))
+}
+
+/// A speed as the daemon tells it, in Mb/s.
+pub fn speed(speed: Option<i64>) -> Cell {
+    Cell::Speed(speed.and_then(|speed| u64::try_from(speed).ok()))
+}
+
+/// A MAC address as the daemon tells it.
+///
+/// # Errors
+/// It is none.
+pub fn mac(text: Option<&str>) -> Result<Cell> {
+    let Some(text) = text else {
+        return Ok(Cell::Absent);
+    };
+    let mac = text.parse().map_err(|error| Failure::Refused(format!("dlmpd answered {text:?}, which is {error}")))?;
+    Ok(Cell::Mac(mac))
 }
 
 #[cfg(test)]

@@ -3,28 +3,21 @@
 //!
 //! Exit codes: 0 done, 1 refused or failed, 2 not understood.
 
-mod aggr;
 mod cell;
-mod clients;
+mod command;
 mod daemon;
 mod discover;
+mod dladm;
+mod dlstat;
 mod failure;
-mod ip;
-mod ip_show;
-mod ip_view;
+mod ipadm;
 mod ldm;
-mod link;
-mod multicast;
+mod links;
+mod monitor;
 mod names;
 mod output;
-mod property;
-mod start;
-mod stat;
-mod status;
 mod sys;
 mod table;
-mod vnic;
-mod watch;
 
 use std::ffi::OsString;
 use std::io::Write;

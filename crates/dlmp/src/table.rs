@@ -1,14 +1,16 @@
 //! The table of commands, and running the one that was typed.
 
 use std::ffi::OsString;
-use std::future::Future;
 
 use clap::error::ErrorKind;
-use clap::{ArgMatches, Args, Command};
+use clap::{ArgMatches, Command};
 
+use crate::command::Run;
+use crate::dladm::{aggr, link, multicast, property, vnic};
 use crate::failure::{Failure, Result};
+use crate::ipadm::{change, show};
 use crate::ldm::{attach, domain, list, manager, netdev, switch, vnet};
-use crate::{aggr, discover, ip, ip_show, link, multicast, property, stat, vnic, watch};
+use crate::{discover, dlstat, monitor};
 
 /// The names that the program is called by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,12 +25,6 @@ pub enum Program {
     Ipadm,
     /// Virtual networks.
     Ldm,
-}
-
-/// A command: what it is to be given and what it does. Its help is its documentation comment.
-pub trait Run: Args {
-    /// Carries the command out.
-    fn run(self) -> impl Future<Output = Result<()>>;
 }
 
 struct Entry {
@@ -59,15 +55,15 @@ const TABLE: [Entry; 41] = [
     Entry::new::<property::Show>(Program::Dladm, "show-linkprop"),
     Entry::new::<link::ShowLink>(Program::Dladm, "show-link"),
     Entry::new::<link::ShowPhys>(Program::Dladm, "show-phys"),
-    Entry::new::<stat::ShowLink>(Program::Dlstat, "show-link").flat("stat-link"),
-    Entry::new::<stat::ShowAggr>(Program::Dlstat, "show-aggr").flat("stat-aggr"),
-    Entry::new::<ip::CreateIp>(Program::Ipadm, "create-ip"),
-    Entry::new::<ip::DeleteIp>(Program::Ipadm, "delete-ip"),
-    Entry::new::<ip::CreateAddr>(Program::Ipadm, "create-addr"),
-    Entry::new::<ip::DeleteAddr>(Program::Ipadm, "delete-addr"),
-    Entry::new::<ip_show::ShowAddr>(Program::Ipadm, "show-addr"),
-    Entry::new::<ip_show::ShowIf>(Program::Ipadm, "show-if"),
-    Entry::new::<ip_show::ShowAll>(Program::Ipadm, "show-ip"),
+    Entry::new::<dlstat::link::ShowLink>(Program::Dlstat, "show-link").flat("stat-link"),
+    Entry::new::<dlstat::aggr::ShowAggr>(Program::Dlstat, "show-aggr").flat("stat-aggr"),
+    Entry::new::<change::CreateIp>(Program::Ipadm, "create-ip"),
+    Entry::new::<change::DeleteIp>(Program::Ipadm, "delete-ip"),
+    Entry::new::<change::CreateAddr>(Program::Ipadm, "create-addr"),
+    Entry::new::<change::DeleteAddr>(Program::Ipadm, "delete-addr"),
+    Entry::new::<show::ShowAddr>(Program::Ipadm, "show-addr"),
+    Entry::new::<show::ShowIf>(Program::Ipadm, "show-if"),
+    Entry::new::<show::ShowAll>(Program::Ipadm, "show-ip"),
     Entry::new::<domain::Add>(Program::Ldm, "add-domain").aliases(&["add-dom"]),
     Entry::new::<domain::Remove>(Program::Ldm, "remove-domain").aliases(&["remove-dom", "rm-domain", "rm-dom"]),
     Entry::new::<domain::Stop>(Program::Ldm, "stop-domain").aliases(&["stop-dom", "stop"]),
@@ -83,7 +79,7 @@ const TABLE: [Entry; 41] = [
     Entry::new::<attach::Attach>(Program::Ldm, "attach-vnet"),
     Entry::new::<netdev::List>(Program::Ldm, "list-netdev").aliases(&["ls-netdev"]),
     Entry::new::<manager::List>(Program::Ldm, "list-manager"),
-    Entry::new::<watch::Monitor>(Program::Dlmp, "monitor"),
+    Entry::new::<monitor::Monitor>(Program::Dlmp, "monitor"),
     Entry::new::<discover::Discover>(Program::Dlmp, "discover"),
 ];
 

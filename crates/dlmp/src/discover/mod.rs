@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use dlmp_netlink::Netlink;
 
+use crate::command::Run;
 use crate::failure::{Failure, Result};
 use crate::output::{Format, Table};
-use crate::table::Run;
 use answers::{Answers, COLUMNS};
 use sockets::Asker;
 

@@ -7,9 +7,9 @@ use clap::Args;
 use dlmp_api::ldm::Ldmd;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
+use crate::command::Run;
 use crate::daemon::{self, answer};
 use crate::failure::{Failure, Result};
-use crate::table::Run;
 
 /// Attach an emulator to a virtual network device of its machine
 ///

@@ -3,9 +3,9 @@
 use clap::Args;
 use dlmp_api::ldm::{Ldmd, NewDomain};
 
+use crate::command::Run;
 use crate::daemon::{self, answer};
 use crate::failure::{Failure, Result};
-use crate::table::Run;
 
 /// Add a domain: a network namespace or a virtual machine
 ///

@@ -10,10 +10,10 @@ use super::record::VERSION;
 use super::summary::{domain_record, domain_table};
 use super::switch::{switch_problems, switch_record, switch_table};
 use super::{indented, json, problems};
+use crate::command::Run;
 use crate::daemon;
 use crate::failure::{Failure, Result};
 use crate::output;
-use crate::table::Run;
 
 /// List domains
 #[derive(Debug, Args)]

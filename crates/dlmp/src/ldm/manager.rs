@@ -5,10 +5,10 @@ use dlmp_api::ldm::{Ldmd, Manager};
 
 use super::section;
 use crate::cell::{Cell, plain};
+use crate::command::Run;
 use crate::daemon::{self, answer};
 use crate::failure::{Failure, Result};
 use crate::output::{self, Column, Table};
-use crate::table::Run;
 
 /// List what this host shares with other managers: interfaces, MAC addresses, messages
 #[derive(Debug, Args)]

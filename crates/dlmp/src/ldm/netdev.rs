@@ -6,10 +6,10 @@ use dlmp_api::ldm::{Ldmd, Netdev};
 use super::record::{joined, line, maybe, record};
 use super::{json, rate};
 use crate::cell::{Cell, plain};
+use crate::command::Run;
 use crate::daemon;
 use crate::failure::{Failure, Result};
 use crate::output::{self, Column, Format, Table};
-use crate::table::Run;
 
 /// List the network devices of domains
 #[derive(Debug, Args)]

@@ -7,10 +7,10 @@ use super::operands::{divide, divide_change};
 use super::record::{VERSION, joined, maybe, record};
 use super::{json, linkprop, problems, section};
 use crate::cell::Cell;
+use crate::command::Run;
 use crate::daemon::{self, answer};
 use crate::failure::Result;
 use crate::output::{self, Column, Table};
-use crate::table::Run;
 
 const ADD: &str = "ldm add-vsw [-q] [PROPERTY=VALUE]... NAME DOMAIN";
 const SET: &str = "ldm set-vsw [-q] PROPERTY=VALUE... NAME";

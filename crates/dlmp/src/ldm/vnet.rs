@@ -4,9 +4,9 @@ use clap::Args;
 use dlmp_api::ldm::{Ldmd, NewVnet};
 
 use super::operands::{divide, divide_change};
+use crate::command::Run;
 use crate::daemon::{self, answer};
 use crate::failure::Result;
-use crate::table::Run;
 
 const ADD: &str = "ldm add-vnet [PROPERTY=VALUE]... NAME VSWITCH DOMAIN";
 const SET: &str = "ldm set-vnet PROPERTY=VALUE... NAME DOMAIN";

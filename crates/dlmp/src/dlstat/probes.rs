@@ -1,22 +1,18 @@
-//! What is streamed: probes as they go out and are answered (`dlstat show-aggr -P`), and changes of state
-//! (`dlmp monitor`).
+//! `dlstat show-aggr -P`: probes as they go out and are answered.
 
-use std::io::Write;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
-use dlmp_api::client::{Connection, Dlmpd};
-use dlmp_api::{ProbeNews, StateNews};
+use clap::ValueEnum;
+use dlmp_api::ProbeNews;
+use dlmp_api::client::Dlmpd;
 use futures_util::{StreamExt, pin_mut};
-use serde_json::{Value, json};
 
-use crate::aggr::only;
 use crate::cell::Cell;
-use crate::daemon::{self, answer};
-use crate::failure::{Failure, Result};
+use crate::daemon;
+use crate::daemon::stream::{broken, ended, refuse_unknown, tell_missed};
+use crate::failure::Result;
 use crate::names::Names;
-use crate::output::{self, Column, Format, Table};
-use crate::table::Run;
+use crate::output::{Column, Format, Table};
 
 /// Kinds of probes, as `-P` names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -27,16 +23,6 @@ pub enum ProbeType {
     I,
     /// All of them.
     All,
-}
-
-/// Follow changes of state: ports that fail and recover, clients that move, and why
-#[derive(Debug, Args)]
-pub struct Monitor {
-    /// Print JSON, an object a line
-    #[arg(short)]
-    json: bool,
-    /// Only this aggregation
-    link: Option<String>,
 }
 
 const COLUMNS: [Column; 8] = [
@@ -50,31 +36,12 @@ const COLUMNS: [Column; 8] = [
     Column::new("RTT", 9),
 ];
 
-impl Run for Monitor {
-    async fn run(self) -> Result<()> {
-        let mut daemon = daemon::require()?;
-        refuse_unknown(&mut daemon, self.link.as_deref()).await?;
-        let changes = daemon.watch_states().await.map_err(broken)?;
-        pin_mut!(changes);
-        while let Some(reply) = changes.next().await {
-            let reply = reply.map_err(broken)??;
-            tell_missed(reply.missed);
-            let wanted = |change: &StateNews| self.link.as_ref().is_none_or(|link| *link == change.aggregation);
-            if let Some(change) = reply.change.filter(wanted) {
-                let text = if self.json { state_json(&change) } else { state_text(&change) };
-                output::print(&format!("{text}\n"))?;
-            }
-        }
-        Err(ended())
-    }
-}
-
 /// Prints probes of these kinds as they go out and are answered, until it is interrupted; for `length`
 /// if that is given. Addresses are shown by name, unless they are to be `numeric`, as soon as it is known.
 ///
 /// # Errors
 /// There is no daemon or no such aggregation, or the daemon went away.
-pub async fn probes(
+pub async fn show(
     types: &[ProbeType],
     link: Option<&str>,
     length: Option<Duration>,
@@ -133,55 +100,6 @@ fn row(probe: &ProbeNews, start: i64) -> Vec<Cell> {
     ]
 }
 
-fn state_text(change: &StateNews) -> String {
-    let StateNews { time, aggregation, port, state, reason } = change;
-    let time = clock_time(*time);
-    match port {
-        Some(port) if state == "moved" => format!("{time} {aggregation} {port}: {reason}"),
-        Some(port) => format!("{time} {aggregation} {port} {state}: {reason}"),
-        None => format!("{time} {aggregation} {state}: {reason}"),
-    }
-}
-
-fn state_json(change: &StateNews) -> String {
-    let StateNews { time, aggregation, port, state, reason } = change;
-    let value: Value =
-        json!({"time": time, "aggregation": aggregation, "port": port, "state": state, "reason": reason});
-    value.to_string()
-}
-
-/// Time of day in UTC, with milliseconds.
-fn clock_time(nanoseconds: i64) -> String {
-    let milliseconds = nanoseconds.div_euclid(1_000_000);
-    let (seconds, rest) = (milliseconds.div_euclid(1000), milliseconds.rem_euclid(1000));
-    let day = seconds.rem_euclid(24 * 3600);
-    format!("{:02}:{:02}:{:02}.{rest:03}Z", day / 3600, day / 60 % 60, day % 60)
-}
-
-/// A name that nobody has would show nothing, for ever.
-async fn refuse_unknown(daemon: &mut Connection, link: Option<&str>) -> Result<()> {
-    if link.is_some() {
-        let aggregations = answer(daemon.list_aggregations().await)?.aggregations;
-        only(aggregations, link, |aggregation| &aggregation.name)?;
-    }
-    Ok(())
-}
-
-fn tell_missed(missed: i64) {
-    if missed > 0 {
-        // With nobody reading standard error there is nobody to tell.
-        let _ = writeln!(std::io::stderr(), "{missed} missed: they came faster than they could be printed");
-    }
-}
-
-fn ended() -> Failure {
-    Failure::refused("dlmpd has ended", "dladm show-aggr")
-}
-
-fn broken(error: zlink::Error) -> Failure {
-    Failure::Refused(format!("dlmpd did not answer: {error}"))
-}
-
 /// CLOCK_MONOTONIC in nanoseconds.
 fn monotonic() -> i64 {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
@@ -211,21 +129,5 @@ mod tests {
         0.53s     aggr1    net0   net0         net1         t16148  --         --
         0.53s     aggr1    net0   net0         net1         t16148  0.62ms     0.87ms
         ");
-    }
-
-    #[test]
-    fn a_change_of_state_says_when_what_and_why() {
-        let change = StateNews {
-            time: 1_800_000_000_123_000_000,
-            aggregation: "aggr0".into(),
-            port: Some("net1".into()),
-            state: "failed".into(),
-            reason: "no target and no transitive peer for 48 ms".into(),
-        };
-        assert_eq!(state_text(&change), "08:00:00.123Z aggr0 net1 failed: no target and no transitive peer for 48 ms");
-        assert_eq!(
-            state_json(&change),
-            r#"{"time":1800000000123000000,"aggregation":"aggr0","port":"net1","state":"failed","reason":"no target and no transitive peer for 48 ms"}"#
-        );
     }
 }

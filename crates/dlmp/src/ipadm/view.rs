@@ -7,7 +7,7 @@ use dlmp_netlink::{Address, Link, Netlink};
 
 use crate::daemon::{self, answer};
 use crate::failure::Result;
-use crate::link::Class;
+use crate::links::Class;
 
 /// An IP interface as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]

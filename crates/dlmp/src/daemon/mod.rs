@@ -1,6 +1,9 @@
 //! The daemons of this network namespace: finding them, and saying what to do when one is not there. Where only "the
 //! daemon" is said it is `dlmpd`.
 
+mod start;
+pub mod stream;
+
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,8 +15,7 @@ use futures_util::{Stream, StreamExt, pin_mut};
 use tokio::time::{Instant, sleep};
 
 use crate::failure::{Failure, Result};
-use crate::link::{self, Class};
-use crate::start;
+use crate::links::{self, Class};
 
 /// How long a daemon may take until it answers; it restores what its configuration holds first.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -132,7 +134,7 @@ pub async fn find_or_start() -> Result<Connection> {
 pub async fn find_to_show() -> Result<Option<Connection>> {
     let found = find()?;
     if found.is_none() {
-        refuse_orphans(&link::links().await?)?;
+        refuse_orphans(&links::links().await?)?;
     }
     Ok(found)
 }
@@ -142,7 +144,7 @@ pub async fn find_to_show() -> Result<Option<Connection>> {
 /// # Errors
 /// There is an aggregation, so a daemon is missing.
 pub fn refuse_orphans(links: &[Link]) -> Result<()> {
-    match links.iter().find(|link| link::is_aggregation(link)) {
+    match links.iter().find(|link| links::is_aggregation(link)) {
         Some(link) => Err(Failure::refused(
             format!(
                 "dlmpd is not running in this network namespace, though the aggregation {} is there; \
@@ -176,6 +178,20 @@ pub async fn list<R, T, E: Refusal>(
     let mut all = Vec::new();
     while let Some(reply) = replies.next().await {
         all.extend(entries(answer(reply)?));
+    }
+    Ok(all)
+}
+
+/// Those of the aggregation that was named, or all.
+///
+/// # Errors
+/// None has that name.
+pub fn only<T>(mut all: Vec<T>, name: Option<&str>, name_of: impl Fn(&T) -> &str) -> Result<Vec<T>> {
+    if let Some(name) = name {
+        all.retain(|one| name_of(one) == name);
+        if all.is_empty() {
+            return Err(Failure::refused(format!("there is no aggregation {name}"), "dladm show-aggr"));
+        }
     }
     Ok(all)
 }

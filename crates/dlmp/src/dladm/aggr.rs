@@ -5,13 +5,12 @@ use dlmp_api::client::Dlmpd;
 use dlmp_api::{Aggregation, NewAggregation, Port, PortChange};
 use dlmp_wire::MacAddr;
 
-use crate::cell::Cell;
-use crate::clients;
-use crate::daemon::{self, answer};
+use crate::cell::{Cell, mac, speed};
+use crate::command::Run;
+use crate::daemon::{self, answer, only};
+use crate::dladm::{clients, status};
 use crate::failure::{Failure, Result};
 use crate::output::{self, Column, Format, Table};
-use crate::status;
-use crate::table::Run;
 
 /// Create an aggregation of links
 ///
@@ -268,20 +267,6 @@ impl Run for Show {
     }
 }
 
-/// Those of the aggregation that was named, or all.
-///
-/// # Errors
-/// None has that name.
-pub fn only<T>(mut all: Vec<T>, name: Option<&str>, name_of: impl Fn(&T) -> &str) -> Result<Vec<T>> {
-    if let Some(name) = name {
-        all.retain(|one| name_of(one) == name);
-        if all.is_empty() {
-            return Err(Failure::refused(format!("there is no aggregation {name}"), "dladm show-aggr"));
-        }
-    }
-    Ok(all)
-}
-
 fn plain(aggregations: &[Aggregation]) -> Table {
     let row = |aggregation: &Aggregation| {
         vec![
@@ -339,23 +324,6 @@ fn port_row(aggregation: &Aggregation, port: &Port) -> Result<Vec<Cell>> {
         Cell::text(port.vlans.clone()),
         Cell::Text(port.reason.clone()),
     ])
-}
-
-/// A speed as the daemon tells it, in Mb/s.
-pub fn speed(speed: Option<i64>) -> Cell {
-    Cell::Speed(speed.and_then(|speed| u64::try_from(speed).ok()))
-}
-
-/// A MAC address as the daemon tells it.
-///
-/// # Errors
-/// It is none.
-pub fn mac(text: Option<&str>) -> Result<Cell> {
-    let Some(text) = text else {
-        return Ok(Cell::Absent);
-    };
-    let mac = text.parse().map_err(|error| Failure::Refused(format!("dlmpd answered {text:?}, which is {error}")))?;
-    Ok(Cell::Mac(mac))
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use dlmp_api::Client;
 
-use crate::aggr::mac;
 use crate::cell::Cell;
+use crate::cell::mac;
 use crate::failure::Result;
 use crate::output::{Column, Table};
 

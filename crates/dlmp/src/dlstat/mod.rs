@@ -1,6 +1,10 @@
-//! Traffic counters of links and aggregations (`dlstat`).
+//! Traffic counters of links and aggregations.
 //!
 //! Frames of an aggregation pass the devices' own counters by, so the daemon counts for it.
+
+pub mod aggr;
+pub mod link;
+pub mod probes;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -8,45 +12,10 @@ use std::time::Duration;
 
 use clap::Args;
 use dlmp_api::PortStatistics;
-use dlmp_api::client::Dlmpd;
-use dlmp_netlink::Link;
 
-use crate::aggr::only;
 use crate::cell::Cell;
-use crate::daemon::{self, answer};
 use crate::failure::{Failure, Result};
-use crate::link::{self, Class};
 use crate::output::{Column, Format, Table};
-use crate::table::Run;
-use crate::watch::{self, ProbeType};
-
-/// Show the traffic of links
-#[derive(Debug, Args)]
-pub struct ShowLink {
-    #[command(flatten)]
-    format: Format,
-    #[command(flatten)]
-    repeat: Repeat,
-}
-
-/// Show the traffic of aggregations and of each of their ports
-#[derive(Debug, Args)]
-pub struct ShowAggr {
-    /// Show also how often each rule of the datapath applied
-    #[arg(short)]
-    verbose: bool,
-    /// Show probes of these kinds instead, as they go out and are answered: t (transitive), i (to
-    /// targets), all
-    #[arg(short = 'P', value_name = "TYPE,...", value_delimiter = ',', conflicts_with = "verbose")]
-    probes: Vec<ProbeType>,
-    /// With -P: addresses, not their names
-    #[arg(short = 'n', requires = "probes")]
-    numeric: bool,
-    #[command(flatten)]
-    format: Format,
-    #[command(flatten)]
-    repeat: Repeat,
-}
 
 /// Which link, how often and how many times.
 #[derive(Debug, Args)]
@@ -58,24 +27,6 @@ struct Repeat {
     #[arg(value_name = "LINK] [COUNT", num_args = 0..=2)]
     operands: Vec<String>,
 }
-
-const LINKS: [Column; 5] = [
-    Column::new("LINK", 12),
-    Column::new("IPKTS", 8),
-    Column::new("RBYTES", 8),
-    Column::new("OPKTS", 8),
-    Column::new("OBYTES", 8),
-];
-
-const AGGREGATIONS: [Column; 7] = [
-    Column::new("LINK", 10),
-    Column::new("PORT", 10),
-    Column::new("IPKTS", 8),
-    Column::new("RBYTES", 8),
-    Column::new("OPKTS", 8),
-    Column::new("OBYTES", 8),
-    Column::extra("RULES", 5),
-];
 
 /// What was counted for one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,30 +46,6 @@ struct Traffic {
     rbytes: u64,
     opackets: u64,
     obytes: u64,
-}
-
-impl Run for ShowLink {
-    async fn run(self) -> Result<()> {
-        let (link, count) = self.repeat.operands()?;
-        self.repeat.print(&self.format, &LINKS, count, link_row, async || count_links(link).await).await
-    }
-}
-
-impl Run for ShowAggr {
-    async fn run(self) -> Result<()> {
-        let (link, count) = self.repeat.operands()?;
-        if !self.probes.is_empty() {
-            // What goes out is shown at once; -i says only how long, together with a count.
-            let length = self
-                .repeat
-                .interval
-                .zip(count)
-                .map(|(interval, count)| Duration::from_secs(interval.get().into()) * count);
-            return watch::probes(&self.probes, link, length, self.numeric, &self.format).await;
-        }
-        let format = if self.verbose { self.format.all_columns() } else { self.format };
-        self.repeat.print(&format, &AGGREGATIONS, count, port_row, async || count_ports(link).await).await
-    }
 }
 
 impl Repeat {
@@ -161,39 +88,6 @@ impl Repeat {
         }
         Ok(())
     }
-}
-
-/// The links' own counters, except an aggregation's, which are the sums of its ports'.
-async fn count_links(name: Option<&str>) -> Result<Vec<Counted>> {
-    let links = link::links().await?;
-    let shown = link::shown(&links, name)?;
-    let aggregations = match daemon::find_for(&shown)? {
-        Some(mut daemon) => with_sums(&answer(daemon.get_statistics().await)?.ports),
-        None => Vec::new(),
-    };
-    let counted = |(link, class): (&Link, Class)| Counted {
-        link: link.name.clone(),
-        port: None,
-        traffic: match class {
-            Class::Aggr => aggregations.iter().find(|sum| sum.link == link.name).and_then(|sum| sum.traffic),
-            _ => Some(Traffic {
-                ipackets: link.statistics.rx_packets,
-                rbytes: link.statistics.rx_bytes,
-                opackets: link.statistics.tx_packets,
-                obytes: link.statistics.tx_bytes,
-            }),
-        },
-        rules: BTreeMap::new(),
-    };
-    Ok(shown.into_iter().map(counted).collect())
-}
-
-async fn count_ports(name: Option<&str>) -> Result<Vec<Counted>> {
-    let ports = match daemon::find_to_show().await? {
-        Some(mut daemon) => answer(daemon.get_statistics().await)?.ports,
-        None => Vec::new(),
-    };
-    only(with_sums(&ports), name, |counted| &counted.link)
 }
 
 /// The ports of each aggregation, behind their sum. What concerns no port (its name is empty), such
@@ -269,22 +163,6 @@ fn since(now: &[Counted], before: &[Counted]) -> Vec<Counted> {
     now.iter().map(difference).collect()
 }
 
-fn link_row(counted: &Counted) -> Vec<Cell> {
-    let mut row = vec![Cell::Text(counted.link.clone())];
-    row.extend(traffic_cells(counted));
-    row
-}
-
-fn port_row(counted: &Counted) -> Vec<Cell> {
-    let mut row = match &counted.port {
-        None => vec![Cell::Text(counted.link.clone()), Cell::Absent],
-        Some(port) => vec![Cell::Repeated(counted.link.clone()), Cell::Text(port.clone())],
-    };
-    row.extend(traffic_cells(counted));
-    row.push(Cell::Counters(counted.rules.clone().into_iter().collect()));
-    row
-}
-
 fn traffic_cells(counted: &Counted) -> [Cell; 4] {
     match counted.traffic {
         Some(traffic) => [traffic.ipackets, traffic.rbytes, traffic.opackets, traffic.obytes].map(Cell::Counter),
@@ -293,11 +171,12 @@ fn traffic_cells(counted: &Counted) -> [Cell; 4] {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use dlmp_api::RuleCount;
 
-    fn port(aggregation: &str, port: &str, packets: i64) -> PortStatistics {
+    /// What was counted of a port.
+    pub fn port(aggregation: &str, port: &str, packets: i64) -> PortStatistics {
         PortStatistics {
             aggregation: aggregation.into(),
             port: port.into(),
@@ -307,33 +186,6 @@ mod tests {
             obytes: packets * 64,
             rules: vec![RuleCount { name: "rx-reflection".into(), count: packets % 7 }],
         }
-    }
-
-    fn table(counted: &[Counted], format: &Format) -> String {
-        let rows = counted.iter().map(port_row).collect();
-        format.render(&Table { columns: &AGGREGATIONS, rows }, true).unwrap()
-    }
-
-    #[test]
-    fn an_aggregation_is_the_sum_of_its_ports_and_of_what_concerned_none() {
-        let ports = [port("aggr0", "net0", 1234), port("aggr0", "net1", 70_000), port("aggr0", "", 3)];
-        let all = with_sums(&[&ports[..], &[port("aggr1", "net2", 0)]].concat());
-        insta::assert_snapshot!(table(&all, &Format::default()), @r"
-        LINK        PORT        IPKTS     RBYTES    OPKTS     OBYTES
-        aggr0       --          71.23K    71.23M    71.24K    4.55M
-                    net0        1.23K     1.23M     1.23K     78.97K
-                    net1        70.00K    70.00M    70.00K    4.48M
-        aggr1       --          0         0         1         0
-                    net2        0         0         1         0
-        ");
-        insta::assert_snapshot!(table(&all, &Format::default().all_columns()), @r"
-        LINK        PORT        IPKTS     RBYTES    OPKTS     OBYTES    RULES
-        aggr0       --          71.23K    71.23M    71.24K    4.55M     rx-reflection=5
-                    net0        1.23K     1.23M     1.23K     78.97K    rx-reflection=2
-                    net1        70.00K    70.00M    70.00K    4.48M     --
-        aggr1       --          0         0         1         0         --
-                    net2        0         0         1         0         --
-        ");
     }
 
     #[test]
@@ -352,16 +204,6 @@ mod tests {
         let before = with_sums(&[port("aggr0", "net0", 100)]);
         let now = with_sums(&[port("aggr0", "net0", 5)]);
         assert_eq!(since(&now, &before)[1].traffic.unwrap().ipackets, 5);
-    }
-
-    #[test]
-    fn a_link_whose_counters_only_a_missing_daemon_knows_shows_question_marks() {
-        let counted = Counted { link: "aggr0".into(), port: None, traffic: None, rules: BTreeMap::new() };
-        let rows = vec![link_row(&counted)];
-        insta::assert_snapshot!(Format::default().render(&Table { columns: &LINKS, rows }, true).unwrap(), @r"
-        LINK          IPKTS     RBYTES    OPKTS     OBYTES
-        aggr0         ?         ?         ?         ?
-        ");
     }
 
     #[test]

@@ -5,10 +5,10 @@ use dlmp_api::client::Dlmpd;
 use dlmp_api::{LinkProperty, PropertyChange, PropertyRequest};
 
 use crate::cell::Cell;
+use crate::command::Run;
 use crate::daemon::{self, answer};
 use crate::failure::{Failure, Result};
 use crate::output::{Column, Format, Table};
-use crate::table::Run;
 
 /// The properties that there are; a comma before one of them ends the value before it.
 const NAMES: [&str; 5] = ["learn-limit", "mcast-limit", "probe-fdt", "probe-ip", "probe-vlan-id"];

@@ -9,9 +9,9 @@ use dlmp_api::client::{Connection, Dlmpd};
 use dlmp_api::{Address, NewAddress};
 use tokio::time::{Instant, sleep};
 
+use crate::command::Run;
 use crate::daemon::{self, answer};
 use crate::failure::{Failure, Result};
-use crate::table::Run;
 
 /// How often a DHCP address is looked at while it is waited for.
 const LOOK: Duration = Duration::from_millis(50);

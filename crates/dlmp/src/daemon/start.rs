@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use dlmp_api::client::{Connection, Dlmpd};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::daemon::{self, LOOK, PATIENCE};
+use super::{LOOK, PATIENCE};
 use crate::failure::{Failure, Result};
 
 /// Lines of its log that are shown when it ends instead.
@@ -62,7 +62,7 @@ pub async fn start() -> Result<Connection> {
 
 /// A daemon that serves this namespace and answers.
 async fn answering() -> Option<Connection> {
-    let mut connection = daemon::find().ok()??;
+    let mut connection = super::find().ok()??;
     connection.get_info().await.ok()?.ok()?;
     Some(connection)
 }
@@ -83,7 +83,7 @@ fn program() -> Result<PathBuf> {
 }
 
 fn runtime_dir() -> Result<PathBuf> {
-    let directory = daemon::runtime_dir()?;
+    let directory = super::runtime_dir()?;
     DirBuilder::new().recursive(true).mode(0o755).create(&directory).map_err(|error| {
         Failure::Refused(format!("cannot make the runtime directory {}: {error}", directory.display()))
     })?;

@@ -3,10 +3,10 @@
 use clap::Args;
 
 use crate::cell::Cell;
+use crate::command::Run;
 use crate::failure::{Failure, Result};
-use crate::ip_view::{ShownAddress, ShownInterface, Sources, interface_of};
+use crate::ipadm::view::{ShownAddress, ShownInterface, Sources, interface_of};
 use crate::output::{Column, Format, Table};
-use crate::table::Run;
 
 /// Show addresses
 #[derive(Debug, Args)]
@@ -155,7 +155,7 @@ mod tests {
     use dlmp_netlink::{Address, Link};
 
     use super::*;
-    use crate::link::tests::{link, links};
+    use crate::links::tests::{link, links};
 
     fn address(index: u32, text: &str, prefix_len: u8, kernel_made: bool) -> Address {
         Address {

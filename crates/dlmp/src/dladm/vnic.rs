@@ -7,12 +7,13 @@ use dlmp_api::client::Dlmpd;
 use dlmp_api::{NewVnic, Vnic};
 use dlmp_wire::MacAddr;
 
-use crate::aggr::{mac, only, speed};
 use crate::cell::Cell;
+use crate::cell::{mac, speed};
+use crate::command::Run;
+use crate::daemon::only;
 use crate::daemon::{self, answer};
 use crate::failure::{Failure, Result};
 use crate::output::{Column, Format, Table};
-use crate::table::Run;
 
 /// Create a VNIC over an aggregation
 ///

@@ -4,12 +4,13 @@ use clap::Args;
 use dlmp_api::client::Dlmpd;
 use dlmp_api::{Group, GroupPort};
 
-use crate::aggr::{mac, only};
 use crate::cell::Cell;
+use crate::cell::mac;
+use crate::command::Run;
+use crate::daemon::only;
 use crate::daemon::{self, answer};
 use crate::failure::Result;
 use crate::output::{Column, Format, Table};
-use crate::table::Run;
 
 /// Show the multicast groups that are wanted above aggregations, and who asked for them
 #[derive(Debug, Args)]
