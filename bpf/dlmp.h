@@ -48,8 +48,8 @@ struct dlmp_aggregation {
 	__u16 bridged;        /* 1: a bridge sits above, unicast for nobody here may be for a guest of its */
 	__u16 vlans;          /* VNICs that are in a VLAN */
 	__u64 netns_cookie;   /* SO_NETNS_COOKIE of the namespace that it lives in */
-	__u64 fresh_ns;       /* how long after a move a client is served from any port (rule 3) */
-	__u64 announce_ns;    /* least time between two requests to announce a slot (rule 3) */
+	__u64 fresh_ns;       /* how long after a move a client is served from any port (the own-port rule) */
+	__u64 announce_ns;    /* least time between two requests to announce a slot (the own-port rule) */
 	__u64 probe_key[2];   /* of the tag of transitive probes, 16 bytes as they are */
 	struct dlmp_address primary; /* the address of slot 0, found without a look-up; zero for none */
 	char name[16];
@@ -75,7 +75,7 @@ struct dlmp_own {
 };
 
 /* The one entry of the map `groups`: a bit for each hash of a group address that somebody above wants
- * (rule 2). The programs set bits for what clients join, the daemon sets and clears them at the same time. */
+ * (the group rule). The programs set bits for what clients join, the daemon sets and clears them at the same time. */
 #define DLMP_GROUP_BITS 1048576
 #define DLMP_GROUP_HASH 0x61c8864680b583ebULL /* GOLDEN_RATIO_64 of linux/hash.h: spreads neighbours evenly */
 
@@ -114,7 +114,7 @@ struct dlmp_reporting {
 
 enum dlmp_owner {
 	DLMP_OWNER_CLIENT = 1,  /* a client that the daemon knows: primary interface, VNIC, VLAN device */
-	DLMP_OWNER_PORT = 2,    /* a port's own address: probes, and reports (rule 2) */
+	DLMP_OWNER_PORT = 2,    /* a port's own address: probes, and reports (the group rule) */
 	DLMP_OWNER_LEARNED = 3, /* a client that the programs have learned */
 };
 
@@ -174,17 +174,17 @@ enum dlmp_counter {
 	DLMP_RX_BYTES,
 	DLMP_TX_PACKETS,
 	DLMP_TX_BYTES,
-	DLMP_RX_REFLECTION,       /* rule 1: own source on a port that is not its own: dropped */
-	DLMP_RX_OWN_ADDRESS,      /* rule 1: own source on its own port: a duplicate address, dropped */
-	DLMP_RX_RELEASED,         /* rule 1: a learned client announces itself from elsewhere: let go */
-	DLMP_RX_GROUP_OTHER_PORT, /* rule 2: group-addressed, not on the multicast port: dropped */
-	DLMP_RX_GROUP,            /* rule 2: group-addressed and wanted, on the multicast port: taken */
-	DLMP_RX_GROUP_UNWANTED,   /* rule 2: group-addressed, on the multicast port, nobody's: dropped */
-	DLMP_RX_GROUP_NO_FILTER,  /* rule 2: wanted, not on the multicast port, whose filter is short: dropped */
-	DLMP_RX_FRESH_MOVE,       /* rule 3: unicast on another port while the move is fresh: taken */
-	DLMP_RX_STALE_PORT,       /* rule 3: unicast on another port later: dropped, announced again */
-	DLMP_RX_NOBODY,           /* rule 4: unicast for nobody here: dropped */
-	DLMP_RX_LINK_LOCAL,       /* rule 4: 01:80:c2:00:00:0x stays on the port */
+	DLMP_RX_REFLECTION,       /* reflection: own source on a port that is not its own: dropped */
+	DLMP_RX_OWN_ADDRESS,      /* reflection: own source on its own port: a duplicate address, dropped */
+	DLMP_RX_RELEASED,         /* reflection: a learned client announces itself from elsewhere: let go */
+	DLMP_RX_GROUP_OTHER_PORT, /* group: group-addressed, not on the multicast port: dropped */
+	DLMP_RX_GROUP,            /* group: group-addressed and wanted, on the multicast port: taken */
+	DLMP_RX_GROUP_UNWANTED,   /* group: group-addressed, on the multicast port, nobody's: dropped */
+	DLMP_RX_GROUP_NO_FILTER,  /* group: wanted, not on the multicast port, whose filter is short: dropped */
+	DLMP_RX_FRESH_MOVE,       /* own-port: unicast on another port while the move is fresh: taken */
+	DLMP_RX_STALE_PORT,       /* own-port: unicast on another port later: dropped, announced again */
+	DLMP_RX_NOBODY,           /* nobody: unicast for nobody here: dropped */
+	DLMP_RX_LINK_LOCAL,       /* link-local: 01:80:c2:00:00:0x stays on the port */
 	DLMP_RX_SHORT,            /* no whole Ethernet header: dropped */
 	DLMP_RX_VLAN_STACKED,     /* a priority tag before another tag: dropped */
 	DLMP_RX_PROBE_REQUEST,    /* transitive probe of another port: answered */
@@ -195,12 +195,12 @@ enum dlmp_counter {
 	DLMP_RX_PROBE_STALE,      /* too old, or a sequence number that came already: dropped */
 	DLMP_RX_PROBE_ANSWER,     /* ARP reply or neighbour advertisement for the port: to the daemon */
 	DLMP_TX_BACKUP,           /* sent through the backup, the slot's port being unusable */
-	DLMP_TX_REPORT,           /* rule 2: IGMP or MLD report sent through the multicast port */
-	DLMP_TX_REPORT_HELD,      /* rule 2: IGMP or MLD report given to the daemon, which sends it */
+	DLMP_TX_REPORT,           /* group: IGMP or MLD report sent through the multicast port */
+	DLMP_TX_REPORT_HELD,      /* group: IGMP or MLD report given to the daemon, which sends it */
 	DLMP_TX_LOWER,            /* missed the program on the link itself: sent from the link's lower end */
-	DLMP_TX_REPORT_UNREAD,    /* rule 2: IGMP or MLD report past what the daemon reads: sent at once */
-	DLMP_TX_LOCAL,            /* rule 5: for another client of this aggregation: delivered here */
-	DLMP_TX_SAME_LINK,        /* rule 5: for a client behind the link that it came from: dropped */
+	DLMP_TX_REPORT_UNREAD,    /* group: IGMP or MLD report past what the daemon reads: sent at once */
+	DLMP_TX_LOCAL,            /* local: for another client of this aggregation: delivered here */
+	DLMP_TX_SAME_LINK,        /* local: for a client behind the link that it came from: dropped */
 	DLMP_TX_LEARNED,          /* the first frame of a client that was learned by it */
 	DLMP_TX_CLIENTS_FULL,     /* a new source, and no room to learn it: dropped */
 	DLMP_TX_UNKNOWN_SOURCE,   /* source cannot be a client of this link: dropped */
@@ -216,9 +216,9 @@ struct dlmp_counters {
 };
 
 enum dlmp_event_kind {
-	DLMP_EVENT_STRAY = 1,    /* please announce this slot from its own port (rule 3) */
+	DLMP_EVENT_STRAY = 1,    /* please announce this slot from its own port (the own-port rule) */
 	DLMP_EVENT_LEARNED = 2,  /* a client was learned and sits on `port` */
-	DLMP_EVENT_RELEASED = 3, /* a learned client was let go (rule 1) */
+	DLMP_EVENT_RELEASED = 3, /* a learned client was let go (the reflection rule) */
 };
 
 /* An entry of the ring `events`. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Groups: which of them somebody above wants (rule 2), and what clients' reports say about that. */
+/* Groups: which of them somebody above wants (the group rule), and what clients' reports say about that. */
 #ifndef DLMP_GROUP_H
 #define DLMP_GROUP_H
 
@@ -33,7 +33,7 @@ static __always_inline bool is_wanted(const struct dlmp_groups *wanted, __u64 gr
 	return wanted->all || wanted->bits[hash / 64] >> (hash % 64) & 1;
 }
 
-/* Rule 2: whether a group-addressed frame that arrived on port `here` is taken. It is counted either way. */
+/* Group: whether a group-addressed frame that arrived on port `here` is taken. It is counted either way. */
 static __always_inline bool takes_group(const struct dlmp_aggregation *aggr, const struct dlmp_address *destination,
 					__u32 here, struct dlmp_counters *row)
 {

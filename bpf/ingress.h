@@ -52,7 +52,7 @@ static __always_inline bool is_for_client_here(struct __sk_buff *skb,
 }
 
 /*
- * Rule 1: what we sent ourselves. A switch never returns a frame to the port that it came from, so on
+ * Reflection: what we sent ourselves. A switch never returns a frame to the port that it came from, so on
  * the sender's own port it is somebody else with the same address; a learned client that announces
  * itself there has moved away, and its frames are foreign from now on. Returns false then.
  */
@@ -125,11 +125,11 @@ int dlmp_ingress(struct __sk_buff *skb)
 	if (hides)
 		return drop(row, DLMP_RX_VLAN_STACKED);
 
-	/* Probes carry the ports' own addresses, so they come before rule 1. */
+	/* Probes carry the ports' own addresses, so they come before the reflection rule. */
 	if (type == bpf_htons(ETH_P_EXPERIMENTAL) && take_probe(skb, eth, aggr, here, row, &verdict))
 		return verdict;
 
-	/* Rule 4, first half: LLDP, STP and LACP are the port's own. */
+	/* Link-local: LLDP, STP and LACP are the port's own. */
 	if (is_link_local(destination.mac)) {
 		count(row, DLMP_RX_LINK_LOCAL);
 		return TC_ACT_OK;
@@ -148,14 +148,14 @@ int dlmp_ingress(struct __sk_buff *skb)
 		count(row, DLMP_RX_RELEASED);
 	}
 
-	/* Rule 2: group-addressed frames arrive on every port; one of them is theirs. */
+	/* Group: group-addressed frames arrive on every port; one of them is theirs. */
 	if (is_group(destination.mac)) {
 		if (!takes_group(aggr, &destination, here, row))
 			return TC_ACT_SHOT;
 		return take_for_all(skb, row, aggr, destination.vlan);
 	}
 
-	/* Rule 4, second half. An answer to a question of the port's may be in the VLAN of the probes. */
+	/* Nobody. An answer to a question of the port's may be in the VLAN of the probes. */
 	if (is_probe_answer(skb, type) && port_with(destination.mac) == here) {
 		count(row, DLMP_RX_PROBE_ANSWER);
 		/* With its tag it would go to the port's device for the VLAN, where nobody reads it. */
@@ -170,7 +170,7 @@ int dlmp_ingress(struct __sk_buff *skb)
 	if (!client || client->owner == DLMP_OWNER_PORT)
 		return drop(row, DLMP_RX_NOBODY);
 
-	/* Rule 3. */
+	/* Own-port. */
 	slot = at(&slots, client->place);
 	if (!slot || slot->port == DLMP_NO_PORT)
 		return drop(row, DLMP_RX_NOBODY);

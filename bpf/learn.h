@@ -87,7 +87,7 @@ static __noinline struct dlmp_slot *learn(const struct dlmp_aggregation *aggr,
 	return slot;
 }
 
-/* Forgets a learned client that is elsewhere now (rule 1). The daemon gives its slot back. */
+/* Forgets a learned client that is elsewhere now (the reflection rule). The daemon gives its slot back. */
 static __always_inline void release(const struct dlmp_address *source, __u32 slot, __u32 port)
 {
 	struct dlmp_event event = { .kind = DLMP_EVENT_RELEASED, .slot = slot, .port = port };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Rule 5: what clients of one aggregation send to each other stays here. */
+/* Local: what clients of one aggregation send to each other stays here. */
 #ifndef DLMP_LOCAL_H
 #define DLMP_LOCAL_H
 

@@ -32,7 +32,7 @@ static __always_inline int hold(struct __sk_buff *skb, const struct dlmp_aggrega
 
 /*
  * Reports of every client leave through the multicast port, or a snooping switch would send the
- * groups to a port that drops them (rule 2), and with that port's own address: the client's would
+ * groups to a port that drops them (the group rule), and with that port's own address: the client's would
  * move the client in the switches.
  */
 static __always_inline int send_report(struct __sk_buff *skb, const struct dlmp_aggregation *aggr,

@@ -14,27 +14,27 @@ pub enum Counter {
     TxPackets = abi::DLMP_TX_PACKETS,
     /// Bytes sent.
     TxBytes = abi::DLMP_TX_BYTES,
-    /// Rule 1: our own source on a port that is not its own.
+    /// Reflection: our own source on a port that is not its own.
     RxReflection = abi::DLMP_RX_REFLECTION,
-    /// Rule 1: our own source on its own port: somebody else has the address.
+    /// Reflection: our own source on its own port: somebody else has the address.
     RxOwnAddress = abi::DLMP_RX_OWN_ADDRESS,
-    /// Rule 1: a learned client announced itself from elsewhere, and was let go.
+    /// Reflection: a learned client announced itself from elsewhere, and was let go.
     RxReleased = abi::DLMP_RX_RELEASED,
-    /// Rule 2: group-addressed, not on the multicast port.
+    /// Group: group-addressed, not on the multicast port.
     RxGroupOtherPort = abi::DLMP_RX_GROUP_OTHER_PORT,
-    /// Rule 2: group-addressed and wanted, taken from the multicast port.
+    /// Group: group-addressed and wanted, taken from the multicast port.
     RxGroup = abi::DLMP_RX_GROUP,
-    /// Rule 2: group-addressed, on the multicast port, and nobody here wants it.
+    /// Group: group-addressed, on the multicast port, and nobody here wants it.
     RxGroupUnwanted = abi::DLMP_RX_GROUP_UNWANTED,
-    /// Rule 2: wanted, on another port, while the multicast port's own filter is short of groups.
+    /// Group: wanted, on another port, while the multicast port's own filter is short of groups.
     RxGroupNoFilter = abi::DLMP_RX_GROUP_NO_FILTER,
-    /// Rule 3: unicast on another port, taken since the move is fresh.
+    /// Own-port: unicast on another port, taken since the move is fresh.
     RxFreshMove = abi::DLMP_RX_FRESH_MOVE,
-    /// Rule 3: unicast on another port, dropped.
+    /// Own-port: unicast on another port, dropped.
     RxStalePort = abi::DLMP_RX_STALE_PORT,
-    /// Rule 4: unicast for nobody here.
+    /// Nobody: unicast for nobody here.
     RxNobody = abi::DLMP_RX_NOBODY,
-    /// Rule 4: left to the port (LLDP, STP, LACP).
+    /// Link-local: left to the port (LLDP, STP, LACP).
     RxLinkLocal = abi::DLMP_RX_LINK_LOCAL,
     /// No whole Ethernet header.
     RxShort = abi::DLMP_RX_SHORT,
@@ -56,17 +56,17 @@ pub enum Counter {
     RxProbeAnswer = abi::DLMP_RX_PROBE_ANSWER,
     /// Sent through the slot's backup.
     TxBackup = abi::DLMP_TX_BACKUP,
-    /// Rule 2: IGMP or MLD report sent through the multicast port.
+    /// Group: IGMP or MLD report sent through the multicast port.
     TxReport = abi::DLMP_TX_REPORT,
-    /// Rule 2: IGMP or MLD report given to the daemon, which sends it.
+    /// Group: IGMP or MLD report given to the daemon, which sends it.
     TxReportHeld = abi::DLMP_TX_REPORT_HELD,
     /// Missed the program on the aggregation's link, and was taken at the link's lower end.
     TxLower = abi::DLMP_TX_LOWER,
-    /// Rule 2: IGMP or MLD report past what the daemon reads of its link, sent at once.
+    /// Group: IGMP or MLD report past what the daemon reads of its link, sent at once.
     TxReportUnread = abi::DLMP_TX_REPORT_UNREAD,
-    /// Rule 5: delivered to another client of the aggregation.
+    /// Local: delivered to another client of the aggregation.
     TxLocal = abi::DLMP_TX_LOCAL,
-    /// Rule 5: for a client behind the link that it came from.
+    /// Local: for a client behind the link that it came from.
     TxSameLink = abi::DLMP_TX_SAME_LINK,
     /// The first frame of a client, which was learned by it.
     TxLearned = abi::DLMP_TX_LEARNED,

@@ -1,4 +1,4 @@
-//! The filter of wanted groups (rule 2): which of its bits a group has, and how many groups share one.
+//! The filter of wanted groups (the group rule): which of its bits a group has, and how many groups share one.
 //!
 //! A frame's group is looked up by one bit, however many groups there are. With 100,000 groups every tenth
 //! group that nobody wants passes too; those above compare exactly.

@@ -72,7 +72,7 @@ pub enum Above {
 /// What the datapath saw that its owner is to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Observation {
-    /// A frame for a client came on a port that is not its own: it is to be announced (rule 3).
+    /// A frame for a client came on a port that is not its own: it is to be announced (the own-port rule).
     Stray {
         /// The client's slot.
         slot: SlotIndex,
@@ -81,7 +81,7 @@ pub enum Observation {
     },
     /// A client was learned.
     Learned(Learned),
-    /// A learned client was let go: it announced itself from elsewhere (rule 1). Its address is free; the
+    /// A learned client was let go: it announced itself from elsewhere (the reflection rule). Its address is free; the
     /// slot is given back by [`Datapath::forget`].
     Released {
         /// The slot that it had.
@@ -104,23 +104,23 @@ pub struct Learned {
     pub above: Above,
 }
 
-/// How long after a move a client is served from any live port (rule 3).
+/// How long after a move a client is served from any live port (the own-port rule).
 ///
 /// Long enough for the repeated announcements to reach every switch, short enough that flooding by a
 /// switch that forgot an address cannot deliver twice for long.
 pub const FRESH_MOVE: Duration = Duration::from_secs(1);
 
-/// The least time between two requests to announce one slot (rule 3).
+/// The least time between two requests to announce one slot (the own-port rule).
 pub const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long after a sign of life of the daemon reports of group membership are held for it (rule 2).
+/// How long after a sign of life of the daemon reports of group membership are held for it (the group rule).
 ///
 /// A daemon that gives one every tenth of a second may be late by as much; one that died delays no report.
 pub const ALIVE: Duration = Duration::from_nanos(abi::DLMP_ALIVE_NS as u64);
 
 /// The mark (SO_MARK) of a report that is held, where the daemon's socket sees it: at the lower end of the aggregation's link.
 pub const HELD_MARK: u32 = abi::DLMP_HELD_MARK;
-/// What it costs to read a report of group membership that is held (rule 2), by a price that is about three times the true
+/// What it costs to read a report of group membership that is held (the group rule), by a price that is about three times the true
 /// one: this for each, and [`REPORT_BYTE`] for each byte of its IGMP or MLD message.
 pub const REPORT: Duration = Duration::from_nanos(abi::DLMP_REPORT_NS as u64);
 
@@ -213,25 +213,25 @@ pub trait Datapath {
     /// The write did not happen.
     fn set_learn_limit(&mut self, clients: usize) -> Result<(), Error>;
 
-    /// Says whether a bridge sits above: then unicast for nobody here may be for a silent guest of it (rule 4).
+    /// Says whether a bridge sits above: then unicast for nobody here may be for a silent guest of it (the nobody rule).
     ///
     /// # Errors
     /// The write did not happen.
     fn set_bridged(&mut self, bridged: bool) -> Result<(), Error>;
 
-    /// Places all clients of a slot, as of now: rule 3's window starts, unless only the backup changes.
+    /// Places all clients of a slot, as of now: the own-port rule's window starts, unless only the backup changes.
     ///
     /// # Errors
     /// The write did not happen.
     fn place(&mut self, slot: SlotIndex, placement: Placement) -> Result<(), Error>;
 
-    /// Says which port group-addressed frames are taken from (rule 2).
+    /// Says which port group-addressed frames are taken from (the group rule).
     ///
     /// # Errors
     /// The write did not happen.
     fn set_multicast_port(&mut self, port: Option<PortIndex>) -> Result<(), Error>;
 
-    /// Makes a group wanted above: its frames are taken (rule 2). Each group is admitted once; a report that a
+    /// Makes a group wanted above: its frames are taken (the group rule). Each group is admitted once; a report that a
     /// client sends makes its groups wanted by itself, until they were admitted and are dismissed. Groups share
     /// bits of a filter, so that a few frames of groups that nobody admitted are taken too.
     ///

@@ -214,7 +214,7 @@ fn nobody_sends_as_a_vnic_or_a_port() {
 }
 
 #[test]
-fn rule_3_a_vnic_is_served_from_its_own_port() {
+fn a_vnic_is_served_from_its_own_port() {
     scene(|scene| {
         assert_eq!(scene.port(NET0, &frame(VNICS[0].1, STRANGER, &IP)), to(VNICS[0].0));
         assert_eq!(scene.port(NET1, &frame(VNICS[0].1, STRANGER, &IP)), Verdict::Drop);
@@ -226,7 +226,7 @@ fn rule_3_a_vnic_is_served_from_its_own_port() {
 }
 
 #[test]
-fn rule_5_clients_talk_to_each_other_here() {
+fn clients_talk_to_each_other_here() {
     scene(|scene| {
         let [(first, first_mac, _), (second, second_mac, _), (tagged_one, tagged_mac, _), (_, other_tagged, _)] = VNICS;
         assert_eq!(scene.link(&frame(first_mac, CLIENT, &IP)), to(first));
@@ -239,7 +239,7 @@ fn rule_5_clients_talk_to_each_other_here() {
 }
 
 #[test]
-fn rule_5_group_addressed_frames_go_to_every_client_of_the_vlan_and_out() {
+fn group_addressed_frames_go_to_every_client_of_the_vlan_and_out() {
     scene(|scene| {
         let above = |indexes: &[usize]| indexes.iter().map(|&at| Above::Vnic(VNICS[at].0)).collect::<Vec<_>>();
         for destination in [MacAddr::BROADCAST, GROUP] {
@@ -269,7 +269,7 @@ fn rule_5_group_addressed_frames_go_to_every_client_of_the_vlan_and_out() {
 }
 
 #[test]
-fn rule_2_group_addressed_frames_reach_every_client_of_the_vlan_once() {
+fn group_addressed_frames_reach_every_client_of_the_vlan_once() {
     scene(|scene| {
         assert_eq!(scene.port(NET0, &frame(GROUP, STRANGER, &IP)), TO_LINK);
         assert_eq!(scene.copies, [Above::Vnic(VNICS[0].0), Above::Vnic(VNICS[1].0)]);
@@ -283,7 +283,7 @@ fn rule_2_group_addressed_frames_reach_every_client_of_the_vlan_once() {
 }
 
 #[test]
-fn rule_1_reflections_of_every_kind_of_client_are_dropped() {
+fn reflections_of_every_kind_of_client_are_dropped() {
     scene(|scene| {
         scene.link(&frame(STRANGER, GUEST, &IP));
         scene.link(&frame(STRANGER, GUEST, &tagged(7)));
@@ -341,7 +341,7 @@ fn a_vlan_device_on_a_vnic_is_learned_and_has_its_frames_with_the_tag() {
 }
 
 #[test]
-fn rule_4_what_is_flooded_for_a_silent_guest_is_taken_once_and_only_under_a_bridge() {
+fn what_is_flooded_for_a_silent_guest_is_taken_once_and_only_under_a_bridge() {
     scene(|scene| {
         assert_eq!(scene.port(NET0, &frame(GUEST, STRANGER, &IP)), Verdict::Drop);
         scene.pair.both(|d| d.set_bridged(true));
@@ -352,7 +352,7 @@ fn rule_4_what_is_flooded_for_a_silent_guest_is_taken_once_and_only_under_a_brid
 }
 
 #[test]
-fn rule_1_a_learned_client_that_announces_itself_on_its_own_port_has_moved_away() {
+fn a_learned_client_that_announces_itself_on_its_own_port_has_moved_away() {
     for vlan in [0, 7] {
         scene(|scene| {
             let rest = if vlan == 0 { IP.to_vec() } else { tagged(vlan) };

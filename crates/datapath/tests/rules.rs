@@ -59,7 +59,7 @@ fn an_unusable_port_is_passed_over_for_the_backup_unless_that_is_unusable_too() 
 }
 
 #[test]
-fn rule_1_reflections_are_dropped_on_every_port() {
+fn reflections_are_dropped_on_every_port() {
     let mut pair = Pair::new();
     for destination in [MacAddr::BROADCAST, GROUP, STRANGER, CLIENT] {
         assert_eq!(pair.ingress(NET1, &frame(destination, CLIENT, &IP)), Verdict::Drop);
@@ -76,7 +76,7 @@ fn rule_1_reflections_are_dropped_on_every_port() {
 }
 
 #[test]
-fn rule_1_a_late_reflection_after_a_move_is_no_duplicate_address() {
+fn a_late_reflection_after_a_move_is_no_duplicate_address() {
     let mut pair = Pair::new();
     pair.both(|d| d.place(SlotIndex::PRIMARY, Placement { port: NET1, backup: Some(NET0) }));
     assert_eq!(pair.ingress(NET1, &frame(MacAddr::BROADCAST, CLIENT, &IP)), Verdict::Drop);
@@ -85,7 +85,7 @@ fn rule_1_a_late_reflection_after_a_move_is_no_duplicate_address() {
 }
 
 #[test]
-fn rule_2_group_addressed_frames_are_taken_from_the_multicast_port_only() {
+fn group_addressed_frames_are_taken_from_the_multicast_port_only() {
     let mut pair = Pair::new();
     for destination in [MacAddr::BROADCAST, GROUP, MacAddr([0x33, 0x33, 0, 0, 0, 1])] {
         assert_eq!(pair.ingress(NET0, &frame(destination, STRANGER, &IP)), TO_LINK);
@@ -97,7 +97,7 @@ fn rule_2_group_addressed_frames_are_taken_from_the_multicast_port_only() {
 }
 
 #[test]
-fn rule_2_reports_leave_through_the_multicast_port_with_its_address() {
+fn reports_leave_through_the_multicast_port_with_its_address() {
     let mut pair = Pair::new();
     pair.both(|d| d.set_multicast_port(Some(NET1)));
     for kind in [0x12, 0x16, 0x17, 0x22] {
@@ -110,7 +110,7 @@ fn rule_2_reports_leave_through_the_multicast_port_with_its_address() {
 }
 
 #[test]
-fn rule_3_unicast_is_taken_from_the_clients_own_port() {
+fn unicast_is_taken_from_the_clients_own_port() {
     let mut pair = Pair::new();
     assert_eq!(pair.ingress(NET0, &frame(CLIENT, STRANGER, &IP)), TO_LINK);
     assert_eq!(pair.ingress(NET1, &frame(CLIENT, STRANGER, &IP)), Verdict::Drop);
@@ -118,7 +118,7 @@ fn rule_3_unicast_is_taken_from_the_clients_own_port() {
 }
 
 #[test]
-fn rule_3_a_stray_frame_asks_for_one_announcement_and_then_not_again_at_once() {
+fn a_stray_frame_asks_for_one_announcement_and_then_not_again_at_once() {
     let mut pair = Pair::new();
     for _ in 0..5 {
         pair.ingress(NET1, &frame(CLIENT, STRANGER, &IP));
@@ -127,7 +127,7 @@ fn rule_3_a_stray_frame_asks_for_one_announcement_and_then_not_again_at_once() {
 }
 
 #[test]
-fn rule_3_while_a_move_is_fresh_unicast_is_taken_from_any_port() {
+fn while_a_move_is_fresh_unicast_is_taken_from_any_port() {
     let mut pair = Pair::new();
     pair.both(|d| d.place(SlotIndex::PRIMARY, Placement { port: NET1, backup: Some(NET0) }));
     assert_eq!(pair.ingress(NET0, &frame(CLIENT, STRANGER, &IP)), TO_LINK);
@@ -136,7 +136,7 @@ fn rule_3_while_a_move_is_fresh_unicast_is_taken_from_any_port() {
 }
 
 #[test]
-fn rule_4_unicast_for_nobody_is_dropped_and_link_local_frames_stay() {
+fn unicast_for_nobody_is_dropped_and_link_local_frames_stay() {
     let mut pair = Pair::new();
     assert_eq!(pair.ingress(NET0, &frame(MacAddr([2, 0, 0, 0, 0, 1]), STRANGER, &IP)), Verdict::Drop);
     assert_eq!(pair.ingress(NET0, &frame(port_mac(NET0), STRANGER, &IP)), Verdict::Drop);

@@ -34,7 +34,7 @@ pub enum Event {
     FailureRestored(PortIndex),
     /// Something about groups or the ports' filters.
     Groups(GroupEvent),
-    /// A frame for a client arrived on a port that is not its own (rule 3): switches do not know
+    /// A frame for a client arrived on a port that is not its own (the own-port rule): switches do not know
     /// where it sits.
     Stray(SlotIndex),
     /// The switches behind a port have changed while its link stayed up, such as at a migration of the machine: they know

@@ -8,37 +8,37 @@ use crate::abi;
 pub enum Counter {
     /// No whole Ethernet header, or not the rest of a tag.
     Short = abi::GUARD_SHORT,
-    /// Rule 1: it forges what the switch tells guests.
+    /// Control: it forges what the switch tells guests.
     Control = abi::GUARD_CONTROL,
-    /// Rule 1: for 01:80:c2:00:00:00 to :0f (STP, LLDP, PAUSE).
+    /// Control: for 01:80:c2:00:00:00 to :0f (STP, LLDP, PAUSE).
     LinkLocal = abi::GUARD_LINK_LOCAL,
-    /// Rule 1: for another address that switches speak to each other by (PVST+, CDP, GVRP).
+    /// Control: for another address that switches speak to each other by (PVST+, CDP, GVRP).
     SwitchProtocol = abi::GUARD_SWITCH_PROTOCOL,
-    /// Rule 1: from a group, or from nobody.
+    /// Control: from a group, or from nobody.
     SourceInvalid = abi::GUARD_SOURCE_INVALID,
-    /// Rule 2: from a MAC address that is not the guest's.
+    /// Address: from a MAC address that is not the guest's.
     MacForeign = abi::GUARD_MAC_FOREIGN,
-    /// Rule 2: from one more MAC address than the guest may have.
+    /// Address: from one more MAC address than the guest may have.
     MacOverflow = abi::GUARD_MAC_OVERFLOW,
-    /// Rule 3: in VLAN 4095.
+    /// VLAN: in VLAN 4095.
     VlanInvalid = abi::GUARD_VLAN_INVALID,
-    /// Rule 3: an 802.1ad tag, or a second tag.
+    /// VLAN: an 802.1ad tag, or a second tag.
     VlanStacked = abi::GUARD_VLAN_STACKED,
-    /// Rule 3: in a VLAN that is not the guest's.
+    /// VLAN: in a VLAN that is not the guest's.
     VlanForeign = abi::GUARD_VLAN_FOREIGN,
-    /// Rule 3: in one more VLAN than the guest may have.
+    /// VLAN: in one more VLAN than the guest may have.
     VlanOverflow = abi::GUARD_VLAN_OVERFLOW,
-    /// Rule 4, restricted: neither IPv4 nor IPv6 nor ARP.
+    /// Protection, restricted: neither IPv4 nor IPv6 nor ARP.
     Protocol = abi::GUARD_PROTOCOL,
-    /// Rule 4, ip-nospoof: from an IP address that is not the guest's.
+    /// Protection, ip-nospoof: from an IP address that is not the guest's.
     IpSpoofed = abi::GUARD_IP_SPOOFED,
-    /// Rule 4, dhcp-nospoof: for another MAC address, or as a server.
+    /// Protection, dhcp-nospoof: for another MAC address, or as a server.
     DhcpSpoofed = abi::GUARD_DHCP_SPOOFED,
-    /// Rule 5: too many reports of group membership.
+    /// Report-rate: too many reports of group membership.
     ReportRate = abi::GUARD_REPORT_RATE,
-    /// Rule 6: sent by the guest beyond the limit of its bandwidth.
+    /// Bandwidth: sent by the guest beyond the limit of its bandwidth.
     MaxbwSent = abi::GUARD_MAXBW_SENT,
-    /// Rule 6: for the guest, beyond that limit.
+    /// Bandwidth: for the guest, beyond that limit.
     MaxbwReceived = abi::GUARD_MAXBW_RECEIVED,
 }
 

@@ -52,7 +52,7 @@ fn protected(change: impl FnOnce(&mut Protection)) -> Settings {
 }
 
 #[test]
-fn rule_1_a_guest_does_not_speak_to_the_switch_itself() {
+fn a_guest_does_not_speak_to_the_switch_itself() {
     let plain = || Settings::new(OWN);
     hold(vec![
         ("our own frames go to guests only", plain(), frame(LINK_LOCAL, OWN, CONTROL, &[]), Err(Counter::Control)),
@@ -67,7 +67,7 @@ fn rule_1_a_guest_does_not_speak_to_the_switch_itself() {
 }
 
 #[test]
-fn rule_1_nor_to_switches_of_any_vendor() {
+fn a_guest_does_not_speak_to_switches_of_any_vendor() {
     for (what, destination) in [
         ("bridge management", [1, 0x80, 0xc2, 0, 0, 0x10]),
         ("GVRP", [1, 0x80, 0xc2, 0, 0, 0x21]),
@@ -95,7 +95,7 @@ fn rule_1_nor_to_switches_of_any_vendor() {
 }
 
 #[test]
-fn rule_2_a_guest_sends_from_its_own_addresses() {
+fn a_guest_sends_from_its_own_addresses() {
     let two = || settings(|set| set.alternates = [ALTERNATE].into());
     let trusted_not_for_macs = || {
         settings(|set| {
@@ -117,7 +117,7 @@ fn rule_2_a_guest_sends_from_its_own_addresses() {
 }
 
 #[test]
-fn rule_2_the_first_addresses_heard_are_the_guests_and_the_vnets_own_count_for_nothing() {
+fn the_first_addresses_heard_are_the_guests_and_the_vnets_own_count_for_nothing() {
     let mut set = custom(2, 1);
     set.alternates = [ALTERNATE].into();
     let guard = Guard::load(&set).unwrap();
@@ -131,7 +131,7 @@ fn rule_2_the_first_addresses_heard_are_the_guests_and_the_vnets_own_count_for_n
 }
 
 #[test]
-fn rule_2_a_full_table_is_as_large_as_the_limit_and_a_flood_does_not_change_it() {
+fn a_full_table_is_as_large_as_the_limit_and_a_flood_does_not_change_it() {
     let guard = Guard::load(&custom(dlmp_guard::MAX_MACS, 1)).unwrap();
     let mac = |number: u32| {
         let [_, a, b, c] = number.to_be_bytes();
@@ -154,7 +154,7 @@ fn rule_2_a_full_table_is_as_large_as_the_limit_and_a_flood_does_not_change_it()
 }
 
 #[test]
-fn rule_2_silent_addresses_and_vlans_make_room() {
+fn silent_addresses_and_vlans_make_room() {
     let mut guard = Guard::load(&custom(1, 1)).unwrap();
     assert_eq!(send(&guard, &in_vlan(OTHER, 7)), PASSES);
     guard.age(Duration::from_secs(60)).unwrap();
@@ -168,7 +168,7 @@ fn rule_2_silent_addresses_and_vlans_make_room() {
 }
 
 #[test]
-fn rule_3_a_guest_sends_in_its_own_vlans_with_one_tag() {
+fn a_guest_sends_in_its_own_vlans_with_one_tag() {
     let seven = || settings(|set| set.vlans = [7, 4094].into());
     let own = from(OWN);
     hold(vec![
@@ -192,7 +192,7 @@ fn rule_3_a_guest_sends_in_its_own_vlans_with_one_tag() {
 }
 
 #[test]
-fn rule_3_the_first_vlans_heard_are_the_guests() {
+fn the_first_vlans_heard_are_the_guests() {
     let guard = Guard::load(&custom(1, 2)).unwrap();
     for vlan in [5, 4094, 5, 0] {
         assert_eq!(send(&guard, &in_vlan(OWN, vlan)), PASSES);
@@ -212,7 +212,7 @@ fn what_is_dropped_takes_none_of_the_guests_places() {
 }
 
 #[test]
-fn rule_4_restricted_leaves_ipv4_ipv6_and_arp() {
+fn restricted_leaves_ipv4_ipv6_and_arp() {
     let set = || protected(|protection| protection.restricted = true);
     hold(vec![
         ("IPv4", set(), from(OWN), PASSES),
@@ -225,7 +225,7 @@ fn rule_4_restricted_leaves_ipv4_ipv6_and_arp() {
 }
 
 #[test]
-fn rule_4_ip_nospoof_holds_a_guest_to_its_ip_addresses() {
+fn ip_nospoof_holds_a_guest_to_its_ip_addresses() {
     let set = || protected(|protection| protection.ip_nospoof = true);
     let in_ipv4 = |source| frame(PEER, OWN, IPV4, &ipv4(source, UDP, 0, &udp(5, 5, &[])));
     let in_arp = |sender| frame(MacAddr::BROADCAST, OWN, ARP, &arp(2, OWN, sender));
@@ -261,7 +261,7 @@ fn rule_4_ip_nospoof_holds_a_guest_to_its_ip_addresses() {
 }
 
 #[test]
-fn rule_4_dhcp_nospoof_makes_a_guest_a_client_for_itself() {
+fn dhcp_nospoof_makes_a_guest_a_client_for_itself() {
     let set = || protected(|protection| protection.dhcp_nospoof = true);
     let zero = Ipv4Addr::UNSPECIFIED;
     let message = |from, to, operation, client| {
@@ -283,7 +283,7 @@ fn rule_4_dhcp_nospoof_makes_a_guest_a_client_for_itself() {
 }
 
 #[test]
-fn rule_5_reports_of_membership_beyond_the_rate_are_dropped_and_nothing_else_is() {
+fn reports_of_membership_beyond_the_rate_are_dropped_and_nothing_else_is() {
     let guard = Guard::load(&Settings::new(OWN)).unwrap();
     for report in [igmp_report(OWN), mld_report(OWN)] {
         // A thousand each second is what passes however slow this runs, so that a burst of many must lose some.
@@ -297,7 +297,7 @@ fn rule_5_reports_of_membership_beyond_the_rate_are_dropped_and_nothing_else_is(
 }
 
 #[test]
-fn rule_6_each_direction_has_its_own_bucket_and_no_frame_is_too_large_for_it() {
+fn each_direction_has_its_own_bucket_and_no_frame_is_too_large_for_it() {
     let guard = Guard::load(&settings(|set| set.maxbw = Some(1_000))).unwrap();
     // At 1 kb/s the bucket holds 64 KiB: more than eight minutes' worth, so that the time this takes adds nothing.
     let large = frame(PEER, OWN, IPV4, &[0; 1486]);
@@ -313,7 +313,7 @@ fn rule_6_each_direction_has_its_own_bucket_and_no_frame_is_too_large_for_it() {
 }
 
 #[test]
-fn rule_6_what_was_owed_at_a_low_limit_is_forgotten_at_another_one() {
+fn what_was_owed_at_a_low_limit_is_forgotten_at_another_one() {
     let mut guard = Guard::load(&settings(|set| set.maxbw = Some(1_000))).unwrap();
     assert!(guard.test_run(Direction::Ingress, &from(OWN), 50_000, 1).unwrap().passed);
     assert_eq!(send(&guard, &from(OWN)), Err(Counter::MaxbwSent));
@@ -322,7 +322,7 @@ fn rule_6_what_was_owed_at_a_low_limit_is_forgotten_at_another_one() {
 }
 
 #[test]
-fn rule_6_without_a_limit_everything_passes() {
+fn without_a_limit_everything_passes() {
     let mut guard = Guard::load(&settings(|set| set.maxbw = Some(1_000))).unwrap();
     guard.set(&Settings::new(OWN)).unwrap();
     for direction in [Direction::Ingress, Direction::Egress] {
@@ -332,7 +332,7 @@ fn rule_6_without_a_limit_everything_passes() {
 }
 
 #[test]
-fn rule_7_frames_get_the_priority_of_the_vnet() {
+fn frames_get_the_priority_of_the_vnet() {
     for (priority, value) in [(Priority::High, 6), (Priority::Medium, 0), (Priority::Low, 2)] {
         let guard = Guard::load(&settings(|set| set.priority = Some(priority))).unwrap();
         assert_eq!(guard.test_run(Direction::Ingress, &from(OWN), 1, 1).unwrap().priority, value);

@@ -18,7 +18,7 @@ const LEARNED: usize = offset_of!(abi::dlmp_seating, learned);
 const ON_PORT: usize = offset_of!(abi::dlmp_seating, on_port);
 
 impl Bpf {
-    /// Places a slot where it was already: no move, so rule 3's window does not start.
+    /// Places a slot where it was already: no move, so the own-port rule's window does not start.
     ///
     /// # Errors
     /// The write did not happen.

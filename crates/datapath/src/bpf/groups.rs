@@ -1,4 +1,4 @@
-//! The map of wanted groups, in which the programs and the daemon set bits at the same time (rule 2).
+//! The map of wanted groups, in which the programs and the daemon set bits at the same time (the group rule).
 //!
 //! Its first page, with the sign of life, is always seen as memory. Any other is seen only while a bit of it
 //! changes: each page that is seen counts as the daemon's memory, and all of them would be 128 KiB an aggregation.

@@ -48,7 +48,7 @@ pub struct Served {
     /// Index of its link.
     pub ifindex: u32,
     /// Index of the other end of that link: what misses the program on the link itself is sent from there, and reports of
-    /// group membership are held there for the daemon (rule 2).
+    /// group membership are held there for the daemon (the group rule).
     pub lower: u32,
     /// Name of that end.
     pub lower_name: String,

@@ -1,4 +1,4 @@
-//! Who reports group membership faster than the daemon is to read (rule 2), and what the daemon leaves word of for the
+//! Who reports group membership faster than the daemon is to read (the group rule), and what the daemon leaves word of for the
 //! next one about groups.
 
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! Which groups are wanted above (rule 2), and what clients' reports say about that.
+//! Which groups are wanted above (the group rule), and what clients' reports say about that.
 
 use std::collections::BTreeSet;
 

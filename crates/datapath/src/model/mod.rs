@@ -30,10 +30,10 @@ pub enum Verdict {
     Send {
         /// The port.
         port: PortIndex,
-        /// The Ethernet source that replaces the client's, for a report (rule 2).
+        /// The Ethernet source that replaces the client's, for a report (the group rule).
         source: Option<MacAddr>,
     },
-    /// It is a report that waits for the daemon, which sends it (rule 2).
+    /// It is a report that waits for the daemon, which sends it (the group rule).
     Hold,
     /// It is delivered to a client here.
     Deliver(Delivery),
@@ -127,7 +127,7 @@ impl Model {
         self.now
     }
 
-    /// Says whether the daemon has given a sign of life lately: then reports are held for it (rule 2).
+    /// Says whether the daemon has given a sign of life lately: then reports are held for it (the group rule).
     pub fn set_alive(&mut self, alive: bool) {
         self.alive = alive;
     }
@@ -152,7 +152,7 @@ impl Model {
         self.observations.pop_front()
     }
 
-    /// The next copy that was made of the last frame, beside its verdict (rule 5).
+    /// The next copy that was made of the last frame, beside its verdict (the local rule).
     pub fn poll_copy(&mut self) -> Option<Delivery> {
         self.copies.pop_front()
     }
@@ -171,23 +171,23 @@ impl Model {
             return self.drop(here, Counter::RxVlanStacked);
         }
 
-        // Probes carry the ports' own addresses, so they come before rule 1.
+        // Probes carry the ports' own addresses, so they come before the reflection rule.
         if let Some(verdict) = self.probe(here, &frame, bytes) {
             return verdict;
         }
 
-        // Rule 4, first half.
+        // Link-local.
         if frame.destination().is_link_local() {
             self.count(here, Counter::RxLinkLocal, 1);
             return Verdict::Stay;
         }
 
-        // Rule 1.
+        // Reflection.
         if let Some(verdict) = self.own_source(here, &frame) {
             return verdict;
         }
 
-        // Rule 2.
+        // Group.
         if frame.destination().is_group() {
             let on_multicast_port = self.multicast_port == Some(here);
             let counter = self.groups.judge(frame.destination(), on_multicast_port);
@@ -199,7 +199,7 @@ impl Model {
             return self.take(here, TO_LINK, bytes.len());
         }
 
-        // Rule 4, second half.
+        // Nobody.
         if is_probe_answer(bytes) && self.ports.get(&here).is_some_and(|port| port.mac == frame.destination()) {
             self.count(here, Counter::RxProbeAnswer, 1);
             return Verdict::Stay;
@@ -219,7 +219,7 @@ impl Model {
             return self.drop(here, Counter::RxNobody);
         };
 
-        // Rule 3.
+        // Own-port.
         if self.port_of(&slot).0 == Some(here) {
             return self.take(here, delivery(&client, destination.vlan), bytes.len());
         }

@@ -1,4 +1,4 @@
-//! How much the daemon is given to read of reports (rule 2): a bucket for each link, and one for all.
+//! How much the daemon is given to read of reports (the group rule): a bucket for each link, and one for all.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -98,14 +98,14 @@ impl Model {
 
     fn send_from(&mut self, from: Above, slot: SlotIndex, frame: &Frame<'_>, vlan: u16, bytes: &[u8]) -> Verdict {
         if frame.destination().is_group() {
-            // Rule 5.
+            // Local.
             if !frame.destination().is_link_local() {
                 if from != Above::Link {
                     self.copies.push_back(Delivery { to: Above::Link, untagged: false });
                 }
                 self.copy_to_vnics(from, vlan);
             }
-            // Rule 2.
+            // Group.
             let is_report = membership::is_report(frame);
             if is_report {
                 self.groups.admit_reported(bytes);
@@ -127,7 +127,7 @@ impl Model {
         } else if let Some(&client) = self.clients.get(&ClientAddress { mac: frame.destination(), vlan })
             && (!self.vnics.is_empty() || self.bridged)
         {
-            // Rule 5.
+            // Local.
             if client.above == from {
                 return self.refuse(Counter::TxSameLink);
             }

@@ -125,13 +125,13 @@ pub const LISTED: &[Difference] = &[
     },
     Difference {
         name: "reports-by-multicast-port",
-        rule: "2",
+        rule: "group",
         why: "a snooping switch sends a group to the port where the report came from, and ours takes it from one",
         is: |frame, at| !frame.is_from_outside() && frame.is_report() && at.place.is_port(),
     },
     Difference {
         name: "link-local-is-sent",
-        rule: "0",
+        rule: "link-local",
         why: "LLDP of a host is for the switch at the other end of the port",
         is: |frame, at| !frame.is_from_outside() && frame.sent.destination.is_link_local() && at.who == Who::Ours,
     },
@@ -143,13 +143,13 @@ pub const LISTED: &[Difference] = &[
     },
     Difference {
         name: "only-standard-link-local",
-        rule: "0",
+        rule: "link-local",
         why: "only the standard's own range must stay on a link; other vendors' groups are groups",
         is: |frame, at| frame.sent.destination == CDP && at.who == Who::Ours,
     },
     Difference {
         name: "ports-are-known",
-        rule: "1",
+        rule: "reflection",
         why: "probes carry the ports' addresses; nothing else from them or to them comes from the network",
         is: |frame, at| {
             let source_is_port = frame.own_source() && PORTS.contains(&frame.sent.source);
@@ -160,7 +160,7 @@ pub const LISTED: &[Difference] = &[
     },
     Difference {
         name: "reflected-announcement",
-        rule: "1",
+        rule: "reflection",
         why: "on another port a client's announcement is its own, come back; Open vSwitch guards itself for 5 s only",
         is: |frame, at| {
             let known = is_above(frame.sender().1) && is_gratuitous(&frame.sent);
@@ -169,7 +169,7 @@ pub const LISTED: &[Difference] = &[
     },
     Difference {
         name: "claimed-address",
-        rule: "1",
+        rule: "reflection",
         why: "another host that claims an address of ours is counted, not obeyed; a learned client's address goes with \
               an announcement (RFC 5227), not with any ARP reply to everybody",
         is: |frame, at| {
@@ -179,7 +179,7 @@ pub const LISTED: &[Difference] = &[
     },
     Difference {
         name: "silent-client-is-known",
-        rule: "1",
+        rule: "reflection",
         why: "who a client is does not hang on a table that its first frame fills and a reflection empties",
         is: |frame, at| {
             let (_, table) = frame.sender();
@@ -188,14 +188,14 @@ pub const LISTED: &[Difference] = &[
     },
     Difference {
         name: "announced-departure",
-        rule: "1",
+        rule: "reflection",
         why: "on the client's own port nothing comes back: RARP or a neighbour advertisement there shows a move as well, \
               and so does an ARP announcement right after one of the client itself",
         is: |frame, at| frame.released && at.who == Who::Ours,
     },
     Difference {
         name: "departed-is-forgotten",
-        rule: "1",
+        rule: "reflection",
         why: "who has moved away or never was a client is outside at once, not when an entry of a table ages",
         is: |frame, at| {
             let gone = |(client, table): (Option<Place>, Option<Place>)| client.is_none() && is_above(table);
@@ -208,25 +208,25 @@ pub const LISTED: &[Difference] = &[
     },
     Difference {
         name: "own-port-only",
-        rule: "3",
+        rule: "own-port",
         why: "what a switch floods to every port is delivered once; after a move other ports are open for a second",
         is: |frame, at| frame.refused == Some(Counter::RxStalePort) && at.who == Who::Theirs,
     },
     Difference {
         name: "flood-taken-once",
-        rule: "4",
+        rule: "nobody",
         why: "what is for nobody can be for a silent guest of the bridge, and a switch floods it to every port",
         is: |frame, at| is_for_nobody(frame) && at.place == Place::Link && at.who == Who::Theirs,
     },
     Difference {
         name: "flood-not-for-vnics",
-        rule: "4",
+        rule: "nobody",
         why: "a VNIC's addresses are known: what is for nobody is not for a VNIC",
         is: |frame, at| is_for_nobody(frame) && at.place != Place::Link && at.who == Who::Theirs,
     },
     Difference {
         name: "no-table-of-outside",
-        rule: "4",
+        rule: "nobody",
         why: "who is outside is the switches' business; the bridge above has a table of its own",
         is: |frame, at| {
             let (client, table) = frame.receiver();
@@ -236,7 +236,7 @@ pub const LISTED: &[Difference] = &[
     },
     Difference {
         name: "groups-of-vlans",
-        rule: "2",
+        rule: "group",
         why: "a VNIC gets the groups of VLANs once it has sent a tagged frame; Open vSwitch gives them to every trunk",
         is: |frame, at| {
             let is_trunk = frame.clients.iter().any(|(client, &place)| client.vlan != 0 && place == Place::VNIC);
@@ -246,7 +246,7 @@ pub const LISTED: &[Difference] = &[
     },
     Difference {
         name: "known-destination",
-        rule: "3 and 5",
+        rule: "own-port and local",
         why: "a client is where ours has it, silent or not; Open vSwitch floods, or follows whoever used the address last",
         is: |frame, at| {
             let (client, table) = frame.receiver();
@@ -257,7 +257,7 @@ pub const LISTED: &[Difference] = &[
     },
     Difference {
         name: "no-flood-above",
-        rule: "5",
+        rule: "local",
         why: "what is for nobody here leaves by the port; the clients above are known",
         is: |frame, at| {
             let (client, _) = frame.receiver();

@@ -31,7 +31,7 @@ pub struct Done {
     pub outputs: Outputs,
     /// Why it was dropped or left to the port, if it was.
     pub refused: Option<Counter>,
-    /// Its source was a client and was let go (rule 1).
+    /// Its source was a client and was let go (the reflection rule).
     pub released: bool,
 }
 

@@ -1,5 +1,5 @@
 //! The groups of a running aggregation: who asks for them, the ports' filters, reports that were held and those
-//! that are sent again (rule 2). Decisions are the engine's.
+//! that are sent again (the group rule). Decisions are the engine's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

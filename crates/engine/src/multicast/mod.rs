@@ -1,7 +1,7 @@
 //! Group-addressed traffic: which groups are wanted, which port takes them, and what is in the ports' filters.
 //!
 //! Two ports have the groups in their filters: the *multicast port*, which takes group-addressed frames for the
-//! aggregation (rule 2), and its *successor*, which is ready to. So a failover waits for no driver (seed 001).
+//! aggregation (the group rule), and its *successor*, which is ready to. So a failover waits for no driver (seed 001).
 
 mod excess;
 mod filter;
