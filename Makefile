@@ -48,6 +48,8 @@ demo-vm:
 	$(BUILT)/dlmp-demo --vm $(TARGET_DIR)/virtio
 
 test: export DLMP_PACKAGES = $(BUILD_PACKAGES) $(RUN_PACKAGES) $(TEST_PACKAGES)
+# Most tests wait most of the time.
+test: export RUST_TEST_THREADS ?= $(shell expr $$(nproc) + 1)
 test:
 	./scripts/packages
 	$(CARGO) build --workspace --all-targets
