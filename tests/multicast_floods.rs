@@ -4,7 +4,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use dlmp_testbed::{FrameSocket, GroupReceiver, GroupSender, Groups, Members, Namespace, igmp_old_report, mld_report};
 use dlmp_tests::{LARGE, MulticastGuest, json, run, typed, wait_for};
@@ -15,6 +17,16 @@ const CLIENT: usize = 8192;
 const AGGREGATION: usize = 32_768;
 /// As many as are put into a port's filter, and room for those that the host is in without asking.
 const FILTER: usize = 256 + 32;
+
+/// Reports that are sent between two pauses of a millisecond: tens of thousands a second, and time for others.
+const BURST: u32 = 64;
+
+/// Two floods at a time would show how busy the machine is.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn groups(first: u32, count: u32) -> [Groups; 2] {
     [Groups::v4(first, count), Groups::v6(first, count)]
@@ -87,8 +99,14 @@ fn assert_withstands(
     let socket = FrameSocket::open_to_send(guest, "eth0").unwrap();
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let flood = scope
-            .spawn(|| (0..).take_while(|_| !over.load(Ordering::Relaxed)).for_each(|count| report(&socket, count)));
+        let flood = scope.spawn(|| {
+            for count in (0..).take_while(|_| !over.load(Ordering::Relaxed)) {
+                report(&socket, count);
+                if count % BURST == 0 {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
+        });
         let test = scope.spawn(|| {
             wait_for("it is said who exceeds", || rig.reasons().iter().any(|reason| reason.contains(named)));
             complete("during the flood");
@@ -122,6 +140,7 @@ fn assert_withstands(
 
 #[test]
 fn a_container_that_reports_groups_without_end_by_mld_is_bounded_and_named() {
+    let _alone = alone();
     let rig = MulticastGuest::new([LARGE, LARGE]);
     let container = rig.container();
     assert_withstands(&rig, &container, report_by_mld, CLIENT, "vnic1 reports");
@@ -129,6 +148,7 @@ fn a_container_that_reports_groups_without_end_by_mld_is_bounded_and_named() {
 
 #[test]
 fn a_guest_of_a_bridge_that_joins_groups_without_end_from_many_addresses_is_bounded_and_named() {
+    let _alone = alone();
     let rig = MulticastGuest::new([LARGE, LARGE]);
     let vm = rig.guest_of_a_bridge();
     assert_withstands(&rig, &vm, report_by_igmp, AGGREGATION, "52:54:00:01:");
@@ -136,6 +156,7 @@ fn a_guest_of_a_bridge_that_joins_groups_without_end_from_many_addresses_is_boun
 
 #[test]
 fn what_an_earlier_daemon_left_in_the_filters_delays_nothing_and_is_cleared() {
+    let _alone = alone();
     let rig = MulticastGuest::new([LARGE, LARGE]);
     let wanted = groups(0, 20);
     let _members = rig.join(&wanted);
@@ -182,6 +203,7 @@ fn what_an_earlier_daemon_left_in_the_filters_delays_nothing_and_is_cleared() {
 
 #[test]
 fn a_link_in_more_groups_than_are_kept_gets_all_until_it_is_in_fewer() {
+    let _alone = alone();
     let rig = MulticastGuest::new([LARGE, LARGE]);
     let few = groups(0, 20);
     let _few = rig.join(&few);

@@ -200,9 +200,12 @@ fn a_hang_up_while_a_daemon_starts_ends_neither_daemon() {
             }
             run(&mut dlmp.line(show)).code == 0
         });
-        let text = fs::read_to_string(&log).unwrap();
-        assert!(text.contains(&format!("SIGHUP: {name} goes on")), "{text}");
-        let [pid] = running()[..] else { panic!("{name} does not run:\n{text}") };
+        let [pid] = running()[..] else { panic!("{name} does not run") };
+        // Told when the signal has been taken up, which may be after an answer.
+        wait_for("it says that it goes on", || {
+            kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGHUP).unwrap();
+            fs::read_to_string(&log).unwrap().contains(&format!("SIGHUP: {name} goes on"))
+        });
         kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGTERM).unwrap();
         assert!(daemon.0.wait().unwrap().success());
     }
