@@ -32,7 +32,12 @@ impl Netlink {
     /// # Errors
     /// The kernel's refusal.
     pub async fn routes(&self) -> Result<Vec<Route>> {
-        let mut routes = Vec::new();
+        Ok(self.route_messages().await?.iter().flat_map(Route::from_message).collect())
+    }
+
+    /// The routes of all tables, IPv4 and IPv6, as the kernel tells them.
+    pub(crate) async fn route_messages(&self) -> Result<Vec<RouteMessage>> {
+        let mut messages = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut request = RouteMessage::default();
             request.header.address_family = family;
@@ -42,11 +47,11 @@ impl Netlink {
                 if let RouteNetlinkMessage::NewRoute(message) = object
                     && message.header.address_family == family
                 {
-                    routes.extend(Route::from_message(&message));
+                    messages.push(message);
                 }
             }
         }
-        Ok(routes)
+        Ok(messages)
     }
 
     /// Adds a default route through `gateway` on a link, marked as DHCP's (`proto dhcp`); the same
@@ -147,7 +152,8 @@ fn gateway(attributes: &[RouteAttribute]) -> Option<IpAddr> {
     })
 }
 
-fn ip(address: &RouteAddress) -> Option<IpAddr> {
+/// The IP address in an attribute; none for any other family.
+pub(crate) fn ip(address: &RouteAddress) -> Option<IpAddr> {
     match address {
         RouteAddress::Inet(address) => Some((*address).into()),
         RouteAddress::Inet6(address) => Some((*address).into()),

@@ -1,13 +1,13 @@
 //! The routes that leave through certain links, in whatever table, and deleting them.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType};
+use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::Netlink;
 use crate::error::{Result, tolerate};
+use crate::route::ip;
 
 /// A route that somebody added and that leaves through one link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,26 +28,11 @@ impl Netlink {
     /// # Errors
     /// The kernel's refusal.
     pub async fn routes_through(&self, links: &BTreeSet<u32>) -> Result<Vec<LinkRoute>> {
-        let mut routes = Vec::new();
         if links.is_empty() {
-            return Ok(routes);
+            return Ok(Vec::new());
         }
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let mut request = RouteMessage::default();
-            request.header.address_family = family;
-            let request = RouteNetlinkMessage::GetRoute(request);
-            for object in self.dump(request, "list the routes").await? {
-                // A kernel without IPv6 answers with the routes of all families instead.
-                if let RouteNetlinkMessage::NewRoute(message) = object
-                    && message.header.address_family == family
-                    && let Some(route) = LinkRoute::from_message(message)
-                    && links.contains(&route.index)
-                {
-                    routes.push(route);
-                }
-            }
-        }
-        Ok(routes)
+        let routes = self.route_messages().await?.into_iter().filter_map(LinkRoute::from_message);
+        Ok(routes.filter(|route| links.contains(&route.index)).collect())
     }
 
     /// Deletes a route; one that is gone is no error.
@@ -93,13 +78,5 @@ impl LinkRoute {
             )
         });
         Some(Self { index: index?, text: format!("{to}{via}"), is_ipv4, message })
-    }
-}
-
-fn ip(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(address) => Some((*address).into()),
-        RouteAddress::Inet6(address) => Some((*address).into()),
-        _ => None,
     }
 }
